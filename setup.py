@@ -1,0 +1,24 @@
+"Everything a build needs is read from settings.ini; only the standard library and setuptools are used."
+from configparser import ConfigParser
+from pathlib import Path
+from setuptools import find_packages, setup
+
+here = Path(__file__).parent
+parser = ConfigParser(delimiters=["="], interpolation=None)
+parser.read(here/"settings.ini", encoding="utf-8")
+settings = parser["DEFAULT"]
+python = settings["min_python"]
+
+setup(
+    name=settings["lib_name"], version=settings["version"], description=settings["description"],
+    long_description=(here/"README.md").read_text(encoding="utf-8"), long_description_content_type="text/markdown",
+    author=settings["author"], author_email=settings["author_email"], keywords=settings["keywords"],
+    url="https://github.com/{user}/{repo}".format(**settings), license="MIT",
+    packages=find_packages(include=["beit3_colab", "beit3_colab.*"]), package_data={"beit3_colab": ["data/*"]},
+    python_requires=f">={python}", install_requires=settings["requirements"].split(),
+    extras_require={"dev": settings["dev_requirements"].split()},
+    entry_points={"console_scripts": settings["console_scripts"].split()},
+    zip_safe=False,
+    classifiers=["Development Status :: 3 - Alpha", "Intended Audience :: Science/Research", "Framework :: Jupyter",
+                 "Programming Language :: Python :: 3", "Topic :: Scientific/Engineering :: Artificial Intelligence"],
+)
