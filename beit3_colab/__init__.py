@@ -1,1 +1,18 @@
+"""Evaluate BEiT-3 on VQAv2 from a notebook, and look at the answers.
+
+Names are imported from their modules when first used, so that `import beit3_colab` loads neither torch nor anything else that is slow.
+"""
 __version__ = "0.1.0"
+
+_HOMES = {"evaluate": "evaluation", "load_model": "predict", "open_run": "run_folder", "score": "scoring", "soft_score": "scoring",
+          "check_submission": "scoring", "convert": "checkpoints", "UserError": "environment"}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name):
+    if name not in _HOMES: raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__(): return sorted({*globals(), *__all__})

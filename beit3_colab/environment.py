@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['UserError', 'atomic_write', 'read_json']
+__all__ = ['UserError', 'atomic_write', 'read_json', 'find_device', 'choose_dtype', 'PeakMemory', 'format_bytes', 'peak_memory',
+           'cache_folder']
 
 # %% ../nbs/00_environment.ipynb #a48859d2
 class UserError(ValueError):
@@ -57,3 +58,84 @@ def read_json(
         if not text.strip(): raise UserError(f"{what} {path} is empty; fetch it again") from None
         raise UserError(f"{what} {path} is not valid JSON ({e.msg} at character {e.pos} of {len(text)}): "
                         "it may be cut short; fetch it again") from None
+
+# %% ../nbs/00_environment.ipynb #ca438caf
+def find_device(
+    device=None, # "cuda", "cuda:1", "mps", "cpu", a torch.device, or None for the best there is
+): # torch.device that exists
+    "The device to run on. Raises `UserError` for one that this machine does not have."
+    import torch
+    mps = getattr(torch.backends, "mps", None)
+    has = {"cuda": torch.cuda.is_available(), "mps": bool(mps and mps.is_available()), "cpu": True}
+    if device is None or device == "auto": return torch.device(next(name for name, there in has.items() if there))
+    try: device = torch.device(device)
+    except RuntimeError: raise UserError(f"unknown device {device!r}; use {', '.join(has)} or cuda:N") from None
+    if not has.get(device.type, False):
+        raise UserError(f"device {str(device)!r} is not available here ({'; '.join(k for k, v in has.items() if v)} is); leave it out to take the best there is")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device {str(device)!r}: this machine has {torch.cuda.device_count()} GPU(s), counted from 0")
+    return device
+
+# %% ../nbs/00_environment.ipynb #e7f53120
+def choose_dtype(
+    device, # torch.device
+    dtype=None, # "float32", "float16", "bfloat16" (or fp32, fp16, bf16), a torch.dtype, or None to choose
+): # torch.dtype
+    "The number format for a device: bfloat16 from Ampere on, float16 on older GPUs, float32 elsewhere."
+    import torch
+    names = dict(float32=torch.float32, float16=torch.float16, bfloat16=torch.bfloat16, fp32=torch.float32, fp16=torch.float16, bf16=torch.bfloat16)
+    if dtype is None or dtype == "auto":
+        if device.type != "cuda": return torch.float32
+        return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
+    found = names.get(str(dtype).removeprefix("torch."))
+    if found is None: raise UserError(f"unknown dtype {dtype!r}; use float32, float16 or bfloat16")
+    return found
+
+# %% ../nbs/00_environment.ipynb #6be51f06
+@dataclass(frozen=True)
+class PeakMemory:
+    "Highest memory use so far, in bytes."
+    host: int             # resident memory of this process
+    device: int|None = None # allocated by PyTorch on the GPU; None without one
+
+    def __str__(self):
+        gpu = "" if self.device is None else f", device {format_bytes(self.device)}"
+        return f"host {format_bytes(self.host)}{gpu}"
+
+# %% ../nbs/00_environment.ipynb #692e0a91
+def format_bytes(
+    n: float, # bytes
+) -> str: # such as "1.5 GB"
+    "A number of bytes for people, in powers of 1,000."
+    for unit in ("B", "kB", "MB", "GB"):
+        if n < 999.5: return f"{n:.0f} {unit}" if unit == "B" or n >= 100 else f"{n:.1f} {unit}"
+        n /= 1000
+    return f"{n:.1f} TB"
+
+# %% ../nbs/00_environment.ipynb #f72112ec
+def peak_memory(
+    device=None, # torch.device; a GPU's peak is reported beside the host's
+) -> PeakMemory: # since the process started (host) or since the last reset (device)
+    "Peak memory of this process. Host: the operating system's own figure for resident memory."
+    try:
+        import resource
+        host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    except ImportError: # Windows
+        import psutil
+        host = psutil.Process().memory_info().peak_wset
+    if device is None or device.type != "cuda": return PeakMemory(host)
+    import torch
+    return PeakMemory(host, torch.cuda.max_memory_allocated(device))
+
+# %% ../nbs/00_environment.ipynb #2a8d63f9
+def cache_folder() -> Path: # exists and can be written to
+    "Where drawn and downloaded things are kept: `$BEIT3_COLAB_CACHE`, else `$XDG_CACHE_HOME/beit3_colab`, else `~/.cache/beit3_colab`."
+    asked = os.environ.get("BEIT3_COLAB_CACHE")
+    folder = Path(asked) if asked else Path(os.environ.get("XDG_CACHE_HOME") or Path.home()/".cache")/"beit3_colab"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK): return folder
+        reason = "it may not be written to"
+    except OSError as error: reason = error.strerror
+    if asked: raise UserError(f"BEIT3_COLAB_CACHE={asked} cannot be used: {reason}")
+    return Path(tempfile.mkdtemp(prefix="beit3_colab-")) # a home that cannot be written to: keep nothing beyond this machine's temporary files
