@@ -9,10 +9,15 @@ _HOMES = {"evaluate": "evaluation", "load_model": "predict", "open_run": "run_fo
 __all__ = list(_HOMES)
 
 
+_MODULES = ("answers", "checkpoints", "cli", "environment", "evaluation", "images", "model", "predict", "progress", "run_folder", "sample", "scenes",
+            "scoring", "text", "vqav2")
+
+
 def __getattr__(name):
-    if name not in _HOMES: raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in _HOMES: return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in _MODULES: return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__(): return sorted({*globals(), *__all__})
+def __dir__(): return sorted({*globals(), *__all__, *_MODULES})

@@ -50,7 +50,7 @@ def normalize_word(
     words = (_NUMBERS.get(word, word) for word in out.lower().split())
     return " ".join(_CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
 
-# %% ../nbs/03c_answers.ipynb #821bad69
+# %% ../nbs/03c_answers.ipynb #a6b07ec8
 def read_answer_list(
     source: str|Path|list[str], # a file (.json, unilm's answer2label.txt, or one answer a line), or the list itself
 ) -> list[str]: # the answer of each class
@@ -58,18 +58,21 @@ def read_answer_list(
     if isinstance(source, (str, Path)):
         path = Path(source)
         if not path.is_file(): raise UserError(f"answer list {path} does not exist")
-        text = path.read_text(encoding="utf-8-sig").strip()
         try:
+            lines = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+            text = "\n".join(lines).strip()
+            if text.lower().startswith(("<!doctype", "<html")): raise UserError(f"answer list {path} is a web page: the download went wrong; fetch it again")
             if text.startswith("["): answers = json.loads(text)
             elif text.startswith("{"):
-                rows = [json.loads(line) for line in text.splitlines()]
+                rows = [json.loads(line) for line in lines]
                 if [row["label"] for row in rows] != list(range(len(rows))): raise UserError(f"answer list {path}: labels must run from 0 without gaps")
                 answers = [row["answer"] for row in rows]
-            else: answers = text.splitlines()
-        except (json.JSONDecodeError, KeyError, TypeError) as error: raise UserError(f"answer list {path} is damaged ({error}); fetch or build it again") from None
+            else: answers = [line.strip() for line in lines] if text else [] # one of VQAv2's answers is empty, so an empty line counts
+        except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error: raise UserError(f"answer list {path} is damaged ({error}); fetch or build it again") from None
     else: path, answers = "given", list(source)
     if not answers: raise UserError(f"answer list {path} is empty")
-    if bad := next((a for a in answers if not isinstance(a, str)), None): raise UserError(f"answer list {path} holds {bad!r}, which is not text")
+    for a in answers:
+        if not isinstance(a, str): raise UserError(f"answer list {path} holds {a!r}, which is not text")
     if len(set(answers)) != len(answers):
         twice = next(a for i, a in enumerate(answers) if a in answers[:i])
         raise UserError(f"answer list {path} holds {twice!r} twice; each class has one answer")

@@ -38,10 +38,11 @@ def atomic_write(
         raise
     return path
 
-# %% ../nbs/00_environment.ipynb #9280ffb9
+# %% ../nbs/00_environment.ipynb #16b9a945
 def read_json(
     path: str|Path, # JSON file
     what: str="file", # what it should be, for the error message
+    object_hook=None, # as for `json.loads`: called with each object as it is parsed
 ): # the parsed content
     "Parse a JSON file. Raises `UserError` naming the file when it is absent, HTML, cut short or not JSON."
     path = Path(path)
@@ -50,7 +51,7 @@ def read_json(
     except IsADirectoryError: raise UserError(f"{what} {path} is a folder; give the JSON file itself") from None
     except PermissionError: raise UserError(f"{what} {path} may not be read: check its permissions") from None
     except UnicodeDecodeError: raise UserError(f"{what} {path} is not a JSON text file (is it still zipped?)") from None
-    try: return json.loads(text)
+    try: return json.loads(text, object_hook=object_hook)
     except json.JSONDecodeError as e:
         head = text.lstrip()[:200].lower()
         if head.startswith(("<!doctype", "<html")) or "<html" in head:

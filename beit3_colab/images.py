@@ -16,13 +16,15 @@ __all__ = ['ImageError', 'read_image', 'preprocess', 'normalize']
 class ImageError(UserError):
     "A picture that is missing or cannot be read; the message names it and says why."
 
-# %% ../nbs/03b_images.ipynb #97151acf
+# %% ../nbs/03b_images.ipynb #cd8b6253
 def read_image(
     source, # path, bytes of a file, PIL picture, or array [H, W], [H, W, 3] or [H, W, 4] of uint8
 ): # PIL.Image in RGB
     "Read a picture as the reference does: Pillow's RGB conversion, no EXIF rotation. Raises `ImageError` for one that is missing, cut short or no picture."
     from PIL import Image
-    if isinstance(source, Image.Image): return source.convert("RGB")
+    if isinstance(source, Image.Image):
+        try: return source.convert("RGB")
+        except OSError as error: raise ImageError(f"the picture given cannot be read: {error}") from None
     if isinstance(source, np.ndarray): return _from_array(source)
     name = "given as bytes" if isinstance(source, (bytes, bytearray)) else os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
     if name is None: raise ImageError(f"a picture must be a path, bytes, a PIL picture or an array, not {type(source).__name__}")
@@ -51,14 +53,14 @@ def _what_is_it(source):
     if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")): return "is a web page, not a picture: fetch it again"
     return "is not a picture that Pillow knows"
 
-# %% ../nbs/03b_images.ipynb #08065190
+# %% ../nbs/03b_images.ipynb #b6436560
 def preprocess(
     image, # PIL.Image in RGB
     size: int, # side of the model's square, in pixels
-) -> np.ndarray: # [size, size, 3] uint8
+) -> np.ndarray: # [size, size, 3] uint8, a copy
     "Resize as the reference does: Pillow's bicubic filter (antialiased), aspect not kept."
     from PIL import Image
-    return np.asarray(image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BICUBIC))
+    return np.array(image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BICUBIC))
 
 # %% ../nbs/03b_images.ipynb #01e3b195
 def normalize(

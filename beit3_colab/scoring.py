@@ -342,7 +342,7 @@ def soft_score(
     ids = _match(annotations, answers, partial)
     return SoftScore(_percent([soft_label_score(annotations[q].answers.count(answers[q])) for q in ids]), len(ids))
 
-# %% ../nbs/06_scoring.ipynb #deac07db
+# %% ../nbs/06_scoring.ipynb #85a017c3
 @dataclass(frozen=True, repr=False)
 class SubmissionCheck:
     "What is wrong with a results file, in sentences; nothing if `ok`."
@@ -351,7 +351,8 @@ class SubmissionCheck:
     missing: tuple[int, ...] # question_ids without an answer
     extra: tuple[int, ...] # question_ids that were not asked
     duplicates: tuple[int, ...] # question_ids answered more than once
-    problems: list[str] # one sentence each
+    problems: list[str] # what must be mended, one sentence each
+    warnings: list[str] # what is allowed but should be looked at
     note: str="" # which EvalAI phase takes it
 
     @property
@@ -361,12 +362,14 @@ class SubmissionCheck:
         verdict = "Fine" if self.ok else _count(len(self.problems), "problem")
         return f"{verdict}: {_count(self.num_results, 'result')} for {_count(self.num_questions, 'question')}."
 
-    def __str__(self): return "\n".join([self._head(), *(f"- {p}" for p in self.problems), *([self.note] if self.note else [])])
+    def _lines(self) -> list[str]: return [*self.problems, *(f"Warning: {w}" for w in self.warnings)]
+
+    def __str__(self): return "\n".join([self._head(), *(f"- {p}" for p in self._lines()), *([self.note] if self.note else [])])
 
     __repr__ = __str__
 
     def _repr_html_(self):
-        items = "".join(f"<li>{html.escape(p)}</li>" for p in self.problems)
+        items = "".join(f"<li>{html.escape(p)}</li>" for p in self._lines())
         return f"<p><b>{html.escape(self._head())}</b></p>" + (f"<ul>{items}</ul>" if items else "") + (f"<p>{html.escape(self.note)}</p>" if self.note else "")
 
     def raise_if_bad(self) -> SubmissionCheck: # itself, when it is fine
@@ -374,7 +377,7 @@ class SubmissionCheck:
         if not self.ok: raise UserError("the results cannot be submitted: " + " ".join(self.problems))
         return self
 
-# %% ../nbs/06_scoring.ipynb #48e43672
+# %% ../nbs/06_scoring.ipynb #069c72d0
 def _entry_faults(entry) -> list[tuple[str, object]]:
     "What is wrong with one entry, whatever it is: (fault, the value that shows it)."
     if not isinstance(entry, dict): return [("not an object with question_id and answer", entry)]
@@ -383,7 +386,6 @@ def _entry_faults(entry) -> list[tuple[str, object]]:
     question_id, answer = entry.get("question_id", 0), entry.get("answer", "-")
     if type(question_id) is not int: faults.append((f"a question_id that is {type(question_id).__name__} instead of int", question_id))
     if not isinstance(answer, str): faults.append((f"an answer that is {type(answer).__name__} instead of str", answer))
-    elif not answer.strip(): faults.append(("an empty answer", entry.get("question_id")))
     return faults
 
 # %% ../nbs/06_scoring.ipynb #d7d3f087
@@ -398,6 +400,13 @@ def _shape_problems(results) -> tuple[list[str], list[int]]:
     return [f"{_count(len(values), 'entry')} with {fault}: {_first(values)}." if not fault.startswith("not") else
             f"{_count(len(values), 'entry')} {'is' if len(values) == 1 else 'are'} {fault}: {_first(values)}." for fault, values in found.items()], ids
 
+# %% ../nbs/06_scoring.ipynb #51c724f8
+def _empty_answers(results) -> list[str]:
+    "A sentence about empty answers, if there are any."
+    if not isinstance(results, (list, tuple)): return []
+    empty = [r.get("question_id") for r in results if isinstance(r, dict) and isinstance(r.get("answer"), str) and not r["answer"].strip()]
+    return [f"{_count(len(empty), 'answer')} {'is' if len(empty) == 1 else 'are'} empty (question_id {_first(empty)})."] if empty else []
+
 # %% ../nbs/06_scoring.ipynb #cf65fcbf
 _TEST2015, _TEST_DEV = 447_793, 107_394 # numbers of questions
 
@@ -408,7 +417,7 @@ def _phase(num_questions: int) -> str:
                                            "questions of test2015: check against that questions file.")
     return ""
 
-# %% ../nbs/06_scoring.ipynb #ab7d8cd4
+# %% ../nbs/06_scoring.ipynb #452682b0
 def check_submission(
     results, # path of a results file, or what was parsed from one
     questions, # path of the official questions file, its parsed JSON, or a list
@@ -424,4 +433,5 @@ def check_submission(
     if missing: problems.append(f"{_count(len(missing), 'question')} of {len(asked):,} without an answer: {_first(missing)}.")
     if extra: problems.append(f"{_count(len(extra), 'question_id')} that {'was' if len(extra) == 1 else 'were'} not asked: {_first(extra)}"
                               + ("." if len(extra) < len(times) else "; none fits: are the questions of another split?"))
-    return SubmissionCheck(len(results) if isinstance(results, (list, tuple, dict)) else 0, len(asked), missing, extra, duplicates, problems, _phase(len(asked)))
+    num_results = len(results) if isinstance(results, (list, tuple, dict)) else 0
+    return SubmissionCheck(num_results, len(asked), missing, extra, duplicates, problems, _empty_answers(results), _phase(len(asked)))

@@ -26,7 +26,7 @@ class Encoding:
     def __getitem__(self, key: str) -> list[int]: return {"input_ids": self.input_ids, "padding_mask": self.padding_mask}[key]
     def keys(self) -> tuple[str, ...]: return "input_ids", "padding_mask"
 
-# %% ../nbs/03_text.ipynb #f99c63ae
+# %% ../nbs/03_text.ipynb #8cea3371
 class Tokenizer:
     "Questions → ids. Holds the model file's bytes, so it can be sent to worker processes and stored with a checkpoint."
     def __init__(self,
@@ -86,7 +86,7 @@ class Tokenizer:
         vocab_size: int, # rows of the model's text embedding
     ):
         "Raise `UserError` when ids can be given out that the embedding does not have."
-        if len(self) - 1 > vocab_size: # <mask> is never in a question in earnest, and a model may lack its row
+        if len(self) > vocab_size:
             raise UserError(f"tokenizer {self._name} has {len(self)} ids, but the model knows {vocab_size}: it is not the model's tokenizer")
 
 # %% ../nbs/03_text.ipynb #65782047

@@ -1,0 +1,49 @@
+"The built-in sample: the figures that the README gives, and that the model looks at the picture."
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from beit3_colab import evaluate, score
+from beit3_colab.sample import FIRST_TRAINING_SEED, HELD_OUT_SEEDS, open_sample, sample_data_folder
+from beit3_colab.predict import sample_folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory): return evaluate(output_dir=tmp_path_factory.mktemp("run"), device="cpu", progress=False)
+
+def test_accuracy(run):
+    assert run.accuracy.overall >= 90
+    assert set(run.accuracy.per_answer_type) == {"yes/no", "number", "other"}
+    assert min(run.accuracy.per_answer_type.values()) >= 80
+    low, high = run.accuracy.interval
+    assert low < run.accuracy.overall < high
+
+def test_blank_pictures_cost_25_points(run, tmp_path):
+    data = open_sample()
+    for name in {q.image for q in data.questions}:
+        (tmp_path/name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (320, 240), (128, 128, 128)).save(tmp_path/name)
+    (tmp_path/"vqa").symlink_to(sample_data_folder()/"vqa")
+    blank = evaluate("sample", "val", tmp_path, output_dir=tmp_path/"run", device="cpu", progress=False)
+    assert blank.accuracy.num_questions == run.accuracy.num_questions
+    assert run.accuracy.overall - blank.accuracy.overall >= 25
+
+def test_written_files_agree_with_the_run(run):
+    data = open_sample()
+    assert score(list(data.annotations.values()), run.submission).overall == run.accuracy.overall
+    assert run.answers.accuracy.mean() == pytest.approx(run.accuracy.overall, abs=0.01)
+
+def test_the_model_is_small_enough():
+    assert sum(p.stat().st_size for p in sample_folder().iterdir()) <= 5_000_000
+
+def test_training_never_saw_the_sample():
+    import json
+    trained = json.loads((sample_folder()/"config.json").read_text())["trained"]
+    stages = [trained, trained["started_from"]]
+    assert all(stage["first_seed"] >= FIRST_TRAINING_SEED > max(HELD_OUT_SEEDS) for stage in stages)
+
+def test_people_disagree():
+    annotations = open_sample().annotations.values()
+    assert 0.2 < sum(len(set(a.answers)) > 1 for a in annotations)/len(annotations) < 0.6
+    assert all(len(a.answers) == 10 for a in annotations)
