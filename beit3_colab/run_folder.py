@@ -17,8 +17,8 @@ from .vqav2 import VQAData, open_vqav2
 
 # %% auto #0
 __all__ = ['SCHEMA_VERSION', 'Identity', 'file_sha256', 'explain_os_errors', 'open_folder', 'Journal', 'read_journals',
-           'open_data', 'Report', 'Run', 'label', 'answer_table', 'submission_name', 'write_submission', 'open_run',
-           'choose_questions']
+           'JournalFollower', 'journal_path', 'open_data', 'Report', 'Run', 'label', 'answer_table', 'submission_name',
+           'write_submission', 'open_run', 'choose_questions']
 
 # %% ../nbs/08b_run_folder.ipynb #6be07afd
 SCHEMA_VERSION = 1
@@ -62,7 +62,7 @@ def explain_os_errors(folder, saved=lambda: 0):
         kept = f" and start again; {saved():,} answers are kept" if saved() else ""
         raise UserError(f"output folder {folder} {reasons[error.errno]}{kept}") from error
 
-# %% ../nbs/08b_run_folder.ipynb #829e5c60
+# %% ../nbs/08b_run_folder.ipynb #629a1da6
 def open_folder(
     folder: str|Path, # made when absent
     identity: Identity, # of the run that wants it
@@ -72,7 +72,7 @@ def open_folder(
     with explain_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         probe = atomic_write(folder/".writable", "x" * 4096)
-        probe.unlink()
+        probe.unlink(missing_ok=True) # another process may be probing as well
     if (folder/"run.json").exists():
         before = read_json(folder/"run.json", "run file").get("identity", {})
         if different := {k: (before.get(k), v) for k, v in asdict(identity).items() if before.get(k) != v}:
@@ -127,6 +127,41 @@ def read_journals(
             else: records.setdefault(record["question_id"], record)
     return records
 
+# %% ../nbs/08b_run_folder.ipynb #7d187e79
+class JournalFollower:
+    "Reads what is appended to the journals of a folder."
+    def __init__(self,
+        folder: str|Path, # of a run
+        fingerprint: str, # of the run; journals of another are passed over
+        skip: int|None = None, # rank whose journal is not followed
+    ):
+        self.folder, self.fingerprint = Path(folder), fingerprint
+        self.skipped = None if skip is None else journal_path(folder, skip)
+        self._positions = {}
+
+    def new_records(self) -> list[dict]: # whole lines only
+        "Answers that were appended since the last call."
+        records = []
+        for path in sorted(self.folder.glob("answers-*.jsonl")):
+            if path == self.skipped: continue
+            with open(path, "rb") as f:
+                f.seek(self._positions.get(path, 0))
+                block = f.read()
+            whole = block.rfind(b"\n") + 1
+            lines = [json.loads(line) for line in block[:whole].splitlines()]
+            if path not in self._positions and lines and lines[0].get("run") != self.fingerprint: continue
+            if whole: self._positions[path] = self._positions.get(path, 0) + whole
+            records += [r for r in lines if "run" not in r]
+        return records
+
+# %% ../nbs/08b_run_folder.ipynb #c6ccdb1b
+def journal_path(
+    folder: str|Path, # of a run
+    rank: int, # of the process that writes it
+) -> Path: # its journal
+    "Where a process keeps its answers."
+    return Path(folder)/f"answers-{rank}.jsonl"
+
 # %% ../nbs/08b_run_folder.ipynb #9e873289
 def open_data(
     split: str, # "sample", or a split of VQAv2: "val", "train", "test", "test-dev"
@@ -137,7 +172,7 @@ def open_data(
     if data_path is None: raise UserError(f"split {split!r} needs data_path=…, the folder with vqa/ and the pictures; split='sample' needs none")
     return open_vqav2(data_path, split)
 
-# %% ../nbs/08b_run_folder.ipynb #2e1a0145
+# %% ../nbs/08b_run_folder.ipynb #95abe563
 @dataclass(frozen=True)
 class Report:
     "Where the time went, how fast it was, how much memory it took. Prints as a small table."
@@ -148,7 +183,7 @@ class Report:
     host_bytes: int         # peak resident memory
     device_bytes: int|None  # peak allocated on the GPU; None without one
     warnings: tuple[str, ...] # such as pictures that could not be read
-    setup: dict             # device, dtype, batch size, versions
+    setup: dict             # device, dtype, batch size, processes, versions
 
     @property
     def questions_per_second(self) -> float: return self.questions / max(self.seconds.get("answering", 0.), 1e-9)
