@@ -9,8 +9,8 @@ _HOMES = {"evaluate": "evaluation", "load_model": "predict", "open_run": "run_fo
 __all__ = list(_HOMES)
 
 
-_MODULES = ("answers", "checkpoints", "cli", "environment", "evaluation", "images", "model", "predict", "progress", "run_folder", "sample", "scenes",
-            "scoring", "text", "vqav2")
+_MODULES = ("answers", "attention", "checkpoints", "cli", "distributed", "downloads", "environment", "evaluation", "images", "model", "plots", "predict",
+            "progress", "run_folder", "sample", "scenes", "scoring", "text", "timm_models", "vqav2")
 
 
 def __getattr__(name):

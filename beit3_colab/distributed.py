@@ -14,7 +14,7 @@ from .environment import UserError
 # %% auto #0
 __all__ = ['World', 'find_world', 'first_host', 'Group', 'share_out', 'WorkerError', 'free_port', 'Workers', 'start_worker']
 
-# %% ../nbs/01_distributed.ipynb #565db0e9
+# %% ../nbs/01_distributed.ipynb #b3e70067
 @dataclass(frozen=True)
 class World:
     "This process's place among all of a run; a value that is passed on."
@@ -23,6 +23,7 @@ class World:
     size: int = 1        # processes in all
     launcher: str = "none" # who started it: none, torchrun, slurm, openmpi, spawn
     address: str = ""    # meeting point, host:port; empty for a single process
+    local_size: int = 1  # processes on this machine, as far as the launcher says
 
     @property
     def is_main(self) -> bool: return self.rank == 0
@@ -33,7 +34,7 @@ def _number(environment, name):
     if not value.isdigit(): raise UserError(f"the launcher set {name}={value!r}, which is not a number; unset it to run as one process")
     return int(value)
 
-# %% ../nbs/01_distributed.ipynb #b0f54520
+# %% ../nbs/01_distributed.ipynb #e4e03ca8
 def find_world(
     environment: Mapping[str, str]|None = None, # without it the environment of this process
     local_rank: int|None = None, # from `--local-rank`, where the launcher gives it on the command line
@@ -42,15 +43,21 @@ def find_world(
     e = os.environ if environment is None else environment
     if "RANK" in e and "WORLD_SIZE" in e:
         local = _number(e, "LOCAL_RANK") if "LOCAL_RANK" in e else 0 if local_rank is None else local_rank
-        world = World(_number(e, "RANK"), local, _number(e, "WORLD_SIZE"), e.get("BEIT3_COLAB_LAUNCHER", "torchrun"), f"{e.get('MASTER_ADDR', '127.0.0.1')}:{e.get('MASTER_PORT', '29500')}")
+        world = World(_number(e, "RANK"), local, _number(e, "WORLD_SIZE"), e.get("BEIT3_COLAB_LAUNCHER", "torchrun"), f"{e.get('MASTER_ADDR', '127.0.0.1')}:{e.get('MASTER_PORT', '29500')}", _local_size(e))
     elif "SLURM_PROCID" in e and int(e.get("SLURM_NTASKS") or 1) > 1:
-        world = World(_number(e, "SLURM_PROCID"), _number(e, "SLURM_LOCALID"), _number(e, "SLURM_NTASKS"), "slurm", _slurm_address(e))
+        world = World(_number(e, "SLURM_PROCID"), _number(e, "SLURM_LOCALID"), _number(e, "SLURM_NTASKS"), "slurm", _slurm_address(e), _local_size(e))
     elif "OMPI_COMM_WORLD_RANK" in e:
         address = f"{e.get('MASTER_ADDR', '127.0.0.1')}:{e.get('MASTER_PORT', '29500')}"
-        world = World(_number(e, "OMPI_COMM_WORLD_RANK"), _number(e, "OMPI_COMM_WORLD_LOCAL_RANK"), _number(e, "OMPI_COMM_WORLD_SIZE"), "openmpi", address)
+        world = World(_number(e, "OMPI_COMM_WORLD_RANK"), _number(e, "OMPI_COMM_WORLD_LOCAL_RANK"), _number(e, "OMPI_COMM_WORLD_SIZE"), "openmpi", address, _local_size(e))
     else: return World()
     if not world.rank < world.size: raise UserError(f"the launcher gave rank {world.rank} of {world.size} processes; ranks go from 0 to {world.size - 1}")
     return world if world.size > 1 else replace(world, address="")
+
+# %% ../nbs/01_distributed.ipynb #9eba9cb7
+def _local_size(e):
+    "Processes on this machine; SLURM writes \"4(x2),3\" for two nodes of four and one of three."
+    said = next((e[k] for k in ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "SLURM_STEP_TASKS_PER_NODE", "SLURM_NTASKS_PER_NODE") if e.get(k)), "1")
+    return max(map(int, re.findall(r"(?<!x)\b\d+", re.sub(r"\(x\d+\)", "", said))), default=1)
 
 # %% ../nbs/01_distributed.ipynb #3d6b12ca
 def _slurm_address(e):
@@ -65,7 +72,7 @@ def first_host(
     name, bracket, rest = nodes.partition("[")
     return name.split(",")[0] if "," in name or not bracket else name + re.split("[],-]", rest)[0]
 
-# %% ../nbs/01_distributed.ipynb #08b2eeeb
+# %% ../nbs/01_distributed.ipynb #02a5b17b
 class Group:
     "The processes of a run, for `barrier` and `gather`; no process group is made for a single process."
     def __init__(self,
@@ -76,9 +83,10 @@ class Group:
         self.world, self.timeout = world, timeout
         if world.size == 1: return
         import torch.distributed as dist
-        gpu = device is not None and device.type == "cuda"
+        import torch
+        gpu = device is not None and device.type == "cuda" and world.local_size <= torch.cuda.device_count()
         with self._explain("meeting"):
-            dist.init_process_group("nccl" if gpu else "gloo", init_method=f"tcp://{world.address}" if world.launcher != "torchrun" else "env://",
+            dist.init_process_group("nccl" if gpu else "gloo", init_method="env://" if world.launcher == "torchrun" else f"tcp://{world.address}",
                                     rank=world.rank, world_size=world.size, timeout=timedelta(seconds=timeout), **({"device_id": device} if gpu else {}))
 
     @contextmanager
@@ -131,7 +139,7 @@ def free_port() -> int: # on this machine
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
 
-# %% ../nbs/01_distributed.ipynb #b203d176
+# %% ../nbs/01_distributed.ipynb #bf918340
 class Workers:
     "Processes on this machine that run the same Python code as ranks 0 to `count` - 1."
     def __init__(self,
@@ -140,7 +148,7 @@ class Workers:
         job: str = "", # one line of text for each, such as JSON
         environment: Mapping[str, str]|None = None, # additions to this process's
     ):
-        shared = dict(WORLD_SIZE=count, LOCAL_WORLD_SIZE=count, MASTER_ADDR="127.0.0.1", MASTER_PORT=free_port(), BEIT3_COLAB_LAUNCHER="torchrun",
+        shared = dict(WORLD_SIZE=count, LOCAL_WORLD_SIZE=count, MASTER_ADDR="127.0.0.1", MASTER_PORT=free_port(), BEIT3_COLAB_LAUNCHER="spawn",
                       PYTHONPATH=os.pathsep.join(p for p in sys.path if p)) # as the parent imports, from a checkout too
         self.logs = [tempfile.TemporaryFile("w+") for _ in range(count)]
         self.processes = [subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log, text=True,

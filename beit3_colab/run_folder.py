@@ -80,7 +80,7 @@ def open_folder(
             raise UserError(f"folder {folder} holds another run ({told}); choose another output_dir, or delete that one")
     return folder
 
-# %% ../nbs/08b_run_folder.ipynb #b0a7b5a1
+# %% ../nbs/08b_run_folder.ipynb #0a7ffb49
 class Journal:
     "Append-only answers of one process; a line is written whole or cut off at the next start."
     def __init__(self,
@@ -90,7 +90,7 @@ class Journal:
         self.path, self.count = Path(path), 0
         with explain_os_errors(self.path.parent):
             if self.path.exists(): self._cut_torn_line()
-            self.file = open(self.path, "ab")
+            self.file = open(self.path, "ab", buffering=0) # straight to the operating system: what was written survives the death of this process
             if self.file.tell() == 0: self._append([{"run": fingerprint}])
 
     def _cut_torn_line(self):
@@ -99,8 +99,8 @@ class Journal:
         if whole < len(content): os.truncate(self.path, whole)
 
     def _append(self, records):
-        self.file.write(b"".join(json.dumps(r, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass") + b"\n" for r in records))
-        self.file.flush() # to the operating system: survives the death of this process
+        data = b"".join(json.dumps(r, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass") + b"\n" for r in records)
+        while data: data = data[self.file.write(data):] # a disk that fills up takes a part first, and then raises
 
     def write(self, records: list[dict]):
         "Append answers; raises `UserError` when the disk is full."

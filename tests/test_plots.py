@@ -1,0 +1,136 @@
+"Figures for papers and pages: other people's text, saving, runs without human answers, no shared state."
+import io
+import subprocess
+import sys
+import warnings
+from types import SimpleNamespace
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from beit3_colab.attention import attention_map, attention_share, clean_text, heat_map, new_figure, question_words, show_attention
+from beit3_colab.environment import UserError
+from beit3_colab.evaluation import evaluate
+from beit3_colab.plots import calibration_table, confusion_table, correctness, plot_accuracy, plot_calibration, plot_confusions, show_answers
+from beit3_colab.predict import load_model
+
+PLOTS = [show_answers, plot_accuracy, plot_calibration, plot_confusions]
+NASTY = r"--><script>a()</script><img src=x onerror=alert(1)> costs $5 \frac{$x^2$}{_} & \$ ${"
+
+
+@pytest.fixture(scope="module")
+def vqa(): return load_model("sample", device="cpu")
+
+@pytest.fixture(scope="module")
+def run(vqa, tmp_path_factory): return evaluate(vqa, limit=60, output_dir=tmp_path_factory.mktemp("run"), progress=False)
+
+@pytest.fixture
+def nasty():
+    "A run whose every text is hostile, and whose pictures are missing."
+    answers = pd.DataFrame([dict(question_id=i, image_id=i, question=NASTY, answer=f"{NASTY}{i}", confidence=.5, question_type=NASTY, answer_type=NASTY,
+                                 correct_answer=NASTY, accuracy=30.*(i % 2), image=f"{NASTY}\n{i}.jpg") for i in range(3)])
+    score = SimpleNamespace(overall=10., interval=None, num_questions=3)
+    return SimpleNamespace(label=f"{NASTY} on val", annotations={}, answers=answers, accuracy=score, data=None, questions=[])
+
+def texts(figure):
+    from matplotlib.text import Text
+    return [t for t in figure.findobj(Text) if t.get_text()]
+
+
+@pytest.mark.parametrize("draw", PLOTS)
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf", "PNG"])
+def test_saves_a_picture(draw, suffix, run, tmp_path):
+    path = tmp_path/f"picture.{suffix}"
+    figure = draw(run, path=path)
+    assert path.read_bytes().startswith({"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[suffix.lower()])
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    assert any(run.label in t.get_text() for t in texts(figure))
+
+@pytest.mark.parametrize("draw", PLOTS)
+@pytest.mark.parametrize("path, message", [("x.gif", "must end in .png, .svg or .pdf, not '.gif'"), ("x", "not ''"), ("nowhere/x.png", "folder .*nowhere does not exist")])
+def test_refuses_a_bad_path_before_it_draws(draw, path, message, tmp_path):
+    with pytest.raises(UserError, match=message): draw(None, path=tmp_path/path)
+
+@pytest.mark.parametrize("draw", PLOTS)
+def test_hostile_text_is_drawn_as_text(draw, nasty, tmp_path):
+    figure = draw(nasty, path=tmp_path/"picture.svg")
+    drawn = [t for t in texts(figure) if "$" in t.get_text()]
+    assert drawn and not any(t.get_parse_math() or t.get_usetex() for t in drawn)
+    names = {element.tag.rpartition("}")[2] for element in ElementTree.parse(tmp_path/"picture.svg").iter()}
+    assert "path" in names and not names & {"img", "script"}
+
+def test_every_dollar_reaches_the_picture(nasty):
+    joined = "".join(t.get_text() for t in texts(show_answers(nasty))).replace("\n", " ")
+    assert r"costs $5 \frac{$x^2$" in joined and "onerror" in joined
+
+def test_a_dollar_looks_like_a_dollar():
+    "A formula would drop the signs and slant the x."
+    def pixels(text, **options):
+        figure = new_figure(2, .5)
+        figure.text(.1, .5, text, **options)
+        content = io.BytesIO(); figure.savefig(content, format="png")
+        return np.asarray(Image.open(content).convert("L"), dtype=int)
+    from beit3_colab.attention import PLAIN
+    assert (pixels("$x$", **PLAIN) == pixels(r"\$x\$")).all()
+    assert (pixels("$x$", **PLAIN) != pixels("$x$")).any()
+
+@pytest.mark.parametrize("text, expected", [("$5", "$5"), ("a\u202eb\x00c", "abc"), ("\ud800", "?"), ("a\r\n\tb", "a b"), (7, "7")])
+def test_clean_text(text, expected): assert clean_text(text) == expected
+
+def test_long_text_is_cut(nasty):
+    nasty.answers["question"] = "word " * 4000
+    nasty.answers["answer"] = "x" * 100_000
+    for t in texts(show_answers(nasty)): assert len(t.get_text()) < 200
+
+@pytest.mark.parametrize("draw", [plot_accuracy, plot_calibration, plot_confusions])
+def test_without_human_answers(draw, run):
+    hidden = SimpleNamespace(annotations=None, label=run.label, answers=run.answers.drop(columns=["accuracy", "correct_answer", "answer_type", "question_type"]), data=run.data)
+    with pytest.raises(UserError, match="not public"): draw(hidden)
+    assert len(show_answers(hidden).axes) == 8
+    assert not any(sign in t.get_text() for t in texts(show_answers(hidden)) for sign in "✓½✗")
+
+def test_marks_are_signs_and_words(run):
+    chosen = pd.concat([group.head(1) for _, group in run.answers.groupby(run.answers["accuracy"].map(correctness))])
+    labels = [ax.get_xlabel() for ax in show_answers(run, chosen).axes]
+    for row, label in zip(chosen.itertuples(), labels):
+        word = correctness(row.accuracy)
+        assert label.startswith({"right": "✓", "partly right": "½", "wrong": "✗"}[word]) and word in label
+
+def test_figures_leave_no_state(run):
+    code = "import beit3_colab.plots, beit3_colab.attention, sys; print([m for m in ('matplotlib', 'pandas') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    import matplotlib
+    before = dict(matplotlib.rcParams)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for draw in PLOTS: assert draw(run)._repr_png_().startswith(b"\x89PNG")
+    assert dict(matplotlib.rcParams) == before
+    if "matplotlib.pyplot" in sys.modules: assert sys.modules["matplotlib.pyplot"].get_fignums() == []
+
+def test_tables_count_every_answer(run):
+    calibration, confusions = calibration_table(run), confusion_table(run)
+    assert calibration["answers"].sum() == len(run.answers)
+    assert np.average(calibration["accuracy"], weights=calibration["answers"])*100 == pytest.approx(run.accuracy.overall, abs=.01)
+    assert (confusions["correct"] != confusions["answered"]).all()
+    assert confusions["wrong"].sum() == (run.answers["accuracy"] == 0).sum()
+
+
+@pytest.mark.parametrize("size", [(300, 60), (60, 300), (97, 97)])
+def test_map_keeps_the_pictures_aspect(vqa, size):
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8))
+    drawn = attention_map(vqa.attention(picture, "What is this?"))
+    assert heat_map(drawn, size).shape == (size[1], size[0])
+    assert attention_share(drawn, (0, 0, *size), size) == pytest.approx((1, 1))
+    halves = [attention_share(drawn, box, size) for box in ((0, 0, size[0]/2, size[1]), (size[0]/2, 0, size[0], size[1]))]
+    assert sum(h.attention for h in halves) == pytest.approx(1) and [h.area for h in halves] == pytest.approx([.5, .5])
+
+@pytest.mark.parametrize("question", ["$x$ or $y$? <b>", "a " * 100, "?", ""])
+def test_attention_of_odd_questions(vqa, question, tmp_path):
+    picture = Image.new("RGB", (50, 40), "red")
+    figure = show_attention(vqa, picture, question, path=tmp_path/"map.png")
+    words = question_words(vqa.attention(picture, question))
+    assert sum(bool(ax.get_title()) for ax in figure.axes) == 2 + len(words)
+    assert not any(t.get_parse_math() for t in texts(figure) if "$" in t.get_text())

@@ -1,0 +1,45 @@
+"A published checkpoint by its name, from a local server that answers under the official path."
+from pathlib import Path
+
+import pytest
+from file_server import Fault, FileServer
+
+from beit3_colab import load_model
+from beit3_colab.environment import UserError
+
+GOLDEN = Path(__file__).parent/"golden"
+NAME, PATH = "beit3_base_patch16_480_vqa", "/github.com/addf400/files/releases/download/beit3"
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    files = {f"{PATH}/{NAME}.pth": (GOLDEN/"tiny_beit3_vqa.pth").read_bytes(), f"{PATH}/beit3.spm": (GOLDEN/"tiny.spm").read_bytes()}
+    with FileServer(files) as server:
+        monkeypatch.setenv("BEIT3_COLAB_CACHE", str(tmp_path))
+        monkeypatch.setenv("BEIT3_COLAB_MIRROR", f"https://github.com={server.url}/github.com")
+        yield server
+
+def load(): return load_model(NAME, config={"num_heads": 4}, answers=[str(i) for i in range(40)], device="cpu")
+
+def test_downloaded_once_and_used(server):
+    vqa = load()
+    assert vqa.name == NAME and vqa.tokenizer is not None and len(vqa.ask(b_image(), "What color is the kite?")) == 5
+    before = len(server.requests)
+    load()
+    assert len(server.requests) == before
+
+def test_a_dropped_connection_is_resumed(server):
+    server.fail(f"{PATH}/{NAME}.pth", Fault(cut=0.3))
+    load()
+    assert len(server.asked(f"{PATH}/{NAME}.pth")) == 2
+
+def test_missing_on_the_server(server):
+    server.fail(f"{PATH}/beit3.spm", *[Fault(status=404)]*10)
+    with pytest.raises(UserError, match="404"): load()
+
+def b_image():
+    import io
+    from PIL import Image
+    out = io.BytesIO()
+    Image.new("RGB", (40, 30), "red").save(out, "PNG")
+    return out.getvalue()
