@@ -9,7 +9,7 @@ _HOMES = {"evaluate": "evaluation", "load_model": "predict", "open_run": "run_fo
 __all__ = list(_HOMES)
 
 
-_MODULES = ("answers", "attention", "checkpoints", "cli", "distributed", "downloads", "environment", "evaluation", "images", "model", "plots", "predict",
+_MODULES = ("answers", "attention", "batches", "checkpoints", "cli", "distributed", "downloads", "environment", "evaluation", "images", "model", "plots", "predict",
             "progress", "run_folder", "sample", "scenes", "scoring", "text", "timm_models", "vqav2")
 
 

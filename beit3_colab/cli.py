@@ -72,7 +72,7 @@ def make_parser() -> argparse.ArgumentParser: # of all commands
     p.set_defaults(run=run_ask)
     return parser
 
-# %% ../nbs/11_cli.ipynb #67467d6a
+# %% ../nbs/11_cli.ipynb #2d2b7cc3
 def run_evaluate(args) -> int:
     "`beit3-colab evaluate`"
     from beit3_colab.distributed import find_world
@@ -81,7 +81,8 @@ def run_evaluate(args) -> int:
     run = evaluate(**{name: getattr(args, name) for name in names}, progress=not args.quiet)
     if not find_world(local_rank=args.local_rank).is_main: return 0
     print(run.report())
-    if run.accuracy is not None: print(f"\n{run.accuracy}\n{run.soft_score}")
+    if run.accuracy is not None: print(f"\n{run.accuracy}")
+    if run.soft_score is not None: print(run.soft_score)
     print(f"\nsubmission: {run.submission}")
     return 0
 
@@ -97,13 +98,14 @@ def run_score(args) -> int:
     else: print(json.dumps(dict(overall=found.overall, interval=found.interval, per_answer_type=found.per_answer_type, per_question_type=found.per_question_type, num_questions=found.num_questions)))
     return 0
 
-# %% ../nbs/11_cli.ipynb #5364a4a7
+# %% ../nbs/11_cli.ipynb #2409ad55
 def run_check(args) -> int:
-    "`beit3-colab check`: status 1 when the file has faults"
+    "`beit3-colab check`: what is wrong on standard output, and status 2 with one line if anything is."
     from beit3_colab.scoring import check_submission
     checked = check_submission(args.results, args.questions)
     print(checked)
-    return 0 if checked.ok else 1
+    if not checked.ok: raise UserError(f"{args.results} cannot be submitted: {len(checked.problems)} problem(s), see above")
+    return 0
 
 # %% ../nbs/11_cli.ipynb #ba6a8d7f
 def run_convert(args) -> int:

@@ -12,11 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from beit3_colab import evaluate, load_model
+from beit3_colab import evaluate, load_model, soft_score
+from beit3_colab.answers import soft_labels
 from beit3_colab.checkpoints import read_weights
 from beit3_colab.cli import main
 from beit3_colab.environment import UserError
-from beit3_colab.predict import sample_folder
 from beit3_colab.run_folder import read_journals
 from beit3_colab.sample import open_sample
 from beit3_colab.vqav2 import annotations_file, questions_file
@@ -187,11 +187,15 @@ def test_full_disk_keeps_what_was_answered(tmp_path, capsys):
 def test_sample_in_the_shape_of_unilms_index(tmp_path):
     "Token ids in place of text, soft labels in place of annotations."
     data, vqa = open_sample(), load_model("sample", device="cpu")
-    some = data.questions[:60]
+    some, labels = data.questions[:60], {a: i for i, a in enumerate(vqa.answers)}
     (tmp_path/"val2014").symlink_to(data.image_root/"val2014")
     (tmp_path/"answer2label.txt").write_text("".join(json.dumps({"answer": a, "label": i}) + "\n" for i, a in enumerate(vqa.answers)))
     with open(tmp_path/"vqa.val.jsonl", "w") as f:
-        for q in some: f.write(json.dumps(dict(image_path=q.image, text_segment=vqa.tokenizer.encode(q.question)[1:-1], labels=[], scores=[], qid=q.question_id)) + "\n")
+        for q in some: f.write(json.dumps(dict(image_path=q.image, text_segment=vqa.tokenizer.encode(q.question)[1:-1], qid=q.question_id,
+                                                       **dict(zip(("labels", "scores"), soft_labels(data.annotations[q.question_id].answers, labels))))) + "\n")
     indexed = evaluate("sample", "val", tmp_path, output_dir=tmp_path/"run", device="cpu", progress=False)
-    assert indexed.accuracy is None
+    assert indexed.accuracy is None # soft labels do not tell the ten answers
+    people = [data.annotations[q.question_id] for q in some if set(data.annotations[q.question_id].answers) & set(labels)]
+    answered = {a.question_id: indexed.records[a.question_id]["answers"][0] for a in people}
+    assert indexed.soft_score.soft_score == soft_score(people, answered).soft_score
     for q in some[:20]: assert indexed.records[q.question_id]["answers"][0] == vqa.ask(data.image_path(q), q.question)[0].answer

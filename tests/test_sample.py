@@ -1,5 +1,4 @@
 "The built-in sample: the figures that the README gives, and that the model looks at the picture."
-from dataclasses import replace
 
 import pytest
 from PIL import Image
