@@ -104,7 +104,7 @@ def read_windows(
                              [list(questions[i].token_ids or vqa.tokenizer.encode(questions[i].question)) for i in indices])
         finally: pool.shutdown(wait=False, cancel_futures=True)
 
-# %% ../nbs/08c_batches.ipynb #91062f4d
+# %% ../nbs/08c_batches.ipynb #8b715653
 def find_batch_size(
     vqa: VQA, # loaded model
     wanted: int|str = "auto", # a number, or "auto"
@@ -116,7 +116,7 @@ def find_batch_size(
         except (TypeError, ValueError): size = 0
         if size < 1 or isinstance(wanted, (bool, float)): raise UserError(f"batch_size must be a whole number of 1 or more, or 'auto', not {wanted!r}")
         return size
-    if vqa.device.type != "cuda": return 16
+    if vqa.device.type != "cuda": return max(1, min(16, 4096 // (1 + vqa.config.num_patches + tokens)))
     def peak(n): # bytes that a batch of n needs beyond what is held
         torch.cuda.synchronize(vqa.device)
         held = torch.cuda.memory_allocated(vqa.device)
