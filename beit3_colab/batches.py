@@ -129,7 +129,7 @@ def find_batch_size(
     fits = 0.8 * torch.cuda.mem_get_info(vqa.device)[0] / each
     return max(1, min(128, 2 ** int(math.log2(max(fits, 1)))))
 
-# %% ../nbs/08c_batches.ipynb #2e3d61c6
+# %% ../nbs/08c_batches.ipynb #9ff00094
 def answer_batch(
     vqa: VQA, # loaded model
     answers: list[str], # of each class
@@ -145,6 +145,8 @@ def answer_batch(
         half = len(images) // 2
     else:
         confidence, labels = logits.sigmoid().topk(min(top_k, len(answers))) # sigmoid: the soft score that the head was trained to expect
+        if not confidence.isfinite().all():
+            raise UserError("the model gives NaN: its checkpoint is damaged, or float16 overflows on it (try dtype='bfloat16' or 'float32')")
         return [([answers[i] for i in row], [round(p, 5) for p in ps]) for row, ps in zip(labels.tolist(), confidence.tolist())]
     if vqa.device.type == "cuda": torch.cuda.empty_cache()
     warn(f"{vqa.device} ran out of memory with {len(images)} questions; going on with {half}")

@@ -15,7 +15,7 @@ __all__ = ['ImageError', 'read_image', 'preprocess', 'normalize']
 class ImageError(UserError):
     "A picture that is missing or cannot be read; the message names it and says why."
 
-# %% ../nbs/03b_images.ipynb #cd8b6253
+# %% ../nbs/03b_images.ipynb #d5ec3d6e
 def read_image(
     source, # path, bytes of a file, PIL picture, or array [H, W], [H, W, 3] or [H, W, 4] of uint8
 ): # PIL.Image in RGB
@@ -29,12 +29,13 @@ def read_image(
     if name is None: raise ImageError(f"a picture must be a path, bytes, a PIL picture or an array, not {type(source).__name__}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning) # large is fine; Pillow's error for twice its limit still comes
+            warnings.simplefilter("ignore") # large is fine (Pillow's error for twice its limit still comes), and so is a palette with transparency
             with Image.open(io.BytesIO(source) if isinstance(source, (bytes, bytearray)) else source) as image: return image.convert("RGB")
     except FileNotFoundError: raise ImageError(f"picture {name} does not exist") from None
     except Image.DecompressionBombError as error: raise ImageError(f"picture {name} is too large: {error}") from None
     except Image.UnidentifiedImageError: raise ImageError(f"picture {name} {_what_is_it(source)}") from None
-    except (OSError, ValueError, SyntaxError, EOFError) as error: raise ImageError(f"picture {name} cannot be read: {error or type(error).__name__}") from None
+    except Exception as error: # a decoder may raise anything at a damaged file: RuntimeError (AVIF), NotImplementedError (DDS), …
+        raise ImageError(f"picture {name} cannot be read: {error or type(error).__name__}") from None
 
 # %% ../nbs/03b_images.ipynb #8ece3fc9
 def _from_array(array):

@@ -70,7 +70,7 @@ def model_size(
     if size not in sizes: raise UserError(f"unknown model size {size!r}; known are {', '.join(sizes)}")
     return replace(sizes[size], **changes)
 
-# %% ../nbs/02_model.ipynb #5119d4db
+# %% ../nbs/02_model.ipynb #d124fd8a
 class ImageEmbedding(nn.Module):
     "Pictures [B, 3, S, S] → `cls` and patch tokens [B, 1+P, d], positions added."
     def __init__(self, config: Beit3Config):
@@ -87,6 +87,7 @@ class ImageEmbedding(nn.Module):
         if (H, W) != (self.image_size, self.image_size):
             raise UserError(f"pictures of {H}×{W} pixels given to a model for {self.image_size}×{self.image_size}; "
                             f"resize them, or load the model with image_size={H}")
+        image = image.to(self.proj.weight.dtype) # float32 pictures are welcome in a half-precision model
         patches = image.reshape(B, C, H//p, p, W//p, p).permute(0, 2, 4, 1, 3, 5).reshape(B, -1, C*p*p) # [B, P, 3pp]
         tokens = F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)                         # [B, P, d]
         return torch.cat((self.cls_token.expand(B, 1, -1), tokens), 1) + self.positions[2:]             # [B, 1+P, d]

@@ -19,7 +19,7 @@ __all__ = ['SCHEMA_VERSION', 'Identity', 'file_sha256', 'explain_os_errors', 'op
            'JournalFollower', 'journal_path', 'open_data', 'Report', 'Run', 'index_soft_score', 'label', 'answer_table',
            'submission_name', 'write_submission', 'open_run', 'choose_questions']
 
-# %% ../nbs/08b_run_folder.ipynb #6be07afd
+# %% ../nbs/08b_run_folder.ipynb #375070b7
 SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
@@ -34,7 +34,6 @@ class Identity:
     num_questions: int
     image_size: int
     dtype: str
-    bad_images: str        # "stop" or "blank"
 
     def fingerprint(self) -> str: return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
@@ -48,14 +47,15 @@ def file_sha256(
         while block := f.read(1 << 22): digest.update(block)
     return digest.hexdigest()
 
-# %% ../nbs/08b_run_folder.ipynb #4bedfba2
+# %% ../nbs/08b_run_folder.ipynb #8af42fff
 @contextmanager
 def explain_os_errors(folder, saved=lambda: 0):
     "Say what happened to an output folder in words, and what is safe."
     try: yield
     except OSError as error:
         reasons = {errno.ENOSPC: "is on a full disk: free some space", errno.EDQUOT: "is over its quota: free some space", errno.EROFS: "is on a read-only disk: choose another",
-                   errno.EACCES: "may not be written to: change its permissions or choose another", errno.ENOTDIR: "lies inside a file: choose another",
+                   errno.EPERM: "may not be written to: change its attributes or choose another", errno.ENOENT: "cannot be made there: choose another",
+                   errno.ENAMETOOLONG: "has too long a name: choose another", errno.EACCES: "may not be written to: change its permissions or choose another", errno.ENOTDIR: "lies inside a file: choose another",
                    errno.EEXIST: "is a file, not a folder: choose another"}
         if error.errno not in reasons: raise
         kept = f" and start again; {saved():,} answers are kept" if saved() else ""
@@ -161,13 +161,15 @@ def journal_path(
     "Where a process keeps its answers."
     return Path(folder)/f"answers-{rank}.jsonl"
 
-# %% ../nbs/08b_run_folder.ipynb #9e873289
+# %% ../nbs/08b_run_folder.ipynb #c595dc35
 def open_data(
     split: str, # "sample", or a split of VQAv2: "val", "train", "test", "test-dev"
     data_path: str|Path|None = None, # folder in the official layout or with unilm's index
 ) -> VQAData: # questions, and annotations where they are public
     "Open the sample or a split on disk."
-    if split == "sample": return open_sample()
+    if split == "sample":
+        if data_path is not None: raise UserError(f"split 'sample' is built in and takes no data_path, but {data_path} was given; use split='val' or leave data_path out")
+        return open_sample()
     if data_path is None: raise UserError(f"split {split!r} needs data_path=…, the folder with vqa/ and the pictures; split='sample' needs none")
     return open_vqav2(data_path, split)
 
@@ -269,12 +271,13 @@ def label(
     "Checkpoint, split and number of questions: every figure carries it."
     return f"{identity.checkpoint} on {identity.split}, {identity.num_questions:,} questions"
 
-# %% ../nbs/08b_run_folder.ipynb #96bddf7f
+# %% ../nbs/08b_run_folder.ipynb #57b9e147
 def answer_table(
     run: Run, # finished or not
 ): # pandas.DataFrame
     """The answers as a table in the order of the questions. Columns: question_id, image_id, question, answer, confidence (0 to 1), top5 (list of
-    (answer, confidence)), and where the human answers are known question_type, answer_type, correct_answer (the most common one), accuracy (percent)."""
+    (answer, confidence)), and where the human answers are known question_type, answer_type, correct_answer (the most common one), accuracy (percent);
+    image, and image_error: why a picture could not be read and was left grey, else None."""
     import pandas as pd
     rows = []
     for q in run.questions:
@@ -284,7 +287,7 @@ def answer_table(
         if run.annotations is not None:
             a = run.annotations[q.question_id]
             row |= dict(question_type=a.question_type, answer_type=a.answer_type, correct_answer=a.multiple_choice_answer, accuracy=run.accuracy.per_question[q.question_id])
-        rows.append(row | dict(image=q.image))
+        rows.append(row | dict(image=q.image, image_error=r.get("image_error")))
     return pd.DataFrame(rows)
 
 # %% ../nbs/08b_run_folder.ipynb #71fc727d

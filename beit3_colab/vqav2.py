@@ -235,7 +235,7 @@ def open_vqav2(
         check_annotations(questions, annotations)
     return VQAData(split, questions, annotations, root)
 
-# %% ../nbs/05_vqav2.ipynb #830a158b
+# %% ../nbs/05_vqav2.ipynb #463cbb0a
 _INDEX_FILES = {"train": ["vqa.train.jsonl"], "val": ["vqa.trainable_val.jsonl", "vqa.rest_val.jsonl"], "test": ["vqa.test.jsonl"], "test-dev": ["vqa.test-dev.jsonl"]}
 BOS, EOS, MAX_TOKENS = 0, 2, 64
 
@@ -250,7 +250,9 @@ def open_index(
     if missing := [f.name for f in files if not f.is_file()]: raise UserError(f"{root} has no {' and no '.join(missing)}: unilm's index is not complete")
     questions, targets = [], {}
     for path in files:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
+        try: lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError: raise UserError(f"{path} is not a text file: make the index again") from None
+        for number, line in enumerate(lines):
             try:
                 item = json.loads(line)
                 ids, name, qid = item["text_segment"][:MAX_TOKENS - 2], item["image_path"], item["qid"]

@@ -199,3 +199,28 @@ def test_sample_in_the_shape_of_unilms_index(tmp_path):
     answered = {a.question_id: indexed.records[a.question_id]["answers"][0] for a in people}
     assert indexed.soft_score.soft_score == soft_score(people, answered).soft_score
     for q in some[:20]: assert indexed.records[q.question_id]["answers"][0] == vqa.ask(data.image_path(q), q.question)[0].answer
+
+def test_blank_answers_are_counted_after_a_resume(folder):
+    pictures(folder)[4].write_bytes(b"")
+    with pytest.raises(UserError, match="with that output_dir continues"): run(folder, batch_size=1)
+    done = run(folder, batch_size=1, bad_images="blank") # the advice works in the same folder
+    marked = done.answers.image_error.notna().sum()
+    assert marked and done.report().setup["answered with a grey picture"] == f"{marked} questions"
+    before = done.report()
+    assert run(folder, batch_size=1, bad_images="blank").report() == before # a finished run keeps its report
+
+@pytest.mark.parametrize("arguments, says", [(dict(workers=-1), "workers must be"), (dict(split="sample", data_path="/somewhere"), "takes no data_path"), (dict(limit=0), "limit must be")])
+def test_arguments_without_meaning_are_refused(arguments, says):
+    with pytest.raises(UserError, match=says): evaluate(device="cpu", progress=False, **arguments)
+
+def test_loaded_model_takes_no_loading_arguments():
+    with pytest.raises(UserError, match="belong to load_model"): evaluate(load_model("sample", device="cpu"), image_size=96, progress=False)
+
+def test_half_precision_model_takes_float32_pictures():
+    vqa = load_model("sample", device="cpu", dtype="bfloat16")
+    assert vqa.model(torch.zeros(1, 3, 192, 192), torch.tensor([[0, 5, 2]]), None).dtype == torch.bfloat16
+
+def test_weights_of_nan_are_told(tmp_path):
+    vqa = load_model("sample", device="cpu")
+    vqa.model.pooler.dense.bias.fill_(float("nan"))
+    with pytest.raises(UserError, match="gives NaN"): evaluate(vqa, limit=5, output_dir=tmp_path, progress=False)

@@ -165,7 +165,7 @@ def test_single_process_killed_at_a_random_moment_continues(expected, tmp_path, 
 
 def test_error_of_a_worker_is_shown_with_its_rank(tmp_path):
     with pytest.raises(WorkerError, match=r"(?s)rank \d of 2 ended with status 1.*Traceback"):
-        evaluate(output_dir=tmp_path, device="cpu", limit=5, processes=2, progress=False, seed=0, workers="not a number")
+        evaluate(output_dir=tmp_path, device="cpu", limit=5, processes=2, progress=False, timeout="soon")
 
 @linux
 def test_a_rank_that_hangs_is_named(tmp_path):
