@@ -154,7 +154,7 @@ def read_weights(
         raise UserError(f"checkpoint {path} holds no weights: expected {{\"model\": {{name: tensor}}}}, found {type(content).__name__}")
     return {name.removeprefix("module."): tensor for name, tensor in content.items()}
 
-# %% ../nbs/04_checkpoints.ipynb #57a3174f
+# %% ../nbs/04_checkpoints.ipynb #77216ce4
 def _read_safetensors(path):
     from safetensors.torch import load_file
     return load_file(path)
@@ -174,6 +174,7 @@ def _diagnose(path, error):
     if head.startswith(b"pk") and not zipfile.is_zipfile(path): return "is cut short; download it again"
     if isinstance(error, pickle.UnpicklingError) and (found := re.search(r"GLOBAL ([\w.]+)", str(error))):
         return f"contains code ({found[1]}), which is never run; use a file that holds only weights"
+    if head[:1] == b"\x80": return "is a Python pickle that may contain code, which is never run; use a file that holds only weights" # a pickle's first byte
     return f"is not a PyTorch or safetensors file, or is damaged ({type(error).__name__}); download it again"
 
 # %% ../nbs/04_checkpoints.ipynb #0b033bbd
