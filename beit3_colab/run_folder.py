@@ -15,9 +15,9 @@ from .scoring import Score, SoftScore, check_submission, score, soft_score
 from .vqav2 import VQAData, open_vqav2
 
 # %% auto #0
-__all__ = ['SCHEMA_VERSION', 'Identity', 'file_sha256', 'explain_os_errors', 'open_folder', 'Journal', 'read_journals',
-           'JournalFollower', 'journal_path', 'open_data', 'Report', 'Run', 'index_soft_score', 'label', 'answer_table',
-           'submission_name', 'write_submission', 'open_run', 'choose_questions']
+__all__ = ['SCHEMA_VERSION', 'Identity', 'explain_os_errors', 'open_folder', 'Journal', 'read_journals', 'JournalFollower',
+           'journal_path', 'open_data', 'Report', 'Run', 'index_soft_score', 'label', 'answer_table', 'submission_name',
+           'write_submission', 'open_run', 'choose_questions']
 
 # %% ../nbs/08b_run_folder.ipynb #375070b7
 SCHEMA_VERSION = 1
@@ -36,16 +36,6 @@ class Identity:
     dtype: str
 
     def fingerprint(self) -> str: return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
-
-# %% ../nbs/08b_run_folder.ipynb #79029bb8
-def file_sha256(
-    path: str|Path, # any file
-) -> str: # hexadecimal digest
-    "SHA-256 of a file, read in pieces."
-    digest = hashlib.sha256()
-    with open(path, "rb") as f:
-        while block := f.read(1 << 22): digest.update(block)
-    return digest.hexdigest()
 
 # %% ../nbs/08b_run_folder.ipynb #8af42fff
 @contextmanager
