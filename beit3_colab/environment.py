@@ -4,25 +4,40 @@
 
 # %% ../nbs/00_environment.ipynb #0ae5bab0
 from __future__ import annotations
-import json, os, sys, tempfile
+import json, os, sys, tempfile, traceback
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['UserError', 'atomic_write', 'read_json', 'find_device', 'choose_dtype', 'PeakMemory', 'format_bytes', 'peak_memory',
-           'cache_folder']
+__all__ = ['UserError', 'check_whole_number', 'atomic_write', 'read_json', 'find_device', 'choose_dtype', 'multiplies_bfloat16',
+           'PeakMemory', 'format_bytes', 'peak_memory', 'check_drive', 'cache_folder']
 
 # %% ../nbs/00_environment.ipynb #a48859d2
 class UserError(ValueError):
     "Bad input: the message says what was wrong, with which value, and what to do."
+    def _render_traceback_(self): # IPython asks for it
+        "What a notebook shows: the lines of its own cells, and the message. Our frames would not help; `%debug` still reaches them."
+        own = [f for f in traceback.extract_tb(self.__traceback__) if f.filename.startswith("<ipython-input") or "ipykernel_" in f.filename]
+        return [*(f"line {f.lineno}: {f.line}" for f in own), f"{type(self).__name__}: {self}"]
+
+# %% ../nbs/00_environment.ipynb #ec72f56b
+def check_whole_number(
+    name: str, # of the argument
+    value, # that was given
+    least: int = 1, # smallest that is allowed
+):
+    "Raise `UserError` unless an argument is a whole number that is large enough."
+    if isinstance(value, bool) or not isinstance(value, int) or value < least: raise UserError(f"{name} must be a whole number of {least} or more, not {value!r}")
 
 # %% ../nbs/00_environment.ipynb #da79d340
 def atomic_write(
     path: str|Path, # file to write; its folder must exist
     data: str|bytes, # whole content; text is written as UTF-8
 ) -> Path: # `path`
-    "Write a file under a temporary name beside `path`, then rename it: readers see the old content or the new, never half."
+    "Write a file under a temporary name beside `path`, then rename it: readers see the old content or the new, never half. Raises `UserError` for a folder."
     path = Path(path)
+    if path.is_dir(): raise UserError(f"{path} is a folder; name a file in it")
     if isinstance(data, str): data = data.encode("utf-8")
     fd, tmp = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
@@ -77,20 +92,30 @@ def find_device(
         raise UserError(f"device {str(device)!r}: this machine has {torch.cuda.device_count()} GPU(s), counted from 0")
     return device
 
-# %% ../nbs/00_environment.ipynb #e7f53120
+# %% ../nbs/00_environment.ipynb #23d63a5f
 def choose_dtype(
     device, # torch.device
-    dtype=None, # "float32", "float16", "bfloat16" (or fp32, fp16, bf16), a torch.dtype, or None to choose
+    dtype=None, # "float32", "float16", "bfloat16", "float8" (or fp32, fp16, bf16, fp8), a torch.dtype, or None to choose
 ): # torch.dtype
     "The number format for a device: bfloat16 from Ampere on, float16 on older GPUs, float32 elsewhere."
     import torch
-    names = dict(float32=torch.float32, float16=torch.float16, bfloat16=torch.bfloat16, fp32=torch.float32, fp16=torch.float16, bf16=torch.bfloat16)
+    names = dict(float32=torch.float32, float16=torch.float16, bfloat16=torch.bfloat16, fp32=torch.float32, fp16=torch.float16, bf16=torch.bfloat16,
+                 float8=torch.float8_e4m3fn, fp8=torch.float8_e4m3fn, float8_e4m3fn=torch.float8_e4m3fn)
     if dtype is None or dtype == "auto":
         if device.type != "cuda": return torch.float32
         return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
     found = names.get(str(dtype).removeprefix("torch."))
-    if found is None: raise UserError(f"unknown dtype {dtype!r}; use float32, float16 or bfloat16")
+    if found is None: raise UserError(f"unknown dtype {dtype!r}; use float32, float16, bfloat16, on a GPU float8, on a CPU bfloat16+float32")
     return found
+
+# %% ../nbs/00_environment.ipynb #7d18bc4f
+def multiplies_bfloat16(
+    cpuinfo: str|Path = "/proc/cpuinfo", # what Linux tells of its processors
+) -> bool: # False also where nothing is told
+    "Whether this machine's processors multiply in bfloat16: AVX-512 BF16 or AMX (Intel, AMD), or Arm's BF16 extension."
+    try: words = set(Path(cpuinfo).read_text(errors="replace").split())
+    except OSError: return False
+    return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
 
 # %% ../nbs/00_environment.ipynb #6be51f06
 @dataclass(frozen=True)
@@ -129,14 +154,29 @@ def peak_memory(
     return PeakMemory(host, torch.cuda.max_memory_allocated(device))
 
 # %% ../nbs/00_environment.ipynb #2a8d63f9
+def check_drive(
+    path: str|Path, # file or folder that is to be used
+) -> Path: # the path, with ~ written out
+    "Raise `UserError` for a path in Google Drive while Drive is not mounted: it would be made on this machine, where it is lost with the session and in the way of the mount."
+    path, point = Path(path).expanduser(), Path(os.environ.get("BEIT3_COLAB_DRIVE") or "/content/drive")
+    if not path.absolute().is_relative_to(point.absolute()): return path
+    try: mounted = (point/"MyDrive").is_dir()
+    except OSError: mounted = False # a mount that has broken
+    if mounted: return path
+    raise UserError(f"{path} is in Google Drive, which is not mounted at {point}: run `from beit3_colab.place import mount_drive; mount_drive()` in a cell of the notebook first")
+
+# %% ../nbs/00_environment.ipynb #a72a5ffa
+@lru_cache(maxsize=1)
+def _passing_folder(): return Path(tempfile.mkdtemp(prefix="beit3_colab-")) # one for the whole process
+
 def cache_folder() -> Path: # exists and can be written to
-    "Where drawn and downloaded things are kept: `$BEIT3_COLAB_CACHE`, else `$XDG_CACHE_HOME/beit3_colab`, else `~/.cache/beit3_colab`."
+    "Where drawn and downloaded things are kept: `$BEIT3_COLAB_CACHE` (also in Drive), else `$XDG_CACHE_HOME/beit3_colab`, else `~/.cache/beit3_colab`."
     asked = os.environ.get("BEIT3_COLAB_CACHE")
-    folder = Path(asked) if asked else Path(os.environ.get("XDG_CACHE_HOME") or Path.home()/".cache")/"beit3_colab"
+    folder = check_drive(asked) if asked else Path(os.environ.get("XDG_CACHE_HOME") or Path.home()/".cache")/"beit3_colab"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK): return folder
         reason = "it may not be written to"
     except OSError as error: reason = error.strerror
-    if asked: raise UserError(f"BEIT3_COLAB_CACHE={asked} cannot be used: {reason}")
-    return Path(tempfile.mkdtemp(prefix="beit3_colab-")) # a home that cannot be written to: keep nothing beyond this machine's temporary files
+    if asked: raise UserError(f"BEIT3_COLAB_CACHE={asked} cannot be used: {reason}; name a folder on a disk that can be written to")
+    return _passing_folder() # a home that cannot be written to: keep nothing beyond this machine's temporary files
