@@ -4,7 +4,8 @@
 
 # %% ../nbs/01_distributed.ipynb #49620d21
 from __future__ import annotations
-import os, re, signal, socket, subprocess, sys, tempfile, threading, time
+import itertools, os, pickle, re, signal, socket, subprocess, sys, tempfile, threading, time
+from collections import deque
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ class World:
     size: int = 1        # processes in all
     launcher: str = "none" # who started it: none, torchrun, slurm, openmpi, spawn
     address: str = ""    # meeting point, host:port; empty for a single process
-    local_size: int = 1  # processes on this machine, as far as the launcher says
+    local_size: int = 1  # processes on this machine; all, where the launcher does not say
 
     @property
     def is_main(self) -> bool: return self.rank == 0
@@ -43,23 +44,28 @@ def find_world(
     e = os.environ if environment is None else environment
     if "RANK" in e and "WORLD_SIZE" in e:
         local = _number(e, "LOCAL_RANK") if "LOCAL_RANK" in e else 0 if local_rank is None else local_rank
-        world = World(_number(e, "RANK"), local, _number(e, "WORLD_SIZE"), e.get("BEIT3_COLAB_LAUNCHER", "torchrun"), f"{e.get('MASTER_ADDR', '127.0.0.1')}:{e.get('MASTER_PORT', '29500')}", _local_size(e))
-    elif "SLURM_PROCID" in e and int(e.get("SLURM_NTASKS") or 1) > 1:
-        world = World(_number(e, "SLURM_PROCID"), _number(e, "SLURM_LOCALID"), _number(e, "SLURM_NTASKS"), "slurm", _slurm_address(e), _local_size(e))
+        world = World(_number(e, "RANK"), local, _number(e, "WORLD_SIZE"), e.get("BEIT3_COLAB_LAUNCHER", "torchrun"), f"{e.get('MASTER_ADDR', '127.0.0.1')}:{e.get('MASTER_PORT', '29500')}")
+    elif "SLURM_PROCID" in e and _slurm_tasks(e) > 1:
+        world = World(_number(e, "SLURM_PROCID"), _number(e, "SLURM_LOCALID"), _slurm_tasks(e), "slurm", _slurm_address(e))
     elif "OMPI_COMM_WORLD_RANK" in e:
         address = f"{e.get('MASTER_ADDR', '127.0.0.1')}:{e.get('MASTER_PORT', '29500')}"
-        world = World(_number(e, "OMPI_COMM_WORLD_RANK"), _number(e, "OMPI_COMM_WORLD_LOCAL_RANK"), _number(e, "OMPI_COMM_WORLD_SIZE"), "openmpi", address, _local_size(e))
+        world = World(_number(e, "OMPI_COMM_WORLD_RANK"), _number(e, "OMPI_COMM_WORLD_LOCAL_RANK"), _number(e, "OMPI_COMM_WORLD_SIZE"), "openmpi", address)
     else: return World()
     if not world.rank < world.size: raise UserError(f"the launcher gave rank {world.rank} of {world.size} processes; ranks go from 0 to {world.size - 1}")
-    return world if world.size > 1 else replace(world, address="")
+    return replace(world, local_size=_local_size(e) or world.size) if world.size > 1 else replace(world, address="")
 
 # %% ../nbs/01_distributed.ipynb #9eba9cb7
 def _local_size(e):
-    "Processes on this machine; SLURM writes \"4(x2),3\" for two nodes of four and one of three."
-    said = next((e[k] for k in ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "SLURM_STEP_TASKS_PER_NODE", "SLURM_NTASKS_PER_NODE") if e.get(k)), "1")
-    return max(map(int, re.findall(r"(?<!x)\b\d+", re.sub(r"\(x\d+\)", "", said))), default=1)
+    "Processes on this machine, 0 where nobody says; SLURM writes \"4(x2),3\" for two nodes of four and one of three."
+    said = next((e[k] for k in ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "SLURM_STEP_TASKS_PER_NODE", "SLURM_NTASKS_PER_NODE") if e.get(k)), "")
+    return max(map(int, re.findall(r"(?<!x)\b\d+", re.sub(r"\(x\d+\)", "", said))), default=0)
 
 # %% ../nbs/01_distributed.ipynb #3d6b12ca
+def _slurm_tasks(e):
+    "Tasks of the step that `srun` began. A batch script, or a shell inside an allocation, is one process, whatever SLURM_NTASKS says of the allocation."
+    said = next((name for name in ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS") if e.get(name)), None)
+    return _number(e, said) if said and any(name.startswith("SLURM_STEP") for name in e) else 1
+
 def _slurm_address(e):
     "Host and port where the tasks of a SLURM step meet: the first node, and a port that follows from the job number."
     nodes = e.get("SLURM_STEP_NODELIST") or e.get("SLURM_NODELIST") or e.get("SLURMD_NODENAME") or "127.0.0.1"
@@ -73,6 +79,9 @@ def first_host(
     return name.split(",")[0] if "," in name or not bracket else name + re.split("[],-]", rest)[0]
 
 # %% ../nbs/01_distributed.ipynb #02a5b17b
+_stores, _numbers = {}, itertools.count() # address → where processes meet; groups of this process, and by the same count those of the others
+_kept = deque(maxlen=8) # tensors of the last exchanges
+
 class Group:
     "The processes of a run, for `barrier` and `gather`; no process group is made for a single process."
     def __init__(self,
@@ -80,20 +89,71 @@ class Group:
         device=None, # torch.device of this process: NCCL for a GPU, gloo otherwise
         timeout: float = 600., # seconds that processes wait for each other
     ):
-        self.world, self.timeout = world, timeout
+        self.world, self.timeout, self._steps, self._word, self._heard, self._own = world, timeout, 0, "", {}, False
         if world.size == 1: return
         import torch.distributed as dist
-        import torch
-        gpu = device is not None and device.type == "cuda" and world.local_size <= torch.cuda.device_count()
         with self._explain("meeting"):
-            dist.init_process_group("nccl" if gpu else "gloo", init_method="env://" if world.launcher == "torchrun" else f"tcp://{world.address}",
-                                    rank=world.rank, world_size=world.size, timeout=timedelta(seconds=timeout), **({"device_id": device} if gpu else {}))
+            if dist.is_initialized(): # by the script that calls us: its group will do, and stays
+                if (there := (dist.get_rank(), dist.get_world_size())) != (world.rank, world.size):
+                    raise UserError(f"torch.distributed says rank {there[0]} of {there[1]}, the launcher {world.rank} of {world.size}; call destroy_process_group() first")
+                store = dist.distributed_c10d._get_default_store()
+            else: store = self._start(device)
+            self._store = dist.PrefixStore(f"beit3_colab/{next(_numbers)}", store) # keeps small texts; of no other group
+            for name in ("step", "word"): self._store.set(f"{name}/{world.rank}", "0")
+        self.barrier()
+
+    def _start(self, device):
+        "Make the process group; gives the store through which the processes met."
+        import torch
+        import torch.distributed as dist
+        world, wait = self.world, timedelta(seconds=self.timeout)
+        if world.address not in _stores: # one for all groups of this process: its server must outlive the first
+            _stores[world.address] = next(dist.rendezvous("env://" if world.launcher == "torchrun" else f"tcp://{world.address}", world.rank, world.size, timeout=wait))[0]
+        store, gpu = _stores[world.address], device is not None and device.type == "cuda" and world.local_size <= torch.cuda.device_count()
+        store.set_timeout(wait)
+        dist.init_process_group("nccl" if gpu else "gloo", store=dist.PrefixStore(f"beit3_colab/group/{next(_numbers)}", store), rank=world.rank, world_size=world.size,
+                                timeout=wait, **({"device_id": device} if gpu else {}))
+        self._own = True
+        return store
 
     @contextmanager
     def _explain(self, what):
         try: yield
         except RuntimeError as error: # torch.distributed's errors are all RuntimeErrors
             raise RuntimeError(f"rank {self.world.rank} of {self.world.size}: {what} failed (time limit {self.timeout:.0f} s): {error}. Has another process died? Its own error says why.") from error
+
+    def _read(self, name): return [text.decode() for text in self._store.multi_get([f"{name}/{rank}" for rank in range(self.world.size)])]
+
+    def _meet(self):
+        "Wait for the others before an exchange, which could not tell who is missing. Raises `RuntimeError` naming them."
+        self._steps += 1
+        self._store.set(f"step/{self.world.rank}", str(self._steps))
+        limit = time.monotonic() + self.timeout
+        while late := [rank for rank, step in enumerate(self._read("step")) if int(step) < self._steps]:
+            if time.monotonic() > limit: raise RuntimeError(f"rank {', '.join(map(str, late))} did not come")
+            time.sleep(0.01)
+
+    def say(self,
+        word: str, # short, such as how far this process is
+    ):
+        "Leave a word that the others can read at any time, without waiting for each other."
+        self._word = word
+        if self.world.size == 1: return
+        with self._explain("leaving a word"): self._store.set(f"word/{self.world.rank}", word)
+
+    def words(self) -> list[str]: # of all ranks, in order
+        "What each process said last."
+        if self.world.size == 1: return [self._word]
+        with self._explain("reading the others' words"): return self._read("word")
+
+    def silent(self,
+        last_word: str = "finished", # after which nothing more is expected
+    ) -> list[int]: # ranks
+        "Other processes that have said nothing new for `timeout` seconds, as far as this one has listened, and not their last word."
+        now = time.monotonic()
+        for rank, word in enumerate(self.words()):
+            if self._heard.get(rank, ("", 0))[0] != word: self._heard[rank] = word, now
+        return [rank for rank, (word, since) in self._heard.items() if word != last_word and rank != self.world.rank and now - since > self.timeout]
 
     def barrier(self):
         "Wait until every process is here."
@@ -104,16 +164,35 @@ class Group:
     ) -> list: # the values of all ranks, in order, on every rank
         "Exchange a small value."
         if self.world.size == 1: return [value]
+        import numpy as np
+        import torch
         import torch.distributed as dist
-        values = [None] * self.world.size
-        with self._explain("exchanging values"): dist.all_gather_object(values, value)
-        return values
+        with self._explain("exchanging values"):
+            self._meet()
+            device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+            sent = np.frombuffer(pickle.dumps(value), np.uint8)
+            sizes = [int(size) for size in self._all_gather(torch.tensor([len(sent)], device=device))]
+            padded = np.zeros(max(sizes), np.uint8)
+            padded[:len(sent)] = sent
+            found = self._all_gather(torch.from_numpy(padded).to(device))
+            return [pickle.loads(tensor[:size].cpu().numpy().tobytes()) for tensor, size in zip(found, sizes)]
+
+    def _all_gather(self, tensor):
+        """What all ranks have in a tensor of one size. The tensors are kept for a while: were they gone, gloo's thread would have to take Python's lock to free them, while
+        leaving the group waits for that thread and has the lock, or while Python ends (either seen with torch 2.4; `all_gather_object` keeps nothing)."""
+        import torch
+        import torch.distributed as dist
+        found = [torch.empty_like(tensor) for _ in range(self.world.size)]
+        _kept.append((tensor, found))
+        dist.all_gather(found, tensor)
+        return found
 
     def close(self):
         "Leave the group."
-        if self.world.size > 1:
+        if self._own:
             import torch.distributed as dist
-            if dist.is_initialized(): dist.destroy_process_group()
+            self._own = False
+            dist.destroy_process_group()
 
 # %% ../nbs/01_distributed.ipynb #907029ba
 def share_out(
