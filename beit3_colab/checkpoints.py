@@ -4,138 +4,25 @@
 
 # %% ../nbs/04_checkpoints.ipynb #d6516050
 from __future__ import annotations
-import argparse, contextlib, difflib, json, math, pickle, re, warnings, zipfile
-from dataclasses import dataclass, replace
+import argparse, contextlib, difflib, json, math, os, pickle, re, warnings, zipfile
+from dataclasses import replace
 from pathlib import Path
 import torch
-from .downloads import fetch
-from .environment import UserError, atomic_write, cache_folder, read_json
+from .answers import read_answer_list
+from .download_errors import explain_disk
+from .environment import UserError, atomic_write, read_json
 from .model import Beit3Config, Beit3ForVQA, resize_positions
+from .official_files import official_answers
+from .official_weights import _count_layers, _refuse_differences, _refuse_other_models, from_official, is_official, to_official, weight_names
+from .published_checkpoints import PUBLISHED, download_published, find_published
+
+_all_ = ["PUBLISHED", "find_published", "download_published", "weight_names", "is_official", "from_official", "to_official"] # all about checkpoints, from one place
 
 # %% auto #0
-__all__ = ['RELEASES', 'PUBLISHED', 'PRETRAINING', 'WEIGHTS_FILE', 'CONFIG_FILE', 'ANSWERS_FILE', 'TOKENIZER_FILE', 'Published',
-           'find_published', 'vqa_counterpart', 'weight_names', 'is_official', 'to_official', 'from_official',
-           'read_weights', 'infer_config', 'build_model', 'save_folder', 'read_config', 'download_published', 'locate',
-           'convert']
-
-# %% ../nbs/04_checkpoints.ipynb #5e00b562
-@dataclass(frozen=True)
-class Published:
-    "A checkpoint published with BEiT-3; accuracies in percent, as reported by its authors."
-    name: str               # file name without .pth
-    size: str               # "base" or "large"
-    image_size: int         # pixels
-    test_dev: float|None = None # VQAv2 test-dev accuracy
-    test_std: float|None = None # VQAv2 test-standard accuracy
-    note: str = ""          # how it was trained
-
-# %% ../nbs/04_checkpoints.ipynb #da2a4872
-RELEASES = "https://github.com/addf400/files/releases/download/beit3" # where unilm's documentation points to for beit3.spm and the weights
-
-PUBLISHED = {p.name: p for p in (
-    Published("beit3_base_patch16_480_vqa", "base", 480, 77.65),
-    Published("beit3_base_indomain_patch16_480_vqa", "base", 480, 78.46, note="pretrained on COCO and Visual Genome as well"),
-    Published("beit3_large_patch16_480_vqa", "large", 480, 81.85),
-    Published("beit3_large_indomain_patch16_480_vqa", "large", 480, 82.53, note="pretrained on COCO and Visual Genome as well"),
-    Published("beit3_large_indomain_patch16_768_vgqaaug_vqa", "large", 768, 82.97, 83.03, note="indomain, fine-tuned with VGQA"),
-)}
-PRETRAINING = {f"beit3_{size}{kind}_patch16_224": size for size in ("base", "large") for kind in ("", "_itc", "_indomain")}
-
-# %% ../nbs/04_checkpoints.ipynb #30ea2ef6
-def find_published(
-    name: str, # such as "beit3_base_patch16_480_vqa"
-) -> Published: # its entry
-    "Look a checkpoint up by name. Raises `UserError` with the nearest names, or, for a pretraining model, with the one to use."
-    name = name.removesuffix(".pth")
-    if name in PUBLISHED: return PUBLISHED[name]
-    if name in PRETRAINING:
-        raise UserError(f"{name} is a pretraining checkpoint and has no VQA head; use {vqa_counterpart(name)}")
-    near = difflib.get_close_matches(name, PUBLISHED, n=2, cutoff=0.5) or list(PUBLISHED)
-    raise UserError(f"{name!r} is neither a file, a folder nor a published checkpoint; did you mean {' or '.join(near)}? "
-                    f"“sample” is the built-in one")
-
-# %% ../nbs/04_checkpoints.ipynb #9eb62b30
-def vqa_counterpart(
-    name: str, # of a pretraining checkpoint, or just "base" or "large"
-) -> str: # name of the fine-tuned checkpoint
-    "The published VQA checkpoint that was fine-tuned from a pretraining one."
-    size = "large" if "large" in name else "base"
-    return f"beit3_{size}{'_indomain' if 'indomain' in name else ''}_patch16_480_vqa"
-
-# %% ../nbs/04_checkpoints.ipynb #32b1d7e2
-_OFFICIAL = { # ours → official, outside the layers
-    "image_embedding.proj.weight": "beit3.vision_embed.proj.weight", "image_embedding.proj.bias": "beit3.vision_embed.proj.bias",
-    "image_embedding.cls_token": "beit3.vision_embed.cls_token", "image_embedding.mask_token": "beit3.vision_embed.mask_token",
-    "image_embedding.positions": "beit3.encoder.embed_positions.A.weight",
-    "text_embedding.tokens.weight": "beit3.text_embed.weight", "text_embedding.positions": "beit3.encoder.embed_positions.B.weight",
-    **{f"{m}.{p}": f"{m}.{p}" for m in ("pooler.norm", "pooler.dense", "head.0", "head.1", "head.3") for p in ("weight", "bias")}}
-_EXPERTS = dict(image="A", text="B")
-_OFFICIAL_EXPERT = { # ours → official, inside an expert; X stands for A or B
-    "attention_norm": "self_attn_layer_norm.X", "out_norm": "self_attn.inner_attn_ln.X", "out": "self_attn.out_proj.X",
-    "ffn_norm": "final_layer_norm.X", "fc1": "ffn.X.fc1", "hidden_norm": "ffn.X.ffn_layernorm", "fc2": "ffn.X.fc2"}
-
-# %% ../nbs/04_checkpoints.ipynb #4e63b703
-def weight_names(
-    num_layers: int, # encoder layers
-) -> dict[str, tuple[str, ...]]: # our name → the official name, or the three of query, key and value
-    "Every weight of a VQA model under both names."
-    names = {ours: (official,) for ours, official in _OFFICIAL.items()}
-    for i in range(num_layers):
-        for expert, letter in _EXPERTS.items():
-            for p in ("weight", "bias"):
-                mine, theirs = f"layers.{i}.{expert}", f"beit3.encoder.layers.{i}"
-                names[f"{mine}.qkv.{p}"] = tuple(f"{theirs}.self_attn.{x}_proj.{letter}.{p}" for x in "qkv")
-                for a, b in _OFFICIAL_EXPERT.items(): names[f"{mine}.{a}.{p}"] = (f"{theirs}.{b.replace('X', letter)}.{p}",)
-    return names
-
-# %% ../nbs/04_checkpoints.ipynb #c1f299c0
-def is_official(
-    weights: dict, # name → tensor
-) -> bool: # whether the names are unilm's
-    "Whether weights carry the official names."
-    return any(name.startswith("beit3.") for name in weights)
-
-# %% ../nbs/04_checkpoints.ipynb #cfde8400
-def to_official(
-    weights: dict[str, torch.Tensor], # under our names, as `model.state_dict()` gives
-) -> dict[str, torch.Tensor]: # under unilm's names
-    "Rename our weights to the official names, query, key and value apart; the values stay the same to the bit."
-    out = {}
-    for ours, theirs in weight_names(_count_layers(weights, r"layers\.(\d+)\.")).items():
-        for name, part in zip(theirs, weights[ours].chunk(len(theirs))): out[name] = part.clone()
-    return out
-
-# %% ../nbs/04_checkpoints.ipynb #792c9e0f
-def from_official(
-    weights: dict[str, torch.Tensor], # under unilm's names; must be a VQA model, whole
-) -> dict[str, torch.Tensor]: # under our names
-    "Rename official weights to ours. Raises `UserError` naming weights that are missing or unknown, and what to use instead."
-    expected = weight_names(_count_layers(weights, r"beit3\.encoder\.layers\.(\d+)\."))
-    _refuse_other_models(weights)
-    _refuse_differences(weights, {name for group in expected.values() for name in group})
-    return {ours: weights[theirs[0]] if len(theirs) == 1 else torch.cat([weights[t] for t in theirs]) for ours, theirs in expected.items()}
-
-# %% ../nbs/04_checkpoints.ipynb #82d464d0
-def _count_layers(weights, pattern):
-    return 1 + max((int(m[1]) for m in (re.match(pattern, name) for name in weights) if m), default=-1)
-
-def _refuse_other_models(weights):
-    "BEiT-3 files of other kinds: say which kind, and what to use instead."
-    if "head.3.weight" in weights and "pooler.dense.weight" in weights: return
-    size = next(("large" if t.shape[-1] > 768 else "base" for n, t in weights.items() if n.endswith("text_embed.weight") or n.endswith("cls_token")), "base")
-    kinds = {"mlm_head": "a pretraining or captioning checkpoint", "vision_head": "a retrieval checkpoint", "language_head": "a retrieval checkpoint",
-             "fc_norm": "an image classification checkpoint", "head.dense1": "an NLVR2 checkpoint"}
-    kind = next((text for key, text in kinds.items() if any(n.startswith(key) for n in weights)), "a pretraining checkpoint")
-    missing = "pooler.dense.weight" if "head.3.weight" in weights else "head.3.weight"
-    raise UserError(f"{missing} is missing: this is {kind}, without a VQA head; use {vqa_counterpart(size)}")
-
-def _refuse_differences(found, expected):
-    "Name weights that are missing or not known."
-    for names, what in ((sorted(set(expected) - set(found)), "missing"), (sorted(set(found) - set(expected)), "not known to a BEiT-3 VQA model")):
-        if names:
-            more = f" and {len(names)-3} more" if len(names) > 3 else ""
-            raise UserError(f"{', '.join(names[:3])}{more} {'is' if len(names) == 1 else 'are'} {what}: "
-                            "the checkpoint is damaged or of another architecture; download it again or use a published one")
+__all__ = ['WEIGHTS_FILE', 'CONFIG_FILE', 'ANSWERS_FILE', 'TOKENIZER_FILE', 'MODEL_TYPE', 'read_weights', 'infer_config',
+           'build_model', 'save_folder', 'read_config', 'read_answers', 'locate', 'sample_folder', 'convert',
+           'PUBLISHED', 'find_published', 'download_published', 'weight_names', 'is_official', 'from_official',
+           'to_official']
 
 # %% ../nbs/04_checkpoints.ipynb #3a4b91c0
 def read_weights(
@@ -160,12 +47,24 @@ def _read_safetensors(path):
     return load_file(path)
 
 def _read_pickle(path):
-    allow = getattr(torch.serialization, "safe_globals", None) # torch 2.5
     if zipfile.is_zipfile(path) and (bad := zipfile.ZipFile(path).testzip()): # torch does not look at the checksums
         raise UserError(f"checkpoint {path} is damaged: wrong checksum of {bad}; download it again")
-    with allow([argparse.Namespace]) if allow else contextlib.nullcontext(), warnings.catch_warnings():
+    with _allowing([argparse.Namespace]), warnings.catch_warnings(): # official files hold the arguments of their training
         warnings.simplefilter("ignore")
         return torch.load(path, map_location="cpu", weights_only=True)
+
+@contextlib.contextmanager
+def _allowing(classes):
+    "Let a checkpoint hold objects of these classes; `torch.serialization.safe_globals`, which came with torch 2.5."
+    if hasattr(torch.serialization, "safe_globals"):
+        with torch.serialization.safe_globals(classes): yield
+        return
+    before = torch.serialization.get_safe_globals()
+    torch.serialization.add_safe_globals(classes)
+    try: yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(before)
 
 def _diagnose(path, error):
     "One clause that says what a file that could not be read is."
@@ -222,6 +121,7 @@ def build_model(
 
 # %% ../nbs/04_checkpoints.ipynb #4e984e17
 WEIGHTS_FILE, CONFIG_FILE, ANSWERS_FILE, TOKENIZER_FILE = "model.safetensors", "config.json", "answers.json", "sentencepiece.model"
+MODEL_TYPE = "beit3_vqa" # by which transformers finds the classes of `beit3_colab.huggingface`
 
 # %% ../nbs/04_checkpoints.ipynb #29dc7ccf
 def save_folder(
@@ -235,14 +135,22 @@ def save_folder(
     "Write a checkpoint folder; `config.json` is written last, so a folder that has it is whole."
     from safetensors.torch import save
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    with explain_disk(folder/CONFIG_FILE): folder.mkdir(parents=True, exist_ok=True)
     if answers is not None and len(answers) != config.num_classes:
         raise UserError(f"{len(answers)} answers for a head of {config.num_classes}; give the list the head was trained with")
     atomic_write(folder/WEIGHTS_FILE, save({k: v.contiguous() for k, v in weights.items()}, metadata={"format": "pt"}))
-    if answers is not None: atomic_write(folder/ANSWERS_FILE, json.dumps(answers, ensure_ascii=False, indent=0))
+    (folder/ANSWERS_FILE).unlink(missing_ok=True) # an older folder's; the answers are in config.json
     if tokenizer is not None: atomic_write(folder/TOKENIZER_FILE, tokenizer)
-    atomic_write(folder/CONFIG_FILE, json.dumps({"model_type": "beit3_vqa", **config.to_dict(), **(about or {})}, indent=1))
+    labels = {} if answers is None else {"id2label": dict(enumerate(answers)), "label2id": {a: i for i, a in enumerate(answers)}}
+    for name, content in _for_transformers(config.image_size).items(): atomic_write(folder/name, json.dumps(content, indent=1))
+    known = {"model_type": MODEL_TYPE, "architectures": ["Beit3ForVisualQuestionAnswering"], **config.to_dict(), **(about or {}), **labels}
+    atomic_write(folder/CONFIG_FILE, json.dumps(known, ensure_ascii=False, indent=1))
     return folder
+
+def _for_transformers(image_size):
+    "The small files by which transformers finds image processor and tokenizer; see `beit3_colab.huggingface`."
+    return {"preprocessor_config.json": dict(image_processor_type="Beit3ImageProcessor", processor_class="Beit3Processor", size=dict(height=image_size, width=image_size), image_mean=[0.5]*3, image_std=[0.5]*3, resample=3),
+            "tokenizer_config.json": dict(tokenizer_class="Beit3Tokenizer", processor_class="Beit3Processor", model_max_length=64)}
 
 # %% ../nbs/04_checkpoints.ipynb #b22b700e
 def read_config(
@@ -253,36 +161,50 @@ def read_config(
     if isinstance(source, Beit3Config): return source.to_dict()
     values = source if isinstance(source, dict) else read_json(source, "configuration")
     if not isinstance(values, dict): raise UserError(f"configuration {source} must be a JSON object, not {type(values).__name__}")
-    return {k: v for k, v in values.items() if k in Beit3Config.__dataclass_fields__}
+    fields = Beit3Config.__dataclass_fields__
+    if isinstance(source, dict) and "model_type" not in source and (unknown := [k for k in source if k not in fields]): # written by hand; config.json of a folder knows more
+        raise UserError(f"config has {unknown[0]!r}, which is no field of Beit3Config; did you mean {difflib.get_close_matches(str(unknown[0]), fields, 1, 0)[0]!r}?")
+    return {k: v for k, v in values.items() if k in fields}
 
-# %% ../nbs/04_checkpoints.ipynb #2a68e9db
-def download_published(
-    name: str, # such as "beit3_base_patch16_480_vqa"
-    progress=True, # see `fetch`
-) -> Path: # the .pth file, with beit3.spm beside it
-    "Fetch a published checkpoint and its tokenizer into the cache folder, or take them from there."
-    published = find_published(name)
-    folder = cache_folder()/"checkpoints"
-    folder.mkdir(exist_ok=True)
-    for file in ("beit3.spm", f"{published.name}.pth"): path = fetch(f"{RELEASES}/{file}", folder/file, progress=progress)
-    return path
+# %% ../nbs/04_checkpoints.ipynb #19192ead
+def read_answers(
+    folder: str|Path, # checkpoint folder
+) -> list[str]|None: # the answer of each class; None where the folder does not tell
+    "The answers of a folder: `id2label` of config.json, or the answers.json of older folders. Raises `UserError` when the two differ."
+    folder = Path(folder)
+    labels = (read_json(folder/CONFIG_FILE, "configuration") if (folder/CONFIG_FILE).is_file() else {}).get("id2label") or {}
+    try: found = [labels[str(i)] for i in range(len(labels))]
+    except (KeyError, TypeError): raise UserError(f"{folder/CONFIG_FILE}: id2label must have an answer for each number from 0 on") from None
+    if all(answer == f"LABEL_{i}" for i, answer in enumerate(found)): found = None # what transformers writes when it knows no names
+    beside = read_answer_list(folder/ANSWERS_FILE) if (folder/ANSWERS_FILE).is_file() else found
+    if None not in (found, beside) and found != beside: raise UserError(f"{folder} holds two answer lists that differ: id2label in {CONFIG_FILE}, and {ANSWERS_FILE}; delete {ANSWERS_FILE} if it is the older one")
+    return beside
 
 # %% ../nbs/04_checkpoints.ipynb #91473837
 def locate(
-    name_or_path: str|Path, # a .pth or .safetensors file, a checkpoint folder, or a published name, which is downloaded
-) -> tuple[Path, Path|None]: # the weights file, and the folder whose other files belong to it
+    name_or_path: str|Path, # "sample", a .pth or .safetensors file, a checkpoint folder, or a published name, which is downloaded
+    download: bool = True, # else a published name is only looked up
+) -> tuple[Path|None, Path|None]: # the weights file (None where it was not downloaded), and the folder whose other files belong to it
     "Find the weights that a name or path stands for. Raises `UserError` with the nearest names."
-    path = Path(name_or_path).expanduser()
+    if not isinstance(name_or_path, (str, os.PathLike)): raise UserError(f"checkpoint must be a name or a path, not {name_or_path!r:.60}; without one it is 'sample'")
+    path = sample_folder() if str(name_or_path) == "sample" else Path(name_or_path).expanduser()
     if path.is_file(): return path, path.parent if path.name == WEIGHTS_FILE else None
     if path.is_dir():
         if (path/WEIGHTS_FILE).is_file(): return path/WEIGHTS_FILE, path
+        if (path/f"{WEIGHTS_FILE}.index.json").is_file(): raise UserError(f"folder {path} holds its weights in several files; save it again with save_pretrained(…, max_shard_size='50GB')")
         raise UserError(f"folder {path} holds no {WEIGHTS_FILE}; give the .pth file itself, or a folder that `convert` wrote")
     if len(path.parts) > 1 or path.suffix in (".pth", ".pt", ".safetensors"): raise UserError(f"checkpoint {path} does not exist")
-    return download_published(str(name_or_path)), None
+    published = find_published(str(name_or_path))
+    return download_published(published.name) if download else None, None
+
+def sample_folder() -> Path: # inside the installed package
+    "Folder of the built-in sample's checkpoint."
+    import beit3_colab
+    return Path(beit3_colab.__file__).parent/"sample_model"
 
 # %% ../nbs/04_checkpoints.ipynb #22dd31ac
 def convert(
-    source: str|Path, # official .pth, or a folder or .safetensors of ours
+    source: str|Path, # official .pth, a folder or .safetensors of ours, "sample", or a published name: then answers and tokenizer are fetched as well
     target: str|Path, # a folder for ours; a path that ends in .pth for the official format
     config: dict|str|Path|Beit3Config|None = None, # what the shapes do not tell
     answers: list[str]|None = None, # the answer of each class, to store with ours
@@ -294,10 +216,14 @@ def convert(
     ours = from_official(weights) if is_official(weights) else weights
     target = Path(target)
     if target.suffix == ".pth":
+        if not target.parent.is_dir(): raise UserError(f"folder {target.parent} does not exist; make it first")
         torch.save({"model": to_official(ours)}, target)
         return target
     known = read_config(folder/CONFIG_FILE) if folder else {}
-    if answers is None and folder and (folder/ANSWERS_FILE).exists(): answers = read_json(folder/ANSWERS_FILE, "answer list")
+    if answers is None and folder: answers = read_answers(folder)
     if tokenizer is None and folder and (folder/TOKENIZER_FILE).exists(): tokenizer = folder/TOKENIZER_FILE
+    config, by_name = infer_config(ours, {**known, **read_config(config)}), str(source) in PUBLISHED and not Path(source).exists()
+    if answers is None and by_name: answers = official_answers(config.num_classes)
+    if tokenizer is None and by_name: tokenizer = file.with_name("beit3.spm")
     spm = Path(tokenizer).read_bytes() if tokenizer else None
-    return save_folder(target, ours, infer_config(ours, {**known, **read_config(config)}), answers, spm, {"converted_from": file.name})
+    return save_folder(target, ours, config, answers, spm, {"converted_from": file.name})

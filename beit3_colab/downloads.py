@@ -4,243 +4,21 @@
 
 # %% ../nbs/03d_downloads.ipynb #895f895f
 from __future__ import annotations
-import errno, hashlib, json, logging, os, random, re, shutil, socket, stat, struct, tempfile, time, zipfile, zlib
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from datetime import datetime, timezone
-from difflib import get_close_matches
+import json, os, random, re, time
+from contextlib import nullcontext
 from email.utils import parsedate_to_datetime
 from itertools import chain
 from pathlib import Path
-from urllib.parse import urlsplit
+from .download_errors import NotOnServer, _check_status, _failure, _refuse_html, _Retry, _shown, check_space, explain_disk, mirrored
+from .download_progress import NotebookProgress, TextProgress, _Throttle
+from .download_records import _is_whole, _Job, _log, _read_dict, _write_record, only_one, read_record, sha256_of
 from .environment import UserError, atomic_write, format_bytes
+from .place import find_place
+
+_all_ = ["NotOnServer", "mirrored", "read_record", "sha256_of"] # what goes with `fetch`, from one place
 
 # %% auto #0
-__all__ = ['mirrored', 'TextProgress', 'sha256_of', 'read_record', 'fetch', 'read_zip_member', 'extract_zip']
-
-# %% ../nbs/03d_downloads.ipynb #88daa979
-def mirrored(
-    url: str, # official address
-) -> str: # the address to ask instead
-    "Where `$BEIT3_COLAB_MIRROR` says that a URL is kept: `official prefix=other prefix`, separated by semicolons; the longest prefix wins."
-    best = ("", "")
-    for entry in filter(None, (e.strip() for e in os.environ.get("BEIT3_COLAB_MIRROR", "").split(";"))):
-        official, equals, other = (part.strip() for part in entry.partition("="))
-        if not (equals and official and other.startswith(("http://", "https://"))):
-            raise UserError(f"BEIT3_COLAB_MIRROR: {entry!r} is not of the form https://official.example=https://mirror.example; correct or unset it")
-        rest = url[len(official):]
-        whole = official.endswith("/") or not rest or rest[0] in "/?#" # https://github.com is no prefix of https://github.company
-        if url.startswith(official) and whole and len(official) > len(best[0]): best = (official, other)
-    return best[1] + url[len(best[0]):]
-
-# %% ../nbs/03d_downloads.ipynb #497d3a06
-def _shown(url):
-    "A URL for messages: without user name and password."
-    return re.sub(r"(?<=://)[^/@]*@", "", url)
-
-# %% ../nbs/03d_downloads.ipynb #672bab08
-class _Throttle:
-    "Passes calls on to a progress callback, at most ten a second."
-    interval = 0.1 # seconds
-    def __init__(self, callback): self.callback, self.last = callback, -float("inf")
-
-    def __call__(self, done, total, final=False):
-        now = time.monotonic()
-        if self.callback is None or (not final and now - self.last < self.interval): return
-        self.last = now
-        self.callback(done, total)
-
-# %% ../nbs/03d_downloads.ipynb #24109de2
-class TextProgress:
-    "The default display of a download: a tqdm bar in bytes."
-    def __init__(self,
-        name: str, # shown before the bar
-        stream=None, # where to write; standard error without it
-    ):
-        self.name, self.stream, self.bar = name, stream, None
-
-    def __call__(self,
-        done: int, # bytes that are there
-        total: int|None, # bytes of the whole file, if known
-    ):
-        "Show the state."
-        from tqdm import tqdm
-        if self.bar is None: self.bar = tqdm(desc=self.name, initial=done, unit="B", unit_scale=True, file=self.stream, mininterval=0)
-        self.bar.total, self.bar.n = total, done
-        self.bar.refresh()
-
-    def close(self):
-        "Leave the bar as it is and end its line."
-        if self.bar is not None: self.bar.close()
-
-# %% ../nbs/03d_downloads.ipynb #4a8ba010
-@dataclass(frozen=True)
-class _Job:
-    "A file that is wanted: where from, where to, and what is known about it."
-    url: str
-    target: Path
-    sha256: str|None = None
-    size: int|None = None
-
-    def beside(self, suffix): return self.target.with_name(self.target.name + suffix)
-    @property
-    def part(self): return self.beside(".part")
-    @property
-    def part_note(self): return self.beside(".part.json")
-    @property
-    def record(self): return self.beside(".json")
-
-    def forget_part(self):
-        for path in (self.part, self.part_note): path.unlink(missing_ok=True)
-
-# %% ../nbs/03d_downloads.ipynb #50faea4a
-def sha256_of(
-    path: str|Path, # file
-) -> str: # 64 hexadecimal digits
-    "SHA-256 of a file's content, read in pieces."
-    digest = hashlib.sha256()
-    with open(path, "rb") as f:
-        while block := f.read(1 << 20): digest.update(block)
-    return digest.hexdigest()
-
-# %% ../nbs/03d_downloads.ipynb #2d57c553
-def _read_dict(path, *keys):
-    "A JSON object with these keys from one of our own small files; {} when it is absent or anything else, which only means that nothing is known."
-    try: found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError): return {}
-    return found if isinstance(found, dict) and all(k in found for k in keys) else {}
-
-# %% ../nbs/03d_downloads.ipynb #83fe355f
-def read_record(
-    target: str|Path, # downloaded file
-) -> dict: # url, size, sha256, etag, fetched (date) and mtime_ns; empty without a record
-    "What was noted when a file was fetched, in `<name>.json` beside it."
-    return _read_dict(_Job("", Path(target)).record, "url", "size", "sha256", "mtime_ns")
-
-# %% ../nbs/03d_downloads.ipynb #22ad0b2a
-def _write_record(job, path, digest, etag=None):
-    "Note what `path` holds, in the record of `job.target`."
-    known = path.stat()
-    atomic_write(job.record, json.dumps(dict(url=job.url, size=known.st_size, sha256=digest, etag=etag, mtime_ns=known.st_mtime_ns,
-        fetched=datetime.now(timezone.utc).isoformat(timespec="seconds")), indent=1) + "\n")
-    return read_record(job.target)
-
-# %% ../nbs/03d_downloads.ipynb #7cf923c7
-_log = logging.getLogger("beit3_colab.downloads")
-
-# %% ../nbs/03d_downloads.ipynb #eeb8dc00
-def _is_whole(job, verify=False):
-    "Whether the target is there and holds what was recorded and what is wanted."
-    if job.target.is_dir(): raise UserError(f"{job.target} is a folder; give the path of a file to download to")
-    if not job.target.is_file(): return False
-    now, record = job.target.stat(), read_record(job.target)
-    if job.size is not None and now.st_size != job.size: return False
-    if record and record["url"] != job.url and not job.sha256: return False # another file was kept under this name
-    if record and not verify and (record["size"], record["mtime_ns"]) == (now.st_size, now.st_mtime_ns):
-        return job.sha256 in (None, record["sha256"])
-    digest = sha256_of(job.target)
-    wanted = job.sha256 or record.get("sha256")
-    if wanted and digest != wanted:
-        _log.warning("%s does not hold what was downloaded (damaged or replaced); fetching it again", job.target)
-        return False
-    if not wanted: _log.warning("%s was put there by other means and is taken as it is (%s)", job.target, format_bytes(now.st_size))
-    try: _write_record(job, job.target, digest, record.get("etag"))
-    except OSError: pass # a folder that may only be read: the next use reads the content again
-    return True
-
-# %% ../nbs/03d_downloads.ipynb #a1d6bd62
-class _Retry(Exception):
-    "A failure that may pass. `wait`: seconds the server asked for; `patience`: how many failures in a row are borne, at most."
-    def __init__(self, text, wait=0., patience=None):
-        super().__init__(text)
-        self.wait, self.patience = wait, patience
-
-# %% ../nbs/03d_downloads.ipynb #8d0b77dc
-def _causes(error):
-    "An exception and all that led to it; `requests` and `urllib3` wrap the operating system's errors several times."
-    todo, seen = [error], []
-    while todo:
-        e = todo.pop(0)
-        if not isinstance(e, BaseException) or any(e is s for s in seen): continue
-        seen.append(e)
-        todo += [e.__cause__, e.__context__, getattr(e, "reason", None), *e.args]
-    return seen
-
-# %% ../nbs/03d_downloads.ipynb #9608a922
-def _failure(error, job):
-    "The `UserError` or `_Retry` for an exception of `requests`."
-    import requests as r
-    host, causes = urlsplit(mirrored(job.url)).hostname, _causes(error)
-    by_hand = f"or fetch {_shown(job.url)} elsewhere and put it at {job.target}"
-    if isinstance(error, (r.exceptions.MissingSchema, r.exceptions.InvalidSchema, r.exceptions.InvalidURL)):
-        return UserError(f"{_shown(job.url)!r} is not an address to download from ({_shown(str(error))}); it should begin with https://")
-    if isinstance(error, r.TooManyRedirects): return UserError(f"{_shown(job.url)} is redirected in circles or too often; check the address, {by_hand}")
-    if isinstance(error, r.exceptions.SSLError):
-        return UserError(f"{host} shows a certificate that is not trusted here; behind a proxy of your own, set REQUESTS_CA_BUNDLE to its certificates, {by_hand}")
-    if isinstance(error, r.exceptions.ProxyError):
-        return _Retry(f"the proxy does not answer or lets nothing through to {host}; check HTTPS_PROXY, HTTP_PROXY and NO_PROXY, {by_hand}", patience=2)
-    if any(isinstance(e, socket.gaierror) for e in causes):
-        return _Retry(f"no server named {host} is found: this machine is offline or its name service does not answer; check the connection, {by_hand}", patience=2)
-    if any(isinstance(e, OSError) and e.errno in (errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH) for e in causes):
-        return _Retry(f"{host} cannot be reached (offline, refused or behind a firewall); check the connection and BEIT3_COLAB_MIRROR, {by_hand}", patience=2)
-    if isinstance(error, (r.ConnectionError, r.Timeout, r.exceptions.ChunkedEncodingError, r.exceptions.ContentDecodingError)):
-        return _Retry(f"the connection to {host} broke or stood still ({type(error).__name__})")
-    return UserError(f"{_shown(job.url)} cannot be fetched ({type(error).__name__}: {_shown(str(error))}); check the address, {by_hand}")
-
-# %% ../nbs/03d_downloads.ipynb #269da006
-def _asked_to_wait(response):
-    "Seconds in a Retry-After header, which holds a number or a date; 0 without one."
-    value = response.headers.get("Retry-After", "").strip()
-    if value.isdecimal(): return float(value)
-    try: return max(0., parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError): return 0.
-
-# %% ../nbs/03d_downloads.ipynb #81befd75
-def _check_status(response, job, offset):
-    "Nothing for an answer that carries the file, or its rest from `offset` on; else `_Retry` or `UserError`."
-    status, host = response.status_code, urlsplit(response.url or mirrored(job.url)).hostname
-    by_hand = f"or fetch it elsewhere and put it at {job.target}"
-    if status == 200 or (status == 206 and offset): return
-    if status == 416 and offset: # shorter than what is here: another file by now
-        job.forget_part()
-        raise _Retry(f"{host} has nothing from byte {offset:,} on")
-    if status in (408, 425, 429, 500, 502, 503, 504): raise _Retry(f"{host} is busy or failing (status {status})", wait=_asked_to_wait(response))
-    if status in (404, 410): raise UserError(f"{_shown(job.url)} does not exist (status {status} from {host}): the file has moved or the address is wrong; check it, {by_hand}")
-    if status in (401, 403): raise UserError(f"{_shown(job.url)} may not be read (status {status} from {host}): it needs permission, or a proxy or a firewall is in between; open it in a browser, {by_hand}")
-    if status == 407: raise UserError(f"the proxy wants a user name and password (status 407): set HTTPS_PROXY=http://user:password@proxy:port, {by_hand}")
-    raise UserError(f"{_shown(job.url)}: unexpected status {status} from {host}; check the address, {by_hand}")
-
-# %% ../nbs/03d_downloads.ipynb #a11827a4
-def _refuse_html(response, job, first):
-    "Raises `UserError` if a page for people came instead of a file; `first`: how the body begins, b\"\" in the middle of a file."
-    if job.target.suffix.lower() in (".html", ".htm"): return
-    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    head = first[:512].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if kind in ("text/html", "application/xhtml+xml") or head.startswith((b"<!doctype html", b"<html")):
-        raise UserError(f"{_shown(job.url)} gives an HTML page (from {urlsplit(response.url or job.url).hostname}) instead of the file: the link has expired, "
-                        f"wants a login, or the network wants one; open it in a browser, or fetch it elsewhere and put it at {job.target}")
-
-# %% ../nbs/03d_downloads.ipynb #9dece9ac
-@contextmanager
-def _disk(path):
-    "Turns the disk's refusals into a `UserError`; other errors pass."
-    folder = path.parent
-    says = {**dict.fromkeys((errno.ENOSPC, getattr(errno, "EDQUOT", None)), f"the disk under {folder} is full; free some space or set BEIT3_COLAB_CACHE to a folder with more, then try again"),
-            **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), f"{path} may not be written: check the permissions of {folder} or set BEIT3_COLAB_CACHE to another folder"),
-            **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR), f"{path}: a file stands where a folder is needed, or the reverse; choose another folder"),
-            errno.EFBIG: f"{path} grows larger than the file system of {folder} allows; set BEIT3_COLAB_CACHE to another one"}
-    try: yield
-    except OSError as error:
-        if error.errno not in says: raise
-        raise UserError(says[error.errno]) from error
-
-# %% ../nbs/03d_downloads.ipynb #22130e8b
-def _check_space(folder, needed):
-    "Raises `UserError` when a folder's disk has less than `needed` bytes left."
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise UserError(f"{format_bytes(needed)} are needed under {folder}, and {format_bytes(free)} are free; "
-                        "free some space or set BEIT3_COLAB_CACHE to a folder with more")
+__all__ = ['new_session', 'fetch', 'read_url', 'NotOnServer', 'mirrored', 'read_record', 'sha256_of']
 
 # %% ../nbs/03d_downloads.ipynb #3a101517
 def _validator(headers):
@@ -291,16 +69,16 @@ def _chunks(response, job):
 def _save(chunks, job, offset, total, report):
     "Write the pieces behind the first `offset` bytes of the part; returns the bytes that are there. What was written stays when something fails."
     done = offset
-    with _disk(job.part): f = open(job.part, "r+b" if offset else "wb", buffering=0)
+    with explain_disk(job.part): f = open(job.part, "r+b" if offset else "wb", buffering=0)
     with f:
         f.seek(offset)
         for chunk in chunks:
             rest = memoryview(chunk)
-            with _disk(job.part):
+            with explain_disk(job.part):
                 while rest: rest = rest[f.write(rest):] # unbuffered: a disk that gets full takes the first bytes of a piece
             done += len(chunk)
             report(done, total)
-        with _disk(job.part): os.fsync(f.fileno())
+        with explain_disk(job.part): os.fsync(f.fileno())
     return done
 
 # %% ../nbs/03d_downloads.ipynb #e56a9e14
@@ -312,9 +90,9 @@ def _receive(response, job, offset, report):
     chunks = _chunks(response, job)
     first = next(chunks, b"")
     _refuse_html(response, job, b"" if offset else first)
-    if total is not None: _check_space(job.part.parent, total - (job.part.stat().st_size if job.part.is_file() else 0))
+    if total is not None: check_space(job.part.parent, total - (job.part.stat().st_size if job.part.is_file() else 0))
     if not offset:
-        with _disk(job.part):
+        with explain_disk(job.part):
             job.forget_part()
             validator = None if _packed(response) else _validator(response.headers)
             atomic_write(job.part_note, json.dumps(dict(url=job.url, size=total, etag=response.headers.get("ETag"), validator=validator)))
@@ -333,18 +111,20 @@ def _finish(job, resumed, etag):
         if resumed: raise _Retry(f"the continued file is not the expected one ({wrong[-1]})")
         raise UserError(f"{_shown(job.url)} holds something else than expected: {'; '.join(wrong)}. Nothing of it was kept. The file has changed there, "
                         "or a mirror or proxy serves another one; check the address")
-    with _disk(job.target):
+    with explain_disk(job.target):
         _write_record(job, job.part, digest, etag)
         os.replace(job.part, job.target)
         job.part_note.unlink(missing_ok=True)
 
 # %% ../nbs/03d_downloads.ipynb #751dc8ff
+_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "beit3_colab"} # packed bytes could not be continued
+
 def _try(job, session, timeout, report):
     "One attempt at the whole download: continue or begin, check, rename."
     import requests
     offset, note = _resume_point(job)
     if offset and offset == (note["size"] or job.size): return _finish(job, True, note.get("etag")) # all there, only the renaming was missed
-    headers = {"Accept-Encoding": "identity", "User-Agent": "beit3_colab"} # packed bytes could not be continued
+    headers = dict(_HEADERS)
     if offset: headers["Range"] = f"bytes={offset}-"
     if offset and note["validator"]: headers["If-Range"] = note["validator"]
     try: response = session.get(mirrored(job.url), headers=headers, stream=True, timeout=timeout)
@@ -375,34 +155,8 @@ def _download(job, session, retries, backoff, timeout, report):
             _log.info("%s; trying again in %.1f s (%d of %d)", failure, pause, failures, retries)
         time.sleep(pause)
 
-# %% ../nbs/03d_downloads.ipynb #fe37ba1b
-def _acquire(path, target, patience):
-    "Take the lock file `path`, waiting up to `patience` seconds."
-    import filelock
-    lock = filelock.FileLock(path)
-    try: lock.acquire(timeout=0)
-    except filelock.Timeout:
-        _log.warning("%s is being downloaded by another process; waiting for it", target)
-        try: lock.acquire(timeout=patience)
-        except filelock.Timeout:
-            raise UserError(f"another process has been downloading {target} for {patience:.0f} s; wait for it or end it, then try again") from None
-    return lock
-
-# %% ../nbs/03d_downloads.ipynb #10ac66a9
-@contextmanager
-def _only_one(target, patience):
-    "Hold the lock that belongs to a target."
-    with _disk(target):
-        try: lock = _acquire(target.with_name(f".{target.name}.lock"), target, patience)
-        except (NotImplementedError, OSError) as error:
-            if getattr(error, "errno", errno.ENOSYS) not in (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK): raise
-            name = hashlib.sha256(str(target.absolute()).encode()).hexdigest()[:24]
-            lock = _acquire(Path(tempfile.gettempdir(), f"beit3_colab-{name}.lock"), target, patience)
-    try: yield
-    finally: lock.release()
-
 # %% ../nbs/03d_downloads.ipynb #e29aa159
-def _new_session():
+def new_session(): # requests.Session
     "A session that follows ten redirects and no more; release pages need two."
     import requests
     session = requests.Session()
@@ -428,109 +182,54 @@ def fetch(
     if sha256 is not None and not re.fullmatch("[0-9a-f]{64}", sha256 := sha256.lower()): raise UserError(f"sha256={sha256!r} is not 64 hexadecimal digits")
     job = _Job(url, Path(target).expanduser(), sha256, size)
     if _is_whole(job, verify): return job.target
-    with _disk(job.target): job.target.parent.mkdir(parents=True, exist_ok=True)
-    with _only_one(job.target, patience):
+    with explain_disk(job.target): job.target.parent.mkdir(parents=True, exist_ok=True)
+    with only_one(job.target, patience):
         if _is_whole(job, verify): return job.target # another process was faster
-        show = TextProgress(job.target.name) if progress is True else progress or None
+        show = (NotebookProgress if find_place().is_notebook else TextProgress)(job.target.name) if progress is True else progress or None
         report = _Throttle(show)
         try:
-            with nullcontext(session) if session else _new_session() as s: _download(job, s, retries, backoff, timeout, report)
+            with nullcontext(session) if session else new_session() as s: _download(job, s, retries, backoff, timeout, report)
             report(job.target.stat().st_size, job.target.stat().st_size, final=True)
         finally:
             if progress is True: show.close()
     return job.target
 
-# %% ../nbs/03d_downloads.ipynb #77712880
-@contextmanager
-def _zip(path):
-    "An open zip file; what is wrong with it becomes a `UserError`."
-    again = "delete it and fetch it again"
-    if not os.path.isfile(path): raise UserError(f"zip file {path} {'is a folder; give the file itself' if os.path.isdir(path) else 'does not exist'}")
-    try:
-        with zipfile.ZipFile(path) as z: yield z
-    except UserError: raise
-    except NotImplementedError as error: # a compression that Python does not know
-        raise UserError(f"{path} cannot be unpacked ({error}); {again}, or unpack it with another program") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError, OSError) as error: # zipfile lets several through
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL): raise # the disk's, not the zip's
-        raise UserError(f"{path} is damaged or cut short, or no zip file at all ({error}); {again}") from error
+# %% ../nbs/03d_downloads.ipynb #d16225b0
+def _read_once(job, session, timeout, max_bytes):
+    "One attempt at a whole body."
+    import requests
+    try: response = session.get(mirrored(job.url), headers=_HEADERS, stream=True, timeout=timeout)
+    except requests.RequestException as error: raise _failure(error, job) from error
+    with response:
+        _check_status(response, job, 0)
+        total, parts, done = _total_size(response, job, 0), [], 0
+        for chunk in _chunks(response, job):
+            if not parts: _refuse_html(response, job, chunk)
+            parts.append(chunk)
+            done += len(chunk)
+            if done > max_bytes: raise UserError(f"{_shown(job.url)} gives more than the {format_bytes(max_bytes)} that it may have; check the address")
+        if done < (total or 0): raise _Retry(f"the connection broke after {done:,} of {total:,} bytes")
+    return b"".join(parts)
 
-# %% ../nbs/03d_downloads.ipynb #7d3e6575
-def _check_member(info, path):
-    "Raises `UserError` for a member with a name that leads elsewhere, or that is no plain file or folder."
-    name, kind = info.orig_filename.replace("\\", "/"), stat.S_IFMT(info.external_attr >> 16)
-    if name.startswith("/") or re.match("[A-Za-z]:", name) or "\0" in name or ".." in name.split("/") or not name.strip("./"):
-        raise UserError(f"{path} holds {info.orig_filename!r}, a name that leads out of the folder: not unpacked; fetch it from the official address")
-    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise UserError(f"{path} holds {info.orig_filename!r}, a link or device: not unpacked; fetch it from the official address")
-    if info.flag_bits & 1: raise UserError(f"{path} holds {info.orig_filename!r}, which is encrypted; unpack it with another program")
-
-# %% ../nbs/03d_downloads.ipynb #4f0d423c
-def _chosen(z, path, members, max_bytes):
-    "The members to read, all looked at. Raises `UserError` for a bad one, a missing one, or more than `max_bytes` in all."
-    for info in z.infolist(): _check_member(info, path)
-    infos = [i for i in z.infolist() if not i.is_dir()]
-    known = {i.filename: i for i in infos}
-    if len(infos) > 10_000 or len({Path(n) for n in known}) < len(infos):
-        raise UserError(f"{path} holds too many files ({len(infos):,}) or one name twice; fetch it from the official address")
-    for name in members or ():
-        if name not in known: raise UserError(f"{path} holds no {name!r}, but {', '.join(get_close_matches(name, known, 3, 0) or ['no file at all'])}")
-    chosen = infos if members is None else [known[name] for name in dict.fromkeys(members)]
-    total = sum(i.file_size for i in chosen)
-    if total > max_bytes:
-        raise UserError(f"{path} would unpack to {format_bytes(total)}, more than the {format_bytes(max_bytes)} allowed: is it the right file? Else pass a larger max_bytes")
-    return chosen
-
-# %% ../nbs/03d_downloads.ipynb #e450cc75
-def _unpack(z, info, path):
-    "The content of a member in pieces. Raises `UserError` when there is more or less of it than declared."
-    done = 0
-    with z.open(info) as f:
-        while block := f.read(1 << 20):
-            done += len(block)
-            if done > info.file_size: break
-            yield block
-    if done != info.file_size: raise UserError(f"{path}: {info.filename} has not the size that the zip declares; delete it and fetch it again")
-
-# %% ../nbs/03d_downloads.ipynb #2813fd52
-def read_zip_member(
-    zip_path: str|Path, # zip file
-    name: str, # member, such as "v2_mscoco_val2014_annotations.json"
-    max_bytes: int=2_000_000_000, # refuse a member larger than this
-) -> bytes: # its content
-    "One member of a zip file, read without unpacking. Raises `UserError` for a damaged zip, a bad or missing member, a larger one."
-    with _zip(zip_path) as z:
-        info, = _chosen(z, zip_path, [name], max_bytes)
-        return b"".join(_unpack(z, info, zip_path))
-
-# %% ../nbs/03d_downloads.ipynb #30aee688
-def _write_member(z, info, path, zip_path):
-    "Unpack one member to a new file."
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "xb") as f:
-        for block in _unpack(z, info, zip_path): f.write(block)
-        f.flush()
-        os.fsync(f.fileno())
-
-# %% ../nbs/03d_downloads.ipynb #2c15a452
-def extract_zip(
-    zip_path: str|Path, # zip file
-    folder: str|Path, # where to; made if it does not exist
-    members: list[str]|None=None, # names to unpack; all without it
-    max_bytes: int=2_000_000_000, # refuse to unpack more than this in all
-) -> list[Path]: # the files, in the order of `members` or of the zip
-    "Unpack a zip file, or some of it. Files get their names when all are whole; raises `UserError`, and then leaves nothing half-written."
-    folder = Path(folder).expanduser()
-    with _zip(zip_path) as z, _disk(folder/"x"):
-        chosen = _chosen(z, zip_path, members, max_bytes)
-        targets = [folder/i.filename for i in chosen]
-        for target in targets:
-            if target.is_dir(): raise UserError(f"{target} is a folder, and a file of that name is to be unpacked; unpack to an empty folder")
-        folder.mkdir(parents=True, exist_ok=True)
-        _check_space(folder, sum(i.file_size for i in chosen))
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".unpack-") as stage:
-            for info in chosen: _write_member(z, info, Path(stage, info.filename), zip_path)
-            for info, target in zip(chosen, targets):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(Path(stage, info.filename), target)
-    return targets
+# %% ../nbs/03d_downloads.ipynb #0646f684
+def read_url(
+    url: str, # official address; `$BEIT3_COLAB_MIRROR` may send the request elsewhere
+    target: str|Path, # where the content will be kept; only named in messages
+    *,
+    session=None, # requests.Session to use again: it keeps its connections
+    max_bytes: int=100_000_000, # refuse more
+    retries: int=5, # failures in a row to bear
+    backoff: float=1., # seconds before the first retry, doubled with each one
+    timeout: float|tuple[float, float]=(10., 30.), # seconds to connect, and without a byte
+    pause=lambda seconds, asked: time.sleep(seconds), # waits before a retry; `asked`: seconds of them that the server wishes
+) -> bytes: # the whole content
+    "A small file from a server, in memory. Raises `NotOnServer` when the server has none, `UserError` for everything else."
+    job = _Job(url, Path(target))
+    with nullcontext(session) if session else new_session() as s:
+        for failures in range(1, retries + 2):
+            try: return _read_once(job, s, timeout, max_bytes)
+            except _Retry as failure:
+                if failures > min(retries, retries if failure.patience is None else failure.patience) or failure.wait > 300:
+                    longer = f"; the server asks to come back in {failure.wait:.0f} s" if failure.wait else ""
+                    raise UserError(f"{_shown(url)} could not be fetched: {failure}{longer}; try again later") from failure
+                pause(_pause(failures, backoff, failure.wait), failure.wait)

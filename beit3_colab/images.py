@@ -4,18 +4,32 @@
 
 # %% ../nbs/03b_images.ipynb #f0f8d451
 from __future__ import annotations
-import io, os, warnings
+import io, os, threading, time, warnings
+from contextlib import contextmanager
 import numpy as np
 from .environment import UserError
 
 # %% auto #0
-__all__ = ['ImageError', 'read_image', 'preprocess', 'normalize']
+__all__ = ['ImageError', 'having_file', 'file_seconds', 'read_image', 'check_image', 'preprocess', 'normalize']
 
 # %% ../nbs/03b_images.ipynb #d12fddb7
 class ImageError(UserError):
     "A picture that is missing or cannot be read; the message names it and says why."
 
 # %% ../nbs/03b_images.ipynb #d5ec3d6e
+_of_thread = threading.local()
+
+@contextmanager
+def having_file():
+    "Count the time of the block as spent on having a picture's file, see `file_seconds`."
+    begun = time.perf_counter()
+    try: yield
+    finally: _of_thread.seconds = file_seconds() + time.perf_counter() - begun
+
+def file_seconds() -> float: # by the clock
+    "Seconds that this thread has spent on having files of pictures, from a disk or a server, before they could be decoded."
+    return getattr(_of_thread, "seconds", 0.)
+
 def read_image(
     source, # path, bytes of a file, PIL picture, or array [H, W], [H, W, 3] or [H, W, 4] of uint8
 ): # PIL.Image in RGB
@@ -27,10 +41,16 @@ def read_image(
     if isinstance(source, np.ndarray): return _from_array(source)
     name = "given as bytes" if isinstance(source, (bytes, bytearray)) else os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
     if name is None: raise ImageError(f"a picture must be a path, bytes, a PIL picture or an array, not {type(source).__name__}")
+    with _opened(source, name) as image: return image.convert("RGB")
+
+@contextmanager
+def _opened(source, name):
+    "A picture that Pillow has opened; whatever goes wrong with it becomes an `ImageError`."
+    from PIL import Image
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore") # large is fine (Pillow's error for twice its limit still comes), and so is a palette with transparency
-            with Image.open(io.BytesIO(source) if isinstance(source, (bytes, bytearray)) else source) as image: return image.convert("RGB")
+            with Image.open(io.BytesIO(source if isinstance(source, (bytes, bytearray)) else _read_file(source))) as image: yield image
     except FileNotFoundError: raise ImageError(f"picture {name} does not exist") from None
     except Image.DecompressionBombError as error: raise ImageError(f"picture {name} is too large: {error}") from None
     except Image.UnidentifiedImageError: raise ImageError(f"picture {name} {_what_is_it(source)}") from None
@@ -44,6 +64,9 @@ def _from_array(array):
         raise ImageError(f"a picture array must be uint8 [H, W], [H, W, 3] or [H, W, 4], not {array.dtype} {list(array.shape)}")
     return Image.fromarray(array).convert("RGB")
 
+def _read_file(path): # at once: a disk across a network is asked once
+    with having_file(), open(path, "rb") as f: return f.read()
+
 def _what_is_it(source):
     "Why Pillow does not know a file."
     if isinstance(source, (bytes, bytearray)): head = bytes(source[:64])
@@ -52,6 +75,17 @@ def _what_is_it(source):
     if not head: return "is empty"
     if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")): return "is a web page, not a picture: fetch it again"
     return "is not a picture that Pillow knows"
+
+# %% ../nbs/03b_images.ipynb #8ece519c
+def check_image(
+    content: bytes, # of the file
+    name: str, # of the picture, for messages
+) -> str: # format, such as "JPEG"
+    "Raise `ImageError` for a picture that is cut short, damaged or none at all."
+    with _opened(content, name) as image:
+        image.draft("RGB", (1, 1))
+        image.load()
+        return image.format
 
 # %% ../nbs/03b_images.ipynb #b6436560
 def preprocess(

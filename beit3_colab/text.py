@@ -75,6 +75,14 @@ class Tokenizer:
         names = {i: name for name, i in self._special.items()}
         return [names[i] if i in names else self._processor.id_to_piece(i - 1) for i in ids]
 
+    def token_id(self,
+        token: str, # a piece, as `tokens` gives
+    ) -> int: # its id; that of `<unk>` for a piece that the model does not have
+        "The id that a piece stands for."
+        if token in self._special: return self._special[token]
+        piece = self._processor.piece_to_id(token)
+        return piece + 1 if piece else UNK
+
     def decode(self,
         ids: list[int], # as `encode` gives
     ) -> str: # text, without special tokens

@@ -1,4 +1,5 @@
 "A file server on 127.0.0.1 with ranges, and with faults that a test can order."
+import sys
 import threading
 import time
 from collections import defaultdict
@@ -84,12 +85,18 @@ class Handler(BaseHTTPRequestHandler):
         if fault.cut is not None and fault.gate: fault.gate.wait(60)
 
 
+class Server(ThreadingHTTPServer):
+    def handle_error(self, request, client_address):
+        "A client that hangs up is no fault of the server, and tests read what is printed; all else is shown."
+        if not isinstance(sys.exc_info()[1], ConnectionError): super().handle_error(request, client_address)
+
+
 class FileServer:
     "Serves `files` ({path: bytes or Path}) while it is open as a context; `requests` tells what was asked."
     def __init__(self, files=None):
         self.files, self.faults, self.requests, self.lock = dict(files or {}), defaultdict(list), [], threading.Lock()
         self.changed = 1_500_000_000 # Last-Modified of all files
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.server.owner, self.server.daemon_threads = self, True
         self.server.block_on_close = False
         self.url = f"http://127.0.0.1:{self.server.server_port}"

@@ -20,9 +20,10 @@ from pathlib import Path
 
 import pytest
 
-from beit3_colab import downloads
-from beit3_colab.downloads import extract_zip, fetch, mirrored, read_record, read_zip_member
+from beit3_colab import download_errors, download_progress, download_records, downloads, zip_files
+from beit3_colab.downloads import fetch, mirrored, read_record
 from beit3_colab.environment import UserError
+from beit3_colab.zip_files import extract_zip, read_zip_member
 from file_server import Fault, FileServer
 
 FILE = "/files/weights.pth"
@@ -65,7 +66,7 @@ def test_record_and_second_use(server, target):
 
 def test_progress_is_throttled_and_ends_at_the_total(server, target, monkeypatch):
     clock = [0.]
-    monkeypatch.setattr(downloads, "time", namedtuple("Clock", "monotonic sleep")(lambda: clock.__setitem__(0, clock[0] + 0.03) or clock[0], time.sleep))
+    monkeypatch.setattr(download_progress, "time", namedtuple("Clock", "monotonic sleep")(lambda: clock.__setitem__(0, clock[0] + 0.03) or clock[0], time.sleep))
     calls = []
     fetch(server.url + FILE, target, progress=lambda done, total: calls.append((clock[0], done, total)))
     times, done, totals = zip(*calls)
@@ -430,7 +431,7 @@ def test_password_is_not_shown(server, target, monkeypatch):
 # --- the disk
 
 def test_no_space_to_begin_with(server, target, monkeypatch):
-    monkeypatch.setattr(downloads.shutil, "disk_usage", lambda path: namedtuple("Usage", "free")(1000))
+    monkeypatch.setattr(download_errors.shutil, "disk_usage", lambda path: namedtuple("Usage", "free")(1000))
     with pytest.raises(UserError, match=r"1.0 MB are needed under .*cache, and 1.0 kB are free"): fetch(server.url + FILE, target)
     assert not target.exists() and not part(target).exists()
     monkeypatch.undo()
@@ -483,7 +484,7 @@ def tiny_disk(tmp_path):
 def test_disk_really_full(server, tiny_disk, monkeypatch):
     target = tiny_disk/"weights.pth"
     with pytest.raises(UserError, match="are needed under"): fetch(server.url + FILE, target)
-    monkeypatch.setattr(downloads, "_check_space", lambda folder, needed: None) # it filled up meanwhile
+    monkeypatch.setattr(downloads, "check_space", lambda folder, needed: None) # it filled up meanwhile
     with pytest.raises(UserError, match="is full"): fetch(server.url + FILE, target)
     assert not target.exists() and part(target).stat().st_size > 500_000
     subprocess.run(["mount", "-o", "remount,size=3m", str(tiny_disk)], check=True)
@@ -596,7 +597,7 @@ def test_folder_without_locks(server, target, monkeypatch, tmp_path, error):
         if Path(self.lock_file).parent == target.parent: raise error
         return real(self, *args, **kwargs)
     monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
-    monkeypatch.setattr(downloads.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(download_records.tempfile, "tempdir", str(tmp_path))
     fetch(server.url + FILE, target)
     assert target.read_bytes() == CONTENT
     assert len(list(tmp_path.glob("beit3_colab-*.lock"))) == 1
@@ -694,7 +695,7 @@ def test_zip_that_gives_more_than_declared():
     info = zipfile.ZipInfo("zeros")
     info.file_size = 1000
     zipped = namedtuple("Zip", "open")(lambda member: io.BytesIO(bytes(5_000_000)))
-    with pytest.raises(UserError, match="has not the size"): list(downloads._unpack(zipped, info, "v2.zip"))
+    with pytest.raises(UserError, match="has not the size"): list(zip_files._unpack(zipped, info, "v2.zip"))
 
 def test_zip_of_many_small_ones(tmp_path, out):
     refused(make_zip(tmp_path/"v2.zip", *((f"{i}", b"") for i in range(10_001))), out, "too many files")
@@ -721,11 +722,11 @@ def test_zip_that_is_none(tmp_path, out):
     with pytest.raises(UserError, match="is a folder"): extract_zip(tmp_path, out)
 
 def test_zip_disk_full(good, out, monkeypatch):
-    monkeypatch.setattr(downloads.os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+    monkeypatch.setattr(zip_files.os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
     with pytest.raises(UserError, match="is full"): extract_zip(good, out)
     assert everything(out) == []
     monkeypatch.undo()
-    monkeypatch.setattr(downloads.shutil, "disk_usage", lambda path: namedtuple("Usage", "free")(10))
+    monkeypatch.setattr(download_errors.shutil, "disk_usage", lambda path: namedtuple("Usage", "free")(10))
     with pytest.raises(UserError, match="are needed under"): extract_zip(good, out)
     monkeypatch.undo()
     extract_zip(good, out)
@@ -734,7 +735,7 @@ def test_zip_disk_full(good, out, monkeypatch):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tmpfs is Linux's")
 def test_zip_disk_really_full(tmp_path, tiny_disk, monkeypatch):
     path = make_zip(tmp_path/"v2.zip", ("a", bytes(400_000)), ("b", bytes(400_000)))
-    monkeypatch.setattr(downloads, "_check_space", lambda folder, needed: None)
+    monkeypatch.setattr(zip_files, "check_space", lambda folder, needed: None)
     with pytest.raises(UserError, match="is full"): extract_zip(path, tiny_disk/"out")
     assert everything(tiny_disk) == ["out"]
     assert extract_zip(path, tiny_disk/"out", ["b"])[0].stat().st_size == 400_000
