@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from sys import intern
 from .answers import build_answer_list, read_answer_list
-from .environment import UserError, read_json
+from .environment import UserError, check_drive, read_json
+from .images import read_image
 
 # %% auto #0
 __all__ = ['SPLITS', 'IMAGE_FOLDERS', 'BOS', 'EOS', 'MAX_TOKENS', 'Question', 'Annotation', 'split_name', 'coco_image',
@@ -50,7 +51,7 @@ def split_name(
     if split in SPLITS: return split
     for short, official in SPLITS.items():
         if split == official: return short
-    raise UserError(f"split {split!r} is unknown: use one of {', '.join(SPLITS)}")
+    raise UserError(f"split {split!r} is unknown: use one of {', '.join(SPLITS)}, or “sample”, the built-in one")
 
 # %% ../nbs/05_vqav2.ipynb #d218ed77
 def coco_image(
@@ -195,10 +196,21 @@ class VQAData:
     annotations: dict[int, Annotation]|None     # question_id → annotation; None where the answers are not public
     image_root: Path                            # folder that `Question.image` is relative to
     soft_targets: dict[int, tuple[list[int], list[float]]]|None = None # question_id → labels and scores, from unilm's index
+    pictures: object = None                     # another place for pictures than `image_root`: a zip or a server, see `picture_sources`
+    pictures_sha256: str = ""                   # of the pictures' contents, where they are part of what makes a run
 
-    def image_path(self, question: Question) -> Path: return self.image_root/question.image
+    @property
+    def metric(self) -> str: return "official" # how answers are scored, see `beit3_colab.scoring.METRICS`
 
-    def answer_list(self) -> list[str]|None: # None where neither file is there
+    @property
+    def remote(self) -> bool: return self.pictures is not None and self.pictures.remote # whether pictures come from a server
+    def image_path(self, question: Question) -> Path: return self.image_root/question.image if self.pictures is None else self.pictures.path(question.image)
+    def read_image(self, question: Question): # PIL.Image in RGB; raises `ImageError`
+        return read_image(self.image_path(question)) if self.pictures is None else self.pictures.read(question.image)
+
+    def answer_list(self,
+        expected: int|None = None, # classes of the head that the list is for, where that decides something
+    ) -> list[str]|None: # None where neither file is there
         "The answer list that belongs to the data: unilm's file, or built from the train and val annotations (takes seconds)."
         index = self.image_root/"answer2label.txt"
         if index.is_file(): return read_answer_list(index)
@@ -222,8 +234,9 @@ def open_vqav2(
     split: str, # train, val, test or test-dev; official names (val2014 …) work too
 ) -> VQAData: # questions, annotations where there are some, image folder
     "Open a split on disk. Raises `UserError` saying which file is missing and where it was looked for."
-    root, split = Path(data_path).expanduser(), split_name(split)
-    if not root.is_dir(): raise UserError(f"data folder {root} does not exist")
+    root, split = check_drive(data_path), split_name(split)
+    if root.is_file(): raise UserError(f"{root} is a file; data_path is the folder that holds vqa/ and the pictures")
+    if not root.is_dir(): raise UserError(f"data folder {root} does not exist; leave data_path out to fetch the official files")
     path = find_file(root, questions_file(split))
     if path is None:
         if (root/"answer2label.txt").is_file(): return open_index(root, split)
@@ -284,12 +297,16 @@ def missing_images(
     questions: list[Question]|None = None, # to look at; None for all
 ) -> list[Question]: # whose picture file is not there
     "Questions without a picture file. Folders are listed once, so 80,000 pictures take a second on a slow disk too."
-    listed, missing = {}, []
-    for q in data.questions if questions is None else questions:
-        path = data.image_path(q)
-        if path.parent not in listed: listed[path.parent] = _list_folder(path.parent)
-        names = listed[path.parent]
-        if not (path.is_file() if names is None else path.name in names): missing.append(q)
+    questions = data.questions if questions is None else questions
+    if data.pictures is not None: return [q for q in questions if not data.pictures.has(q.image)]
+    listed, there, missing = {}, {}, []
+    for q in questions:
+        if q.image not in there:
+            path = data.image_path(q)
+            if path.parent not in listed: listed[path.parent] = _list_folder(path.parent)
+            names = listed[path.parent]
+            there[q.image] = path.is_file() if names is None else path.name in names
+        if not there[q.image]: missing.append(q)
     return missing
 
 # %% ../nbs/05_vqav2.ipynb #55600ed1
