@@ -97,7 +97,8 @@ class TextEmbedding(nn.Module):
     "Token ids [B, T] → text tokens [B, T, d], positions added."
     def __init__(self, config: Beit3Config):
         super().__init__()
-        self.tokens = nn.Embedding(config.vocab_size, config.embed_dim)
+        self.tokens = nn.Embedding.from_pretrained(torch.empty(config.vocab_size, config.embed_dim), freeze=False)
+        if not self.tokens.weight.is_meta: self.tokens.reset_parameters() # on the meta device this would import PyTorch's compiler, for two seconds and nothing
         self.positions = nn.Parameter(torch.zeros(config.max_text_positions, config.embed_dim))
 
     def forward(self, input_ids):

@@ -1,0 +1,99 @@
+"""From the call to the first answer: a fresh process, weights on disk, nothing compiled beforehand.
+
+    python benchmarks/first_answer.py [--device cuda] [--size base]
+
+Once from our checkpoint folder, once from a file in the official format, both float32. The files' pages are dropped from the system's cache first (as far as an ordinary user may),
+and Triton's cache is empty.
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from common import Results, machine, table
+
+CODE = """
+import json, sys, time
+begin = time.perf_counter()
+import torch
+imported = time.perf_counter()
+from beit3_colab import load_model
+library = time.perf_counter()
+path, picture, device, beside = sys.argv[1:]
+vqa = load_model(path, beside + "/heads.json", beside + "/answers.json", device=device, tokenizer=beside + "/tokens.model")
+loaded = time.perf_counter()
+vqa.ask(picture, "What color is the cat?")
+first = time.perf_counter()
+vqa.ask(picture, "How many cats are there?")
+print(json.dumps(dict(torch=imported - begin, library=library - imported, loading=loaded - library, first=first - loaded, second=time.perf_counter() - first, dtype=str(vqa.dtype))))
+"""
+
+
+def make(root, size, device):
+    "A checkpoint in both formats, and a picture."
+    from model_speed import build, configuration
+    from PIL import Image
+
+    from beit3_colab.checkpoints import save_folder, to_official
+    from beit3_colab.model import init_weights
+    from beit3_colab.predict import sample_folder
+    config = configuration(size)
+    model = init_weights(build(config, device)).to("cpu")
+    answers, tokenizer = [f"answer {i}" for i in range(config.num_classes)], (sample_folder()/"sentencepiece.model").read_bytes()
+    save_folder(root/"first", model.state_dict(), config, answers, tokenizer)
+    for name, content in {"heads.json": json.dumps(dict(num_heads=config.num_heads)), "answers.json": json.dumps(answers)}.items(): (root/name).write_text(content)
+    (root/"tokens.model").write_bytes(tokenizer)
+    torch.save({"model": to_official(model.state_dict())}, root/"official.pth")
+    Image.effect_noise((640, 480), 80).convert("RGB").save(root/"picture.jpg", quality=90)
+
+
+def forget(path):
+    "Have the system drop a file's pages, so that it is read from the disk."
+    with open(path, "rb") as f:
+        os.fsync(f.fileno())
+        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def measure(root, name, device):
+    "Seconds of each step."
+    for file in (root/"official.pth", root/"first"/"model.safetensors"): forget(file)
+    path = root/"official.pth" if name == "official .pth" else root/"first"
+    with tempfile.TemporaryDirectory() as cache:
+        done = subprocess.run([sys.executable, "-c", CODE, str(path), str(root/"picture.jpg"), device, str(root)],
+                              stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, "TRITON_CACHE_DIR": cache})
+    found = json.loads(done.stdout.splitlines()[-1])
+    return found | dict(call=found["loading"] + found["first"], all=sum(found[k] for k in ("torch", "library", "loading", "first")))
+
+
+def print_tables(rows):
+    "What was found, as Markdown."
+    seconds = lambda key: lambda r: f"{r[key]:.2f} s"
+    found = [r for r in rows if r["kind"] == "first"]
+    if found: print(table({"weights": lambda r: r["name"], "import torch": seconds("torch"), "import beit3_colab": seconds("library"), "load_model": seconds("loading"), "first answer": seconds("first"),
+                           "from the call to the first answer": seconds("call"), "with the imports": seconds("all"), "second answer": seconds("second")}, found))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--size", default="base-480")
+    parser.add_argument("--root", help="folder with the files, made by --prepare")
+    parser.add_argument("--prepare", action="store_true", help="only make the files")
+    parser.add_argument("--json", help="append results there")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(args.root or folder)
+        if not (root/"picture.jpg").exists(): make(root, args.size, args.device)
+        if args.prepare: return
+        results = Results(args.json)
+        results.add("machine", text=machine(args.device))
+        for name in ("checkpoint folder", "official .pth"): results.attempt("first", lambda: measure(root, name, args.device), name=f"{args.size}, {name}")
+        print(*(r["text"] for r in results.rows if r["kind"] == "machine"))
+        print_tables(results.rows)
+
+
+if __name__ == "__main__": main()

@@ -1,0 +1,144 @@
+"The fast forms give what the plain ones give: kernels through Triton's interpreter (or on a GPU), the model laid out for a GPU on any device."
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from packaging.version import Version
+
+from beit3_colab import kernels, predict
+from beit3_colab.environment import UserError
+from beit3_colab.fast_model import COMPILE_FROM, FastBeit3, operations
+from beit3_colab.model import Beit3Config, Beit3ForVQA, init_weights, model_size
+from beit3_colab.predict import VQA, load_model, predict_logits
+
+KERNELS = """
+import itertools, torch
+from beit3_colab.kernels import RowMap, attend_rows, cut_patches, fused_attend_rows, fused_cut_patches, fused_norm_rows, norm_rows
+torch.manual_seed(0)
+device = "cuda" if torch.cuda.is_available() else "cpu"
+checked = 0
+for width, add, shift, gelu, place in itertools.product((96, 64), (False, True), (False, True), (False, True), ("rows", "source", "target")):
+    x, other, s, w, b = (torch.randn(*size, device=device) * 3 for size in ((20, width), (20, width), (width,), (width,), (width,)))
+    if place == "source" and add: continue
+    kwargs = dict(add=other if add else None, shift=s if shift else None, gelu=gelu)
+    if place == "source": kwargs["source"] = RowMap(3, 5, 2)
+    if place == "target": kwargs["target"] = RowMap(5, 7, 1)
+    first, second = x.clone(), x.clone()
+    plain, fused = norm_rows(first, w, b, 1e-5, **kwargs), fused_norm_rows(second, w, b, 1e-5, **kwargs)
+    assert torch.equal(first, second)
+    if place == "target": plain, fused = (kwargs["target"].view(t) for t in (plain, fused))
+    assert torch.allclose(plain, fused, atol=5e-5), (width, add, shift, gelu, place, (plain - fused).abs().max())
+    checked += 1
+x, w, b = (torch.randn(*size, device=device) for size in ((20, 96), (96,), (96,)))
+(plain, scales), (fused, fused_scales) = (form(x, w, b, 1e-5, float8=True) for form in (norm_rows, fused_norm_rows))
+assert torch.allclose(scales, fused_scales)
+assert (plain.float() - fused.float()).abs().max() <= (32 if device == "cuda" else 64) # steps of e4m3 at the top are 32; the interpreter rounds its own way
+for n, heads, d in ((5, 2, 32), (70, 1, 64), (128, 2, 32), (131, 1, 64)):
+    qkv = torch.randn(2*n, 3*heads*d, device=device)
+    assert torch.allclose(attend_rows(qkv, 2, heads), fused_attend_rows(qkv, 2, heads), atol=5e-3 if device == "cuda" else 1e-5), n
+    checked += 1
+images = torch.randint(0, 256, (3, 48, 48, 3), dtype=torch.uint8, device=device)
+for dtype in (torch.float32, torch.float16): assert torch.equal(cut_patches(images, 16, dtype), fused_cut_patches(images, 16, dtype))
+print("checked", checked)
+"""
+
+
+def test_kernels_agree_with_their_plain_forms():
+    need_triton("3.2") # its interpreter
+    environment = os.environ if torch.cuda.is_available() else {**os.environ, "TRITON_INTERPRET": "1"}
+    done = subprocess.run([sys.executable, "-c", KERNELS], capture_output=True, text=True, env=environment)
+    if "only 0-dimensional arrays can be converted" in done.stderr: pytest.skip("this Triton's interpreter (3.6 and older) does not know this NumPy")
+    assert done.returncode == 0 and "checked 44" in done.stdout, done.stdout + done.stderr
+
+
+def need_triton(least):
+    triton = pytest.importorskip("triton", reason="Triton comes with PyTorch's CUDA build on Linux")
+    if Version(triton.__version__) < Version(least): pytest.skip(f"written for Triton {least} and later, not {triton.__version__}")
+
+def compile_for(arch, kernel, constants, warps, stages=3, **types):
+    "Compile a Triton kernel for a GPU that need not be here; gives the bytes of shared memory that a program takes."
+    from triton import compile
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+    names = kernel.arg_names
+    signature = {name: "constexpr" if name in constants else types.get(name, "i32") for name in names}
+    aligned = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(names) if signature[name].startswith("*")}
+    source = ASTSource(kernel, signature, {(names.index(name),): value for name, value in constants.items()}, aligned)
+    compiled = compile(source, target=GPUTarget("cuda", arch, 32), options=dict(num_warps=warps, num_stages=stages))
+    assert compiled.asm["cubin"]
+    return compiled.metadata.shared
+
+@pytest.mark.parametrize("arch, dtype, limit", [(75, "fp16", 64), (80, "bf16", 163), (89, "fp16", 99), (90, "bf16", 227)], ids=["T4", "A100", "L4", "H200"]) # KiB of shared memory that a program may have
+def test_kernels_compile_for_gpus_that_are_not_here(tmp_path, monkeypatch, arch, dtype, limit):
+    need_triton("3.3") # the way to ask for it; the kernels themselves compile with 3.0 as well
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    taken, half = [], f"*{dtype}"
+    for width, gelu, float8 in [(768, False, False), (4096, True, False)] + ([(1024, False, True), (3072, True, True)] if arch >= 89 else []):
+        rows, warps = kernels.norm_shape(width, float8)
+        constants = dict(WIDTH=width, BLOCK=1 << (width - 1).bit_length(), ROWS=rows, ADD=not gelu, SHIFT=True, GELU=gelu, FLOAT8=float8)
+        taken.append(compile_for(arch, kernels._norm_kernel, constants, warps, x_ptr=half, add_ptr=half, shift_ptr=half, w_ptr=half, b_ptr=half,
+                                 out_ptr="*fp8e4nv" if float8 else half, scale_ptr="*fp32", eps="fp32"))
+    taken.append(compile_for(arch, kernels._patch_kernel, dict(P=16, BLOCK=2048), 4, images_ptr="*u8", out_ptr=half))
+    if arch == 90: # only there is it used
+        queries, keys, warps, stages = kernels.ATTEND_TILE
+        taken += [compile_for(arch, kernels._attend_kernel, dict(D=64, QUERIES=queries, KEYS=keys, LAST=last), warps, stages, qkv_ptr=half, out_ptr=half, scale="fp32") for last in (16, keys)]
+    assert max(taken) <= 1024*limit, taken
+
+
+def small_model(**changes):
+    torch.manual_seed(0)
+    config = Beit3Config(**{**dict(image_size=64, embed_dim=96, num_heads=3, num_layers=3, ffn_dim=384, vocab_size=100, num_classes=20), **changes})
+    model = init_weights(Beit3ForVQA(config), std=.5).eval()
+    for p in model.parameters():
+        if p.ndim == 1: p.data += torch.randn_like(p)*.3 # norms and biases that show when they are mixed up
+    return model
+
+
+@pytest.mark.parametrize("layers", (1, 2, 4))
+@pytest.mark.parametrize("tokens", (2, 7))
+def test_model_laid_out_for_a_gpu_gives_the_same_logits(layers, tokens):
+    model = small_model(num_layers=layers)
+    images, ids, rows = torch.randint(0, 256, (3, 64, 64, 3), dtype=torch.uint8), torch.randint(4, 99, (5, tokens)), torch.tensor([0, 1, 1, 2, 0])
+    plain, fast = predict_logits(model, images[rows], ids), FastBeit3(model, fused=False)(images, ids, rows)
+    assert torch.allclose(plain, fast, atol=1e-3) and plain.std(0).mean() > .5 # the logits depend on picture and question
+    assert torch.allclose(FastBeit3(model, fused=False)(images, ids[:3]), predict_logits(model, images, ids[:3]), atol=1e-3)
+
+
+def test_a_picture_is_repeated_for_its_questions_on_the_plain_way_too():
+    vqa = VQA(small_model())
+    images, ids, rows = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8), torch.randint(4, 99, (3, 5)), torch.tensor([1, 1, 0])
+    assert torch.equal(vqa.logits(images, ids, rows), predict_logits(vqa.model, images[rows], ids))
+
+
+def test_what_is_in_doubt_is_answered_again_in_float32(tmp_path, monkeypatch):
+    VQA(small_model()).save(tmp_path)
+    exact, rough, both = (load_model(tmp_path, tmp_path/"config.json", device="cpu", dtype=dtype) for dtype in ("float32", "bfloat16", "bfloat16+float32"))
+    images, ids, rows = torch.randint(0, 256, (8, 64, 64, 3), dtype=torch.uint8), torch.randint(4, 99, (24, 5)), torch.arange(24) % 8
+    truth, fast = exact.logits(images, ids, rows), rough.logits(images, ids, rows)
+    best = fast.topk(2).values
+    margin = best[:, 0] - best[:, 1]
+    monkeypatch.setattr(predict, "IN_DOUBT", margin.median().item())
+    found, doubt = both.logits(images, ids, rows), margin < predict.IN_DOUBT
+    assert 3 < doubt.sum() < 21 and truth.std(0).mean() > .5
+    assert torch.equal(found[~doubt], fast[~doubt]) and torch.allclose(found[doubt], truth[doubt], atol=1e-4) and not torch.equal(fast[doubt], truth[doubt])
+    assert str(both.dtype) == "bfloat16+float32" and both.model.pooler.dense.weight.dtype == torch.float32
+
+
+def test_kernels_wait_for_a_run_that_repays_their_compilation():
+    model = Beit3ForVQA(Beit3Config(image_size=480, embed_dim=64, num_heads=1, num_layers=1, ffn_dim=64, vocab_size=50, num_classes=5)).eval()
+    few, each = VQA(model), operations(model.config)
+    assert not few.expect(int(COMPILE_FROM / each))._many and few.expect(int(COMPILE_FROM / each) + 1)._many and not few.expect(1)._many
+    assert operations(model_size("base")) == 12*910*24*768**2 + 12*4*768*910**2
+
+
+def test_loading_a_model_does_not_load_a_compiler():
+    code = "import sys; from beit3_colab import load_model; load_model('sample'); print([m for m in ('torch._dynamo', 'IPython', 'transformers', 'timm') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="float8 may run here")
+def test_float8_says_what_it_needs():
+    with pytest.raises(UserError, match="float8.*needs an NVIDIA GPU"): load_model("sample", dtype="float8")
