@@ -4,200 +4,37 @@
 
 # %% ../nbs/08b_run_folder.ipynb #75e08d6d
 from __future__ import annotations
-import errno, hashlib, json, os
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+import json, os
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from .environment import UserError, atomic_write, format_bytes, read_json
+from .environment import UserError, atomic_write, check_drive, read_json
+from .journal import Identity, explain_os_errors, read_journals
+from .measurements import Report
+from .official_data import choose_pictures, open_official
+from .own_questions import KEPT_FILE, OWN_SPLIT, open_kept
+from .results_file import check_submission, submission_phase
 from .sample import open_sample
-from .scoring import Score, SoftScore, check_submission, score, soft_score
-from .vqav2 import VQAData, open_vqav2
+from .scoring import Score, SoftScore, score, soft_score
+from .vqav2 import SPLITS, VQAData, open_vqav2
 
 # %% auto #0
-__all__ = ['SCHEMA_VERSION', 'Identity', 'explain_os_errors', 'open_folder', 'Journal', 'read_journals', 'JournalFollower',
-           'journal_path', 'open_data', 'Report', 'Run', 'index_soft_score', 'label', 'answer_table', 'submission_name',
-           'write_submission', 'open_run', 'choose_questions']
-
-# %% ../nbs/08b_run_folder.ipynb #375070b7
-SCHEMA_VERSION = 1
-
-@dataclass(frozen=True)
-class Identity:
-    "What makes two runs the same run: change any of it and the answers are other answers."
-    checkpoint: str        # name, for people
-    weights_sha256: str    # of the weights file
-    answers_sha256: str    # of the answer list
-    tokenizer_sha256: str|None # of the SentencePiece model; None when the data brings token ids
-    split: str
-    questions_sha256: str  # of ids, texts and picture names, in order
-    num_questions: int
-    image_size: int
-    dtype: str
-
-    def fingerprint(self) -> str: return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
-
-# %% ../nbs/08b_run_folder.ipynb #8af42fff
-@contextmanager
-def explain_os_errors(folder, saved=lambda: 0):
-    "Say what happened to an output folder in words, and what is safe."
-    try: yield
-    except OSError as error:
-        reasons = {errno.ENOSPC: "is on a full disk: free some space", errno.EDQUOT: "is over its quota: free some space", errno.EROFS: "is on a read-only disk: choose another",
-                   errno.EPERM: "may not be written to: change its attributes or choose another", errno.ENOENT: "cannot be made there: choose another",
-                   errno.ENAMETOOLONG: "has too long a name: choose another", errno.EACCES: "may not be written to: change its permissions or choose another", errno.ENOTDIR: "lies inside a file: choose another",
-                   errno.EEXIST: "is a file, not a folder: choose another"}
-        if error.errno not in reasons: raise
-        kept = f" and start again; {saved():,} answers are kept" if saved() else ""
-        raise UserError(f"output folder {folder} {reasons[error.errno]}{kept}") from error
-
-# %% ../nbs/08b_run_folder.ipynb #629a1da6
-def open_folder(
-    folder: str|Path, # made when absent
-    identity: Identity, # of the run that wants it
-) -> Path: # the folder, writable, empty or of this very run
-    "Make or check a run folder. Raises `UserError` when it holds another run, naming the differences, or cannot be written."
-    folder = Path(folder).expanduser()
-    with explain_os_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = atomic_write(folder/".writable", "x" * 4096)
-        probe.unlink(missing_ok=True) # another process may be probing as well
-    if (folder/"run.json").exists():
-        before = read_json(folder/"run.json", "run file").get("identity", {})
-        if different := {k: (before.get(k), v) for k, v in asdict(identity).items() if before.get(k) != v}:
-            told = "; ".join(f"{k}: {str(a)[:40]} there, {str(b)[:40]} now" for k, (a, b) in different.items())
-            raise UserError(f"folder {folder} holds another run ({told}); choose another output_dir, or delete that one")
-    return folder
-
-# %% ../nbs/08b_run_folder.ipynb #0a7ffb49
-class Journal:
-    "Append-only answers of one process; a line is written whole or cut off at the next start."
-    def __init__(self,
-        path: str|Path, # of the .jsonl file
-        fingerprint: str, # of the run
-    ):
-        self.path, self.count = Path(path), 0
-        with explain_os_errors(self.path.parent):
-            if self.path.exists(): self._cut_torn_line()
-            self.file = open(self.path, "ab", buffering=0) # straight to the operating system: what was written survives the death of this process
-            if self.file.tell() == 0: self._append([{"run": fingerprint}])
-
-    def _cut_torn_line(self):
-        content = self.path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content): os.truncate(self.path, whole)
-
-    def _append(self, records):
-        data = b"".join(json.dumps(r, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass") + b"\n" for r in records)
-        while data: data = data[self.file.write(data):] # a disk that fills up takes a part first, and then raises
-
-    def write(self, records: list[dict]):
-        "Append answers; raises `UserError` when the disk is full."
-        with explain_os_errors(self.path.parent, lambda: self.count): self._append(records)
-        self.count += len(records)
-
-    def close(self):
-        self.file.close()
-
-# %% ../nbs/08b_run_folder.ipynb #93f21f12
-def read_journals(
-    folder: str|Path, # of a run
-    fingerprint: str|None = None, # of the run; journals of another are refused
-) -> dict[int, dict]: # question_id → its record
-    "All answers so far, of all processes. The first answer to a question counts."
-    records = {}
-    for path in sorted(Path(folder).glob("answers-*.jsonl")):
-        with open(path, "rb") as f: lines = f.read().split(b"\n")[:-1] # what follows the last newline is torn
-        for number, line in enumerate(lines):
-            try: record = json.loads(line)
-            except ValueError: raise UserError(f"journal {path}, line {number + 1} is damaged; delete that line to have its question answered again") from None
-            if "run" in record:
-                if fingerprint not in (None, record["run"]): raise UserError(f"journal {path} belongs to another run; choose another output_dir, or delete that file")
-            else: records.setdefault(record["question_id"], record)
-    return records
-
-# %% ../nbs/08b_run_folder.ipynb #7d187e79
-class JournalFollower:
-    "Reads what is appended to the journals of a folder."
-    def __init__(self,
-        folder: str|Path, # of a run
-        fingerprint: str, # of the run; journals of another are passed over
-        skip: int|None = None, # rank whose journal is not followed
-    ):
-        self.folder, self.fingerprint = Path(folder), fingerprint
-        self.skipped = None if skip is None else journal_path(folder, skip)
-        self._positions = {}
-
-    def new_records(self) -> list[dict]: # whole lines only
-        "Answers that were appended since the last call."
-        records = []
-        for path in sorted(self.folder.glob("answers-*.jsonl")):
-            if path == self.skipped: continue
-            with open(path, "rb") as f:
-                f.seek(self._positions.get(path, 0))
-                block = f.read()
-            whole = block.rfind(b"\n") + 1
-            lines = [json.loads(line) for line in block[:whole].splitlines()]
-            if path not in self._positions and lines and lines[0].get("run") != self.fingerprint: continue
-            if whole: self._positions[path] = self._positions.get(path, 0) + whole
-            records += [r for r in lines if "run" not in r]
-        return records
-
-# %% ../nbs/08b_run_folder.ipynb #c6ccdb1b
-def journal_path(
-    folder: str|Path, # of a run
-    rank: int, # of the process that writes it
-) -> Path: # its journal
-    "Where a process keeps its answers."
-    return Path(folder)/f"answers-{rank}.jsonl"
+__all__ = ['open_data', 'Run', 'index_soft_score', 'label', 'answer_table', 'submission_name', 'evalai_phase', 'write_submission',
+           'open_run', 'choose_questions']
 
 # %% ../nbs/08b_run_folder.ipynb #c595dc35
 def open_data(
     split: str, # "sample", or a split of VQAv2: "val", "train", "test", "test-dev"
-    data_path: str|Path|None = None, # folder in the official layout or with unilm's index
+    data_path: str|Path|None = None, # folder in the official layout or with unilm's index; without it the official files are fetched by name
+    progress: bool = True, # show downloads
 ) -> VQAData: # questions, and annotations where they are public
-    "Open the sample or a split on disk."
+    "Open the sample, a split on disk, or one by name."
     if split == "sample":
         if data_path is not None: raise UserError(f"split 'sample' is built in and takes no data_path, but {data_path} was given; use split='val' or leave data_path out")
         return open_sample()
-    if data_path is None: raise UserError(f"split {split!r} needs data_path=…, the folder with vqa/ and the pictures; split='sample' needs none")
-    return open_vqav2(data_path, split)
+    return open_official(split, progress) if data_path is None else open_vqav2(data_path, split)
 
-# %% ../nbs/08b_run_folder.ipynb #95abe563
-@dataclass(frozen=True)
-class Report:
-    "Where the time went, how fast it was, how much memory it took. Prints as a small table."
-    label: str              # checkpoint, split and number of questions
-    seconds: dict[str, float] # "data": waiting for pictures, "model", "writing", "loading" the model, "total"
-    questions: int          # answered in the last session
-    images: int             # read in the last session
-    host_bytes: int         # peak resident memory
-    device_bytes: int|None  # peak allocated on the GPU; None without one
-    warnings: tuple[str, ...] # such as pictures that could not be read
-    setup: dict             # device, dtype, batch size, processes, versions
-
-    @property
-    def questions_per_second(self) -> float: return self.questions / max(self.seconds.get("answering", 0.), 1e-9)
-    @property
-    def images_per_second(self) -> float: return self.images / max(self.seconds.get("answering", 0.), 1e-9)
-
-    def rows(self) -> list[tuple[str, str]]: # name and value, for people
-        s = self.seconds
-        memory = f"host {format_bytes(self.host_bytes)}" + (f", device {format_bytes(self.device_bytes)}" if self.device_bytes is not None else "")
-        return [("time in all", f"{s['total']:.1f} s"), ("loading the model", f"{s['loading']:.1f} s"), ("waiting for data", f"{s['data']:.1f} s"),
-                ("in the model", f"{s['model']:.1f} s"), ("writing", f"{s['writing']:.1f} s"),
-                ("speed", f"{self.questions_per_second:,.1f} questions/s, {self.images_per_second:,.1f} images/s ({self.questions:,} questions, {self.images:,} images)"),
-                ("peak memory", memory), *((name.replace("_", " "), str(value)) for name, value in self.setup.items()), *(("warning", w) for w in self.warnings)]
-
-    def __str__(self):
-        return "\n".join([self.label, *(f"  {name:18} {value}" for name, value in self.rows())])
-
-    def _repr_html_(self):
-        from html import escape
-        rows = "".join(f"<tr><td>{escape(n)}</td><td style='text-align:left'>{escape(v)}</td></tr>" for n, v in self.rows())
-        return f"<table><caption>{escape(self.label)}</caption>{rows}</table>"
-
-# %% ../nbs/08b_run_folder.ipynb #52a76b5b
+# %% ../nbs/08b_run_folder.ipynb #f0dd7980
 class Run:
     "A run, finished or not: its answers, accuracy, submission and report."
     def __init__(self,
@@ -219,25 +56,72 @@ class Run:
     @property
     def submission(self) -> Path|None: # path of the submission file; None while the run is not finished
         return self.folder/self.info["submission"] if self.info.get("submission") else None
+    @property
+    def evalai(self) -> str: # which EvalAI phase takes the submission, or why none does; "" while there is none
+        return evalai_phase(self.identity, self.submission.name) if self.submission else ""
+
+    @property
+    def metric(self) -> str: # how answers are scored: "official", or "exact" where fewer than ten people answered a question of your own
+        return "official" if self.data is None else self.data.metric
+
+    def _scored(self) -> dict[int, str]: # of your own questions, only those that people answered
+        return {i: r["answers"][0] for i, r in self.records.items() if i in self.annotations or self.identity.split != OWN_SPLIT}
 
     @cached_property
-    def accuracy(self) -> Score|None: # official VQA accuracy in percent; None where the answers are not public
-        if self.annotations is None: return None
-        return score(list(self.annotations.values()), {i: r["answers"][0] for i, r in self.records.items()}, partial=True)
+    def accuracy(self) -> Score|None: # VQA accuracy in percent, see `metric`; None where no human answers are known
+        if self.annotations is None or self.records and not self._scored(): return None
+        return replace(score(list(self.annotations.values()), self._scored(), partial=True, metric=self.metric), label=self.label)
 
     @cached_property
-    def soft_score(self): # BEiT-3's own validation score, another figure than `accuracy`
+    def soft_score(self): # BEiT-3's own validation score, another figure than `accuracy`; None where fewer than ten people answered
         if self.annotations is None: return index_soft_score(self)
-        return soft_score(list(self.annotations.values()), {i: r["answers"][0] for i, r in self.records.items()}, partial=True)
+        if self.metric != "official" or self.accuracy is None: return None
+        return replace(soft_score(list(self.annotations.values()), self._scored(), partial=True), label=self.label)
 
     @cached_property
     def answers(self): # pandas.DataFrame, one row for each answered question, see `answer_table`
         return answer_table(self)
 
+    def refresh(self):
+        "Look at the folder again: answers and figures are read anew when they are next asked for."
+        self.info = read_json(self.folder/"run.json", "run file")
+        for name in ("records", "accuracy", "soft_score", "answers"): self.__dict__.pop(name, None)
+
     def report(self) -> Report: # time, speed and memory
         "Where the time went; raises `UserError` while the run is not finished."
         if "report" not in self.info: raise UserError(f"the run in {self.folder} is not finished; start the same command again to continue it")
         return Report(label=self.label, **{**self.info["report"], "warnings": tuple(self.info["report"]["warnings"])})
+
+    def browse(self,
+        vqa=None, # a loaded model, to ask and to see where it looks; without it the run's own, if it is still there
+        **options, # sort, per_page, questions, and filters such as correctness="wrong": see `beit3_colab.browse.browse`
+    ): # Browser, shown by a notebook
+        "Browse the answers over their pictures, also while the run goes on."
+        from beit3_colab.browse import browse
+        return browse(self, vqa, **options)
+
+    def to_html(self,
+        path: str|Path, # of the .html file
+        n: int = 200, # answers in it, about 9 kB each
+        vqa=None, # a loaded model, to draw where it looks; without it the run's own, if it is still there
+        **options, # layer, heat_maps, seed: see `beit3_colab.html_report.write_report`
+    ) -> Path: # the file
+        "Write a report of its own: summary, plots, a sample of answers with pictures and heat maps, what was run. It needs no kernel, no internet and no JavaScript."
+        from beit3_colab.html_report import write_report
+        return write_report(self, path, n, vqa, **options)
+
+    def to_pandas(self): # pandas.DataFrame
+        "All answers with everything that is known about them, see `beit3_colab.tables.full_table`."
+        from beit3_colab.tables import full_table
+        return full_table(self)
+
+    def to_csv(self,
+        path: str|Path, # of the file
+        spreadsheet: bool = False, # keep Excel and its like from taking texts for formulas; such a file does not read back equal
+    ) -> Path: # the file
+        "Write `to_pandas()` as CSV in UTF-8; `beit3_colab.tables.read_csv` reads it back equal."
+        from beit3_colab.tables import full_table, write_csv
+        return write_csv(full_table(self), path, spreadsheet)
 
     def __repr__(self):
         state = f"{len(self.records):,} of {len(self.questions):,} answered" if len(self.records) < len(self.questions) else "finished"
@@ -252,7 +136,7 @@ def index_soft_score(
     if not targets: return None
     labels = {answer: i for i, answer in enumerate(run.data.answer_list())}
     scores = [dict(zip(*targets[i])).get(labels.get(r["answers"][0]), 0.) for i, r in run.records.items() if i in targets]
-    return SoftScore(round(100*sum(scores)/len(scores), 2), len(scores)) if scores else None
+    return SoftScore(round(100*sum(scores)/len(scores), 2), len(scores), run.label) if scores else None
 
 # %% ../nbs/08b_run_folder.ipynb #d0e7bf05
 def label(
@@ -274,9 +158,9 @@ def answer_table(
         if (r := run.records.get(q.question_id)) is None: continue
         row = dict(question_id=q.question_id, image_id=q.image_id, question=q.question, answer=r["answers"][0], confidence=r["confidences"][0],
                    top5=list(zip(r["answers"], r["confidences"])))
-        if run.annotations is not None:
-            a = run.annotations[q.question_id]
+        if run.annotations is not None and (a := run.annotations.get(q.question_id)):
             row |= dict(question_type=a.question_type, answer_type=a.answer_type, correct_answer=a.multiple_choice_answer, accuracy=run.accuracy.per_question[q.question_id])
+        elif run.annotations is not None: row |= dict(question_type="unknown", answer_type="unknown", correct_answer="", accuracy=float("nan")) # nobody was asked
         rows.append(row | dict(image=q.image, image_error=r.get("image_error")))
     return pd.DataFrame(rows)
 
@@ -286,8 +170,20 @@ def submission_name(
     whole: bool, # whether every question of the split is in it
     count: int, # questions in it
 ) -> str: # file name
-    "Name of the results file. Part of a split never gets the name that a whole submission has."
+    "Name of the results file. Part of a split never gets the name that a whole submission has, and answers about your own pictures never that of VQAv2's."
+    if split == OWN_SPLIT: return f"answers_{split}.json" if whole else f"answers_{split}_part_{count}.json"
     return f"submit_vqav2_{split}.json" if whole else f"partial_vqav2_{split}_{count}.json"
+
+# %% ../nbs/08b_run_folder.ipynb #0d7d290d
+def evalai_phase(
+    identity: Identity, # of a run
+    name: str, # of its results file
+) -> str: # a sentence for people
+    "Which EvalAI phase takes the results of a run, or why none does; nothing for other data than VQAv2."
+    if identity.split not in SPLITS: return ""
+    if name != submission_name(identity.split, True, 0): return f"This is part of {identity.split}: it can be scored where the answers are public, and not be submitted; EvalAI wants every question of test2015."
+    return submission_phase(identity.num_questions) or (
+        f"EvalAI takes none of this: it wants every question of test2015 (447,793), and this is {identity.split} ({identity.num_questions:,} questions).")
 
 # %% ../nbs/08b_run_folder.ipynb #86f78855
 def write_submission(
@@ -307,12 +203,21 @@ def open_run(
     data_path: str|Path|None = None, # where the data is now, if it was moved
 ) -> Run: # as `evaluate` returned it, without the model
     "Open a run folder again. Raises `UserError` when the questions are no longer those that were asked."
-    folder = Path(folder).expanduser()
+    if not isinstance(folder, (str, os.PathLike)): raise UserError(f"a run folder is a path, not {folder!r:.60}")
+    folder = check_drive(folder)
+    if folder.name == "run.json": folder = folder.parent
     if not (folder/"run.json").is_file(): raise UserError(f"{folder} is not a run folder: it has no run.json")
     info = read_json(folder/"run.json", "run file")
-    data = open_data(info["identity"]["split"], data_path or info["data_path"])
+    split, place = info["identity"]["split"], data_path or info["data_path"]
+    data = open_kept(folder/KEPT_FILE, place) if split == OWN_SPLIT else open_data(split, place)
     wanted = set(info["question_ids"]) if info.get("question_ids") is not None else None
-    return Run(folder, *choose_questions(data, wanted), data)
+    questions, annotations = choose_questions(data, wanted)
+    return Run(folder, questions, annotations, _pictures_again(data, questions, info.get("images", "auto")))
+
+def _pictures_again(data, questions, images):
+    "The pictures of a run: no zip is fetched to look at answers, and a zip or folder that is gone does not keep them from being read."
+    try: return choose_pictures(data, questions, "auto" if images == "zip" else images, check=False)
+    except UserError: return data if images in ("auto", "zip", "single") else _pictures_again(data, questions, "auto")
 
 # %% ../nbs/08b_run_folder.ipynb #9e0b6e94
 def choose_questions(
@@ -323,4 +228,6 @@ def choose_questions(
     questions = data.questions if wanted is None else [q for q in data.questions if q.question_id in wanted]
     if wanted is not None and len(questions) != len(wanted): raise UserError(f"{len(wanted) - len(questions)} questions of this run are not in the data; give data_path=…")
     annotations = data.annotations
-    return questions, None if annotations is None else {q.question_id: annotations[q.question_id] for q in questions}
+    if annotations is None: return questions, None
+    chosen = {q.question_id: annotations[q.question_id] for q in questions if data.split != OWN_SPLIT or q.question_id in annotations} # of your own questions, people may have answered some
+    return questions, chosen or None

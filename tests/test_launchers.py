@@ -1,84 +1,81 @@
-"Every launcher, really started on the sample: the same file to the byte; faults end the group, keep the answers and leave no process."
+"Every launcher, really started on the sample: the same file to the byte."
 import json
 import os
-import random
+import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
-from pathlib import Path
+import textwrap
 
 import pytest
+import torch
+from packaging.version import Version
+from processes import BIN, COMMAND, LIMIT, PACE, answers, environment, free_port, result, wait_until
 
 from beit3_colab import evaluate
-from beit3_colab.distributed import World, WorkerError, find_world
-
-LIMIT = 150 # questions
-COMMAND = ["evaluate", "--device", "cpu", "--batch-size", "2", "--limit", str(LIMIT), "--quiet"] # small batches: enough windows for several ranks
-BIN = Path(sys.executable).parent
+from beit3_colab.distributed import World, find_world
 
 
-def environment(**more):
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "OMPI")) and k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
-    return clean | {"OMP_NUM_THREADS": "1"} | {k: str(v) for k, v in more.items()}
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-def result(folder):
-    path, = Path(folder).glob("*vqav2_sample*.json")
-    return path.read_bytes()
-
-
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory):
-    "The submission of a single process, and its folder."
-    folder = tmp_path_factory.mktemp("single")
-    evaluate(output_dir=folder, device="cpu", batch_size=2, limit=LIMIT, progress=False)
-    return result(folder), folder
-
-def start(*launcher, folder, count):
+def launch(*launcher, folder, count):
     done = subprocess.run([*map(str, launcher), *COMMAND, "--output-dir", str(folder)], capture_output=True, text=True, timeout=300, env=environment())
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert done.stdout.count("submission:") == 1 # only the main process speaks
-    assert json.loads((Path(folder)/"run.json").read_text())["report"]["setup"]["processes"].startswith(str(count))
+    assert report(folder)["setup"]["processes"].startswith(str(count))
     return result(folder)
 
-@pytest.mark.parametrize("count", [2, 4])
-def test_torchrun(expected, tmp_path, count):
-    assert start(BIN/"torchrun", f"--nproc-per-node={count}", f"--master-port={free_port()}", "-m", "beit3_colab", folder=tmp_path, count=count) == expected[0]
+def report(folder): return json.loads((folder/"run.json").read_text())["report"]
 
-@pytest.mark.parametrize("option", ["--use-env", None])
-def test_torch_distributed_launch(expected, tmp_path, option):
-    launcher = [sys.executable, "-m", "torch.distributed.launch", *([option] if option else []), "--nproc-per-node=2", f"--master-port={free_port()}", "-m", "beit3_colab"]
-    assert start(*launcher, folder=tmp_path, count=2) == expected[0]
+def test_torchrun(single, tmp_path):
+    assert launch(BIN/"torchrun", "--nproc-per-node=4", f"--master-port={free_port()}", "-m", "beit3_colab", folder=tmp_path, count=4) == result(single)
 
-LAUNCHERS = {"slurm": dict(SLURM_PROCID=str, SLURM_LOCALID=str, SLURM_NTASKS=lambda r: "3", SLURM_JOB_ID=lambda r: "7", SLURM_STEP_NODELIST=lambda r: "node[1-2]"),
-             "openmpi": dict(OMPI_COMM_WORLD_RANK=str, OMPI_COMM_WORLD_LOCAL_RANK=str, OMPI_COMM_WORLD_SIZE=lambda r: "3")}
+def test_torch_distributed_launch(single, tmp_path):
+    "It puts --local-rank in front of the command."
+    assert launch(sys.executable, "-m", "torch.distributed.launch", "--nproc-per-node=2", f"--master-port={free_port()}", "-m", "beit3_colab", folder=tmp_path, count=2) == result(single)
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_variables_of_other_launchers(expected, tmp_path, launcher):
-    "srun and mpirun are not here: three processes get the variables that these set."
+def test_torch_distributed_launch_with_use_env_and_little_memory(single, tmp_path):
+    "One process of two runs out of memory: it goes on with half of the batch and says so, and the file is the same."
+    (tmp_path/"small_device.py").write_text(textwrap.dedent("""
+        import os, sys, torch
+        from beit3_colab.cli import main
+        from beit3_colab.predict import VQA
+        logits = VQA.logits
+        def short(self, images, ids, rows=None):
+            if os.environ["RANK"] == "1" and len(ids) > 1: raise torch.cuda.OutOfMemoryError("out of memory")
+            return logits(self, images, ids, rows)
+        VQA.logits = short
+        sys.exit(main())"""))
+    found = launch(sys.executable, "-m", "torch.distributed.launch", "--use-env", "--nproc-per-node=2", f"--master-port={free_port()}", tmp_path/"small_device.py", folder=tmp_path/"run", count=2)
+    assert found == result(single)
+    assert "cpu ran out of memory with 2 questions; going on with 1" in report(tmp_path/"run")["warnings"]
+
+LAUNCHERS = {"slurm": (3, dict(SLURM_PROCID=str, SLURM_LOCALID=str, SLURM_NTASKS=lambda r: "3", SLURM_JOB_ID=lambda r: "7", SLURM_STEP_NODELIST=lambda r: "node[1-2]")),
+             "openmpi": (2, dict(OMPI_COMM_WORLD_RANK=str, OMPI_COMM_WORLD_LOCAL_RANK=str, OMPI_COMM_WORLD_SIZE=lambda r: "2")),
+             "torchrun": (4, dict(RANK=str, LOCAL_RANK=str, WORLD_SIZE=lambda r: "4"))}
+
+def ranks(start, launcher, folder, *more, **others):
+    "Processes with the variables that a launcher sets."
+    count, variables = LAUNCHERS[launcher]
     port = free_port()
-    ranks = [subprocess.Popen([sys.executable, "-m", "beit3_colab", *COMMAND, "--output-dir", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              env=environment(MASTER_ADDR="127.0.0.1", MASTER_PORT=port, **{k: v(r) for k, v in LAUNCHERS[launcher].items()})) for r in range(3)]
-    outputs = [p.communicate(timeout=300)[0] for p in ranks]
-    assert [p.returncode for p in ranks] == [0, 0, 0], outputs
-    assert result(tmp_path) == expected[0]
+    return [start(folder, *more, MASTER_ADDR="127.0.0.1", MASTER_PORT=port, **others, **{k: v(r) for k, v in variables.items()}) for r in range(count)]
 
-@pytest.mark.parametrize("processes", [3, "2"])
-def test_processes_started_here(expected, tmp_path, processes):
-    run = evaluate(output_dir=tmp_path, device="cpu", batch_size=2, limit=LIMIT, progress=False, processes=processes)
-    assert result(tmp_path) == expected[0]
+@pytest.mark.parametrize("launcher", ["slurm", "openmpi"])
+def test_variables_of_other_launchers(single, start, tmp_path, launcher):
+    "srun and mpirun are not here: processes get the variables that these set."
+    for process in ranks(start, launcher, tmp_path): process.finish()
+    assert result(tmp_path) == result(single)
+    assert report(tmp_path)["setup"]["processes"] == f"{LAUNCHERS[launcher][0]} ({launcher})"
+
+def test_more_processes_than_work(start, tmp_path):
+    start(tmp_path/"one", "--limit", 3).finish()
+    for process in ranks(start, "torchrun", tmp_path/"four", "--limit", 3): process.finish()
+    assert result(tmp_path/"one") == result(tmp_path/"four")
+
+def test_processes_started_here(single, tmp_path):
+    run = evaluate(output_dir=tmp_path, device="cpu", batch_size=2, limit=150, progress=False, processes=3)
+    assert result(tmp_path) == result(single)
     assert run.report().questions == len(run.questions) == len(run.records)
-
-def test_more_processes_than_work(tmp_path):
-    one = evaluate(output_dir=tmp_path/"one", device="cpu", limit=3, progress=False)
-    four = evaluate(output_dir=tmp_path/"four", device="cpu", limit=3, progress=False, processes=4)
-    assert one.submission.read_bytes() == four.submission.read_bytes()
+    shares = [len(p.read_bytes().splitlines()) - 1 for p in sorted(tmp_path.glob("answers-*.jsonl"))]
+    assert len(shares) == 3 and sum(shares) == len(run.questions) and max(shares) < 2*min(shares), shares # four windows of eight pictures, dealt to three
 
 def test_from_a_script_without_a_main_guard(tmp_path):
     (tmp_path/"script.py").write_text(f"from beit3_colab import evaluate\nrun = evaluate(output_dir={str(tmp_path/'run')!r}, device='cpu', limit=20, processes=2, progress=False)\nprint(len(run.records))\n")
@@ -101,88 +98,79 @@ def test_drop_in_command_under_torchrun(tmp_path):
     assert [r["question_id"] for r in json.loads((tmp_path/"out"/"submit_vqav2_test.json").read_text())] == [q["question_id"] for q in questions]
     assert "peak memory" in done.stdout and "time in all" in done.stdout
 
-
-# Faults
-
-def children(pid):
-    "Processes started by a process, and by those."
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try: number, _, rest = path.read_text().partition(" (")
-        except (FileNotFoundError, ProcessLookupError): continue
-        state, parent = rest.rpartition(") ")[2].split()[:2]
-        if int(parent) == pid and state != "Z": found += [int(number), *children(int(number))]
-    return found
-
-def wait_until(condition, seconds=60):
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, "waited in vain"
-        time.sleep(0.05)
-
-def alive(pid):
-    try: return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError): return False
-
-def journal_lines(folder): return sum(p.read_bytes().count(b"\n") for p in Path(folder).glob("answers-*.jsonl"))
-
-def begin(folder, *more):
-    return subprocess.Popen([sys.executable, "-m", "beit3_colab", *COMMAND, "--output-dir", str(folder), *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
-
-linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
-
-@linux
-@pytest.mark.parametrize("which, sign", [("worker", signal.SIGKILL), ("worker", signal.SIGTERM), ("parent", signal.SIGKILL), ("parent", signal.SIGTERM), ("parent", signal.SIGINT)])
-def test_killed_group_leaves_no_process_and_continues(expected, tmp_path, which, sign):
-    rng = random.Random(f"{which}{sign}")
-    process = begin(tmp_path, "--processes", "2")
-    wait_until(lambda: journal_lines(tmp_path) > 2 + rng.randrange(60) or process.poll() is not None)
-    group = children(process.pid)
-    victim = process.pid if which == "parent" else rng.choice([p for p in group])
-    if process.poll() is None: os.kill(victim, sign)
-    _, err = process.communicate(timeout=60)
-    wait_until(lambda: not any(map(alive, group)), 30)
-    if which == "worker" and process.returncode != 0: assert f"signal {int(sign)}" in err or "rank" in err
-    done = begin(tmp_path) # continued by one process
-    out, err = done.communicate(timeout=300)
-    assert done.returncode == 0, err
-    assert result(tmp_path) == expected[0]
-
-@linux
-@pytest.mark.parametrize("attempt", range(4))
-def test_single_process_killed_at_a_random_moment_continues(expected, tmp_path, attempt):
-    rng = random.Random(attempt)
-    for sign in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
-        process = begin(tmp_path)
-        before = journal_lines(tmp_path)
-        wait_until(lambda: journal_lines(tmp_path) > before + rng.randrange(1, 40) or process.poll() is not None)
-        if process.poll() is None: process.send_signal(sign)
-        process.communicate(timeout=60)
-    done = begin(tmp_path, "--processes", "2")
-    _, err = done.communicate(timeout=300)
-    assert done.returncode == 0, err
-    assert result(tmp_path) == expected[0]
-
-def test_error_of_a_worker_is_shown_with_its_rank(tmp_path):
-    with pytest.raises(WorkerError, match=r"(?s)rank \d of 2 ended with status 1.*Traceback"):
-        evaluate(output_dir=tmp_path, device="cpu", limit=5, processes=2, progress=False, timeout="soon")
-
-@linux
-def test_a_rank_that_hangs_is_named(tmp_path):
-    process = begin(tmp_path, "--processes", "2", "--timeout", "5")
-    wait_until(lambda: len(list(tmp_path.glob("answers-*.jsonl"))) == 2 and journal_lines(tmp_path) > 4)
-    stopped = children(process.pid)[-1]
-    rank = Path(f"/proc/{stopped}/environ").read_bytes().split(b"\0RANK=")[1][:1].decode()
-    os.kill(stopped, signal.SIGSTOP)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode != 0
-    assert f"rank {rank} of 2 did not finish" in err, err
-    wait_until(lambda: not alive(stopped), 30)
-
-
 def test_no_launcher_makes_no_process_group(monkeypatch, tmp_path):
     import torch.distributed as dist
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"): monkeypatch.delenv(name, raising=False)
     assert find_world() == World()
     evaluate(output_dir=tmp_path, device="cpu", limit=5, progress=False)
     assert not dist.is_initialized()
+
+@pytest.mark.parametrize("own_group", [False, True])
+def test_a_script_evaluates_twice_under_torchrun(single, tmp_path, own_group):
+    "Also where it has a process group of its own, which is used and left alone."
+    (tmp_path/"script.py").write_text(textwrap.dedent(f"""
+        import torch.distributed as dist
+        from beit3_colab import evaluate
+        if {own_group}: dist.init_process_group("gloo")
+        for name in "ab":
+            run = evaluate(output_dir={str(tmp_path)!r} + "/" + name, device="cpu", batch_size=2, limit={LIMIT}, progress=False)
+            assert dist.is_initialized() == {own_group}
+        if {own_group}: dist.barrier()"""))
+    done = subprocess.run([str(BIN/"torchrun"), "--nproc-per-node=2", f"--master-port={free_port()}", str(tmp_path/"script.py")], capture_output=True, text=True, timeout=300, env=environment())
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in "ab": assert result(tmp_path/name) == result(single) and len(list((tmp_path/name).glob("answers-*"))) == 2
+
+def test_a_rank_of_a_launcher_that_hangs_is_named_by_the_others(start, tmp_path):
+    one, two = ranks(start, "openmpi", tmp_path, "--timeout", 3, BEIT3_PACE=PACE)
+    wait_until(lambda: answers(tmp_path) > 6)
+    os.kill(two.pid, signal.SIGSTOP)
+    assert one.wait() == 1
+    assert "rank 1 of 2 did not finish" in one.err and "no answer came for 3 s" in one.err, one.err
+    two.kill(signal.SIGKILL)
+
+
+# Two nodes
+
+def ip(*arguments): subprocess.run(["ip", *map(str, arguments)], check=True, capture_output=True, text=True)
+
+@pytest.fixture
+def nodes():
+    "Two network namespaces joined by a cable; each is a node."
+    if Version(torch.__version__) < Version("2.5"): pytest.skip("torchrun of PyTorch 2.4 tells the others this machine's name, not its --local-addr, and both nodes have that name")
+    if not shutil.which("ip"): pytest.skip("two nodes need `ip` (apt-get install iproute2)")
+    a, b = names = [f"beit3-{os.getpid()}-{i}" for i in (1, 2)]
+    try:
+        try:
+            for name in names: ip("netns", "add", name)
+        except subprocess.CalledProcessError as error: pytest.skip(f"two nodes need network namespaces, which this user may not make: {error.stderr.strip()}")
+        ip("link", "add", "cable", "netns", a, "type", "veth", "peer", "name", "cable", "netns", b)
+        for i, name in enumerate(names):
+            ip("-n", name, "address", "add", f"10.91.7.{i + 1}/24", "dev", "cable")
+            for device in ("lo", "cable"): ip("-n", name, "link", "set", device, "up")
+        yield names
+    finally:
+        for name in names:
+            pids = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True).stdout.split()
+            for pid in pids: os.kill(int(pid), signal.SIGKILL)
+            subprocess.run(["ip", "netns", "delete", name], capture_output=True)
+
+@pytest.mark.parametrize("disk", ["shared", "not shared"])
+def test_two_nodes(single, nodes, tmp_path, disk):
+    """torchrun's agents in two network namespaces; where the disk is not shared, the second has another under the same path. (is_host: both have this machine's name,
+    by which an agent otherwise knows whether the meeting point is its own.)"""
+    out, other = tmp_path/"out", tmp_path/"other"
+    for folder in (out, other): folder.mkdir()
+    command = [str(BIN/"torchrun"), "--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", "--rdzv-endpoint=10.91.7.1:29400", "--rdzv-id=beit3", "--rdzv-conf=is_host={is_host}", "--local-addr={address}", "-m", "beit3_colab", *COMMAND, "--output-dir", str(out)]
+    agents = []
+    for i, name in enumerate(nodes):
+        mount = ["unshare", "--mount", "sh", "-c", f"mount --bind '{other}' '{out}' && exec \"$@\"", "sh"] if i == 1 and disk == "not shared" else []
+        agents.append(subprocess.Popen(["ip", "netns", "exec", name, *mount, *[a.format(address=f"10.91.7.{i + 1}", is_host=1 - i) for a in command]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                       env=environment(GLOO_SOCKET_IFNAME="cable")))
+    said = [agent.communicate(timeout=300) for agent in agents]
+    assert [agent.returncode for agent in agents] == [0, 0], said
+    main = next(i for i, (text, _) in enumerate(said) if "submission:" in text) # the node that c10d made the first
+    assert "submission:" not in said[1 - main][0]
+    here, there = (out, other) if main == 0 or disk == "shared" else (other, out)
+    assert result(here) == result(single)
+    assert not list(there.glob("*vqav2*"))
+    assert len(list(there.glob("answers-*"))) == (disk == "not shared") # each node keeps its own answers

@@ -1,0 +1,128 @@
+"Starting evaluations as processes, watching them, and ending them."
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+LIMIT = 150 # questions
+COMMAND = ["evaluate", "--device", "cpu", "--batch-size", "2", "--limit", str(LIMIT), "--quiet"] # small batches: enough windows for several ranks
+BIN = Path(sys.executable).parent
+
+
+PACE = 0.05 # seconds a batch, for runs that are to be met at work: BEIT3_PACE
+
+def environment(**more):
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "OMPI")) and k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    paced = os.pathsep.join([str(Path(__file__).with_name("paced")), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return clean | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paced} | {k: str(v) for k, v in more.items()}
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+def result(folder):
+    path, = Path(folder).glob("*vqav2_sample*.json")
+    return path.read_bytes()
+
+def answers(folder): return sum(p.read_bytes().count(b"\n") for p in Path(folder).glob("answers-*.jsonl"))
+
+def children(pid):
+    "Processes started by a process, and by those."
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try: number, _, rest = path.read_text().partition(" (")
+        except (FileNotFoundError, ProcessLookupError): continue
+        state, parent = rest.rpartition(") ")[2].split()[:2]
+        if state != "Z": parents[int(number)] = int(parent)
+    found = [pid]
+    for one in found: found += [child for child, parent in parents.items() if parent == one]
+    return found[1:]
+
+def alive(pid):
+    try: return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError): return False
+
+def wait_until(condition, seconds=120):
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "waited in vain"
+        time.sleep(0.01)
+
+def rank_of(pid): return int(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0RANK=")[1].split(b"\0")[0])
+
+
+SERVER = """
+import json, os, sys
+from beit3_colab.cli import main
+from beit3_colab.predict import load_model
+load_model("sample", device="cpu") # what a run imports is in memory from now on
+print("ready", flush=True)
+for line in iter(sys.stdin.readline, ""):
+    kind, *job = json.loads(line)
+    if kind == "wait":
+        found, status = os.waitpid(job[0], os.WNOHANG)
+        print(json.dumps(os.waitstatus_to_exitcode(status) if found else None), flush=True)
+        continue
+    arguments, output, variables = job
+    if pid := os.fork(): print(pid, flush=True); continue
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number in (1, 2): os.dup2(os.open(f"{output}.{number}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    os.environ.update(variables)
+    try: status = main(arguments)
+    except BaseException as error: # as the interpreter would end
+        import traceback
+        traceback.print_exc()
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+"""
+
+class Starter:
+    "A process that has the library in memory and forks for each command: each is a process of its own, and starts in milliseconds instead of seconds."
+    def __init__(self, folder):
+        self.folder, self.count = folder, 0
+        self.server = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment())
+        assert self.server.stdout.readline() == "ready\n"
+
+    def ask(self, *request):
+        self.server.stdin.write(json.dumps(request) + "\n")
+        self.server.stdin.flush()
+        return json.loads(self.server.stdout.readline())
+
+    def __call__(self, folder, *more, **variables):
+        self.count += 1
+        output = self.folder/str(self.count)
+        command = [*COMMAND, "--output-dir", str(folder), *map(str, more)]
+        return Started(self, self.ask("start", command, str(output), {k: str(v) for k, v in variables.items()}), output)
+
+    def close(self):
+        for pid in children(self.server.pid): os.kill(pid, signal.SIGKILL)
+        self.server.kill()
+        self.server.wait()
+        self.server.stdin.close()
+        self.server.stdout.close()
+
+
+class Started:
+    "A process that `Starter` made."
+    def __init__(self, starter, pid, output): self.starter, self.pid, self.output, self.returncode = starter, pid, output, None
+    def poll(self):
+        if self.returncode is None: self.returncode = self.starter.ask("wait", self.pid)
+        return self.returncode
+    def kill(self, sign):
+        if self.poll() is None: os.kill(self.pid, sign)
+    def wait(self, seconds=120):
+        wait_until(lambda: self.poll() is not None, seconds)
+        return self.returncode
+    @property
+    def out(self): return Path(f"{self.output}.1").read_text()
+    @property
+    def err(self): return Path(f"{self.output}.2").read_text()
+    def finish(self):
+        assert self.wait() == 0, self.out[-1000:] + self.err[-3000:]

@@ -1,0 +1,45 @@
+"`report()` names what a run waited for, whatever else the machine does: one part is slowed down by a stand-in, the others cost next to nothing."
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from beit3_colab import answering, decoding, evaluate, images
+from beit3_colab.predict import load_model
+from beit3_colab.journal import Journal
+
+PARTS = {"the disk that pictures come from": (images, "open", open), "decoding pictures with 1 worker ": (decoding, "preprocess", decoding.preprocess),
+         "writing the answers": (Journal, "_append", Journal._append)}
+
+
+def slowly(work):
+    "It takes time without the processor's: as a disk does, and decoding too where other programs have the cores."
+    def do(*args):
+        time.sleep(0.15)
+        return work(*args)
+    return do
+
+
+@pytest.fixture(scope="module")
+def vqa(): return load_model("sample", device="cpu")
+
+
+@pytest.mark.parametrize("cause", ["the model on cpu", *PARTS])
+def test_the_slow_part_is_named(vqa, tmp_path, monkeypatch, cause):
+    def answer(pictures, ids, rows=None): return torch.zeros(len(ids), vqa.config.num_classes)
+    monkeypatch.setattr(vqa, "logits", answer if cause in PARTS else slowly(answer))
+    if cause in PARTS:
+        place, name, work = PARTS[cause]
+        monkeypatch.setattr(place, name, slowly(work), raising=False)
+    report = evaluate(vqa, limit=30, output_dir=tmp_path, workers=1, progress=False).report()
+    assert report.setup["limited_by"].startswith(cause), (report.setup["limited_by"], report.seconds)
+    assert f"limited by         {cause}" in str(report)
+
+
+@pytest.mark.parametrize("width, hardware, told", [(768, True, True), (768, False, False), (96, True, False)])
+def test_a_faster_number_format_is_named_where_there_is_one(monkeypatch, width, hardware, told):
+    monkeypatch.setattr(answering, "multiplies_bfloat16", lambda: hardware)
+    vqa = SimpleNamespace(device=torch.device("cpu"), dtype=torch.float32, config=SimpleNamespace(embed_dim=width))
+    said = answering.what_limited(dict(answering=10, model=9, data=.5, writing=.5, reading=1, decoding=3), 2, "cpu", advice=answering._advice(vqa))
+    assert ("dtype='bfloat16+float32'" in said) == told and said.startswith("the model on cpu (90 % of the time)")
