@@ -4,18 +4,26 @@
 
 # %% ../nbs/10a_attention.ipynb #e3315841
 from __future__ import annotations
-import io, textwrap, unicodedata
+import io
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np
 from .environment import UserError, atomic_write
-from .images import read_image
+from .pictures import open_picture
 from .predict import Attention
+from .texts import clean_text
 
 # %% auto #0
-__all__ = ['PLAIN', 'Word', 'question_words', 'rollout', 'attention_map', 'Share', 'attention_share', 'clean_text', 'new_figure',
-           'save_figure', 'check_path', 'heat_map', 'show_attention']
+__all__ = ['PLAIN', 'check_loaded', 'Word', 'question_words', 'rollout', 'attention_map', 'Share', 'attention_share',
+           'new_figure', 'save_figure', 'check_path', 'heat_map', 'show_attention']
+
+# %% ../nbs/10a_attention.ipynb #712e5b1d
+def check_loaded(
+    vqa, # to ask, or None
+):
+    "Raises `UserError` for a model's name in place of the model: `evaluate` takes either."
+    if isinstance(vqa, (str, Path)): raise UserError(f"a loaded model is needed, not its name: pass load_model({str(vqa)!r})")
 
 # %% ../nbs/10a_attention.ipynb #67aa02c9
 class Word(NamedTuple):
@@ -136,18 +144,6 @@ def attention_share(
 # %% ../nbs/10a_attention.ipynb #3910f68f
 PLAIN = dict(parse_math=False, usetex=False) # for every text that is drawn: `$` is a `$`
 
-def clean_text(
-    text, # anything
-    width: int = 40, # characters in a line
-    lines: int = 3, # at most; longer text ends in …
-) -> str: # wrapped, without control characters
-    "Text of unknown origin, made fit to be drawn: wrapped, cut, printable."
-    text = str(text).encode("utf-8", "replace").decode()
-    text = " ".join("".join(" " if c.isspace() else c for c in text[:10_000] if c.isspace() or unicodedata.category(c)[0] != "C").split())
-    found = textwrap.wrap(text, width)
-    if len(found) > lines: found = [*found[:lines - 1], found[lines - 1][:width - 1].rstrip() + "…"]
-    return "\n".join(found)
-
 # %% ../nbs/10a_attention.ipynb #9623f799
 def new_figure(
     width: float, # inches
@@ -217,14 +213,16 @@ def _layer_text(layer, layers: int) -> str:
 # %% ../nbs/10a_attention.ipynb #fd00023e
 def show_attention(
     vqa, # a loaded model with its tokenizer
-    image, # path, bytes, PIL picture or array [H, W, 3]
+    image, # path, URL, bytes, PIL picture or array [H, W, 3]
     question: str, # one question
     tokens: list|None = None, # who looks: words, "cls", positions; without it cls and every word of the question
     layer: str|int = "rollout", # as in `attention_map`
     path: str|Path|None = None, # .png, .svg or .pdf to save to
 ): # matplotlib.figure.Figure
     "Draw where `cls` and the words of a question look, one panel each. Raises `UserError` for a word or layer that is not there."
-    path, picture, attention = check_path(path), read_image(image), vqa.attention(image, question)
+    check_loaded(vqa)
+    path, picture = check_path(path), open_picture(image) # once: the map is drawn over what the model saw
+    attention = vqa.attention(picture, question)
     chosen = _panels(attention, tokens)
     maps = [attention_map(attention, token, layer) for _, token in chosen]
     said = vqa.ask(picture, question, top_k=1)[0] if vqa.answers else None

@@ -6,11 +6,12 @@
 from __future__ import annotations
 from pathlib import Path
 import numpy as np
+from .answer_accuracy import normalize_answer
 from .attention import PLAIN, check_path, clean_text, new_figure, save_figure
+from .confidence_intervals import _intervals
 from .environment import UserError
-from .images import ImageError, read_image
+from .images import ImageError
 from .run_folder import Run
-from .scoring import _intervals, normalize_answer
 
 # %% auto #0
 __all__ = ['MARKS', 'correctness', 'show_answers', 'accuracy_table', 'plot_accuracy', 'calibration_table',
@@ -19,10 +20,16 @@ __all__ = ['MARKS', 'correctness', 'show_answers', 'accuracy_table', 'plot_accur
 # %% ../nbs/10b_plots.ipynb #7ea002db
 def _answers(run, human: bool = True): # pandas.DataFrame
     "The answers of a run. Raises `UserError` when there are none yet, or `human` answers are needed and not public."
+    if not hasattr(run, "answers"): raise UserError(f"a run is needed, not {run!r:.80}; open_run(folder) opens one")
     if human and run.annotations is None:
         raise UserError(f"{run.label}: the human answers are not public for this split, so there is no accuracy to draw; use a run on val or the sample")
     if not len(run.answers): raise UserError(f"{run.label}: no question is answered yet")
-    return run.answers
+    if not human: return run.answers
+    known = run.answers[run.answers["accuracy"].notna()] # of your own questions, people may have answered some
+    if not len(known): raise UserError(f"{run.label}: no question that people answered is answered yet")
+    return known
+
+def _score_name(run) -> str: return "exact match" if getattr(run, "metric", "official") == "exact" else "VQA accuracy"
 
 # %% ../nbs/10b_plots.ipynb #8785772c
 def _count(value, name: str) -> int:
@@ -66,7 +73,7 @@ def _draw_picture(axes, run, row):
     square = Image.new("RGB", (360, 360), (236, 236, 236))
     try:
         if run.data is None or not row.image: raise ImageError("no picture is known")
-        picture = read_image(run.data.image_path(row))
+        picture = run.data.read_image(row)
         picture.thumbnail(square.size)
         square = square.resize([side := max(picture.size)]*2)
         square.paste(picture, ((side - picture.width)//2, (side - picture.height)//2))
@@ -104,7 +111,7 @@ def show_answers(
     axes = figure.subplots(lines, columns, squeeze=False).flat
     for ax, row in zip(axes, chosen.itertuples()):
         _draw_picture(ax, run, row)
-        _draw_answer(ax, row, run.annotations is not None)
+        _draw_answer(ax, row, run.annotations is not None and row.accuracy == row.accuracy)
     for ax in axes[len(chosen):]: ax.set_axis_off()
     _title(figure, run, "Answers (confidence)")
     text = max(ax.get_title().count("\n") + ax.get_xlabel().count("\n") + 2 for ax in axes[:len(chosen)]) # lines above and below the picture
@@ -127,7 +134,7 @@ def accuracy_table(
     return pd.DataFrame(rows, columns=["type", "questions", "accuracy", "low", "high"]).sort_values(["questions", "type"], ascending=[False, True], ignore_index=True)
 
 # %% ../nbs/10b_plots.ipynb #d5489caa
-def _draw_dots(axes, rows, title):
+def _draw_dots(axes, rows, title, unit="VQA accuracy"):
     "Accuracy of each row with its interval, first row on top."
     place = np.arange(len(rows))
     middle, low, high = (rows[c].to_numpy(float) for c in ("accuracy", "low", "high"))
@@ -138,7 +145,7 @@ def _draw_dots(axes, rows, title):
     for y, value in enumerate(middle): axes.annotate(f"{value:.1f}", (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=8.5)
     axes.set_ylim(len(rows) - .4, -.6)
     axes.set_title(title, fontsize=10)
-    axes.set_xlabel("VQA accuracy, %", fontsize=9)
+    axes.set_xlabel(f"{unit}, %", fontsize=9)
     axes.grid(axis="x", color="#dddddd", linewidth=.8); axes.set_axisbelow(True)
     for side in ("top", "right", "left"): axes.spines[side].set_visible(False)
     axes.tick_params(axis="y", length=0)
@@ -162,11 +169,11 @@ def plot_accuracy(
     grid = figure.add_gridspec(2, 2, width_ratios=(1, 1.25), height_ratios=(len(answer_types) + 1, spare))
     right = figure.add_subplot(grid[:, 1])
     left = figure.add_subplot(grid[0, 0], sharex=right)
-    _draw_dots(left, pd.concat([overall, answer_types], ignore_index=True), "answer type (questions)")
+    _draw_dots(left, pd.concat([overall, answer_types], ignore_index=True), "answer type (questions)", _score_name(run))
     shown = "question type (questions)" if len(all_types) <= top else f"{len(question_types)} most frequent of {len(all_types)} question types (questions)"
-    _draw_dots(right, question_types, shown)
+    _draw_dots(right, question_types, shown, _score_name(run))
     right.set_xlim(*_limits(pd.concat([overall, answer_types, question_types])))
-    _title(figure, run, "Accuracy with 95 % intervals")
+    _title(figure, run, f"{_score_name(run).removeprefix('VQA ').capitalize()} with 95 % intervals")
     return save_figure(figure, path)
 
 # %% ../nbs/10b_plots.ipynb #a147c549
@@ -211,7 +218,7 @@ def plot_calibration(
     upper.vlines(table["confidence"], 100*table["interval_low"], 100*table["interval_high"], color="#555555", linewidth=1.6, label="95 % interval")
     for rows, fill, name in ((table[table["answers"] >= 10], "black", "10 answers or more"), (table[table["answers"] < 10], "white", "fewer than 10 answers")):
         if len(rows): upper.plot(rows["confidence"], 100*rows["accuracy"], "o", color="black", markerfacecolor=fill, markersize=6, label=name)
-    upper.set_ylabel("VQA accuracy, %", fontsize=9); upper.set_ylim(-3, 103)
+    upper.set_ylabel(f"{_score_name(run)}, %", fontsize=9); upper.set_ylim(-3, 103)
     upper.legend(fontsize=8.5, loc="lower right", frameon=False)
     upper.set_title(f"expected calibration error {100*expected_calibration_error(table):.1f} points", fontsize=10)
     bars = lower.bar(table["low"], table["answers"], np.full(len(table), 1/bins), align="edge", color="#cccccc", edgecolor="black", linewidth=.6, hatch="///")
@@ -260,7 +267,7 @@ def plot_confusions(
     axes.set_yticks(place, [f"{clean_text(r.correct, 22, 1)} → {clean_text(r.answered, 22, 1)}" for r in shown.itertuples()], fontsize=9.5, **PLAIN)
     axes.invert_yaxis(); axes.tick_params(axis="y", length=0); axes.margins(x=.1)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_xlabel(f"questions (the {len(shown)} pairs hold {shown['total'].sum():,} of {table['total'].sum():,} confusions)", fontsize=9)
+    axes.set_xlabel(f"questions (shown here: {shown['total'].sum():,} of {table['total'].sum():,} confusions)", fontsize=9)
     figure.legend(fontsize=9, loc="outside lower center", ncols=2, frameon=False)
     for side in ("top", "right"): axes.spines[side].set_visible(False)
     return save_figure(figure, path)

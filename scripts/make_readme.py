@@ -17,6 +17,7 @@ def readme():
     notebook.metadata["language_info"] = {"name": "python"}
     notebook.cells = [cell for cell in notebook.cells if not cell.source.startswith("#| hide")]
     body, _ = MarkdownExporter().from_notebook_node(notebook)
+    for folder in ("images", "tutorials"): body = body.replace(f"]({folder}/", f"](nbs/{folder}/") # the index lies beside them, README.md above
     lines = "\n".join(line.rstrip() for line in body.strip().splitlines())
     return re.sub(r"\n{3,}", "\n\n", lines) + "\n"
 

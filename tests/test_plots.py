@@ -12,10 +12,12 @@ import pytest
 from PIL import Image
 
 from beit3_colab.attention import attention_map, attention_share, clean_text, heat_map, new_figure, question_words, show_attention
+from beit3_colab.attention_view import explore_attention
 from beit3_colab.environment import UserError
 from beit3_colab.evaluation import evaluate
 from beit3_colab.plots import calibration_table, confusion_table, correctness, plot_accuracy, plot_calibration, plot_confusions, show_answers
 from beit3_colab.predict import load_model
+from beit3_colab.scenes import draw_scene, make_scene
 
 PLOTS = [show_answers, plot_accuracy, plot_calibration, plot_confusions]
 NASTY = r"--><script>a()</script><img src=x onerror=alert(1)> costs $5 \frac{$x^2$}{_} & \$ ${"
@@ -134,3 +136,13 @@ def test_attention_of_odd_questions(vqa, question, tmp_path):
     words = question_words(vqa.attention(picture, question))
     assert sum(bool(ax.get_title()) for ax in figure.axes) == 2 + len(words)
     assert not any(t.get_parse_math() for t in texts(figure) if "$" in t.get_text())
+
+def test_attention_is_drawn_over_the_photo_as_the_model_saw_it(vqa, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6 # taken with the camera on its side
+    draw_scene(make_scene(7)).resize((200, 120)).rotate(90, expand=True).rotate(180).save(tmp_path/"photo.jpg", exif=exif)
+    stored = Image.open(tmp_path/"photo.jpg").size
+    figure, view = show_attention(vqa, tmp_path/"photo.jpg", "What is the weather like?"), explore_attention(vqa, tmp_path/"photo.jpg", "What is the weather like?")
+    said = vqa.ask(tmp_path/"photo.jpg", "What is the weather like?", top_k=1)[0]
+    assert figure.axes[0].images[0].get_array().shape[:2] == stored and view.picture.size == stored[::-1]
+    assert figure.axes[0].get_title() == f"{said.answer} ({said.confidence:.2f})" and f"{said.confidence:.2f}" in view.widget.children[2].children[1].children[-1].value

@@ -1,0 +1,68 @@
+"Texts that want to be more than text, a run that is full of them, and a reader that tells whether they were kept text."
+import html.parser
+import json
+import re
+from dataclasses import replace
+
+from PIL import Image
+
+from beit3_colab.journal import Identity
+from beit3_colab.run_folder import Run, write_submission
+from beit3_colab.vqav2 import Annotation, Question, VQAData
+
+SCRIPT, PICTURE, CLOSING, FORMULA = "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "--></script></style></title>", r"$x_1$ \frac{1}{2} \(y\) \begin{z}"
+NASTY = f"{SCRIPT}{PICTURE}{CLOSING}\"' onmouseover='alert(1)' {FORMULA} \u202eesrever\u202c \x00\x1b[31m مرحبا \ud800 &lt;"
+SHOWN = [SCRIPT, PICTURE, CLOSING, "\"' onmouseover='alert(1)'", FORMULA, "مرحبا", "&lt;"] # each must be seen as it is
+FILE_NAME = "\"'><img src=x onerror=alert(1)>$x_1$\u202e.png"
+
+
+def make_run(folder, name="hostile", answer=NASTY):
+    "A run whose every text is hostile; of its three pictures one is there, under a hostile name."
+    root = folder/"data"
+    root.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (40, 30), "red").save(root/FILE_NAME)
+    questions = [Question(i, f"{NASTY}{i//2}", f"{NASTY} {i}?", FILE_NAME if i < 2 else f"missing {NASTY}".replace("\0", "").replace("/", "").replace("\ud800", "") + str(i//2)) for i in range(6)]
+    annotations = {q.question_id: Annotation(q.question_id, q.image_id, f"{NASTY} type", NASTY if i % 2 else "yes/no", NASTY, (*[answer]*i, *[f"{NASTY}!"]*(10 - i))) for i, q in enumerate(questions)}
+    identity = Identity(NASTY, NASTY, NASTY, NASTY, NASTY, "0", len(questions), 192, NASTY)
+    seconds = dict.fromkeys(("data", "model", "writing", "answering", "loading", "total"), 1.)
+    report = dict(seconds=seconds, questions=6, images=3, host_bytes=1, device_bytes=None, warnings=[NASTY], setup={"device": NASTY, NASTY: NASTY})
+    place = folder/name
+    place.mkdir()
+    records = {q.question_id: dict(question_id=q.question_id, answers=[answer, f"{NASTY}2"], confidences=[.9, .4], image_error=NASTY) for q in questions}
+    write_submission(place, "submit_vqav2_x.json", questions, {i: dict(r, answers=["yes"]) for i, r in records.items()})
+    (place/"run.json").write_text(json.dumps(dict(identity=vars(identity), submission=f"{NASTY}.json", report=report, started=NASTY, finished=NASTY)))
+    with open(place/"answers-0.jsonl", "w") as f:
+        for record in ({"run": identity.fingerprint()}, *records.values()): f.write(json.dumps(record) + "\n")
+    return Run(place, questions, annotations, VQAData("val", questions, annotations, root))
+
+def without_answers(run):
+    "The same, its human answers unknown."
+    return Run(run.folder, run.questions, None, replace(run.data, annotations=None))
+
+
+class Reader(html.parser.HTMLParser):
+    "What a browser would make of some HTML: its elements, attributes and texts."
+    def __init__(self, content):
+        super().__init__(convert_charrefs=True)
+        self.tags, self.attributes, self.texts = set(), [], []
+        self.feed(content); self.close()
+    def handle_starttag(self, tag, attributes): self.tags.add(tag); self.attributes += [(tag, *pair) for pair in attributes]
+    def handle_comment(self, data): self.tags.add("comment")
+    def handle_data(self, data): self.texts.append(data)
+
+    @property
+    def text(self): return "".join(self.texts)
+
+def check(content, allowed=()):
+    "Fail unless the HTML holds no element, attribute or formula but its maker's."
+    seen = Reader(content)
+    assert not ({"script", "style", "iframe", "object", "embed", "link", "base", "form", "comment", "template", "math", "title"} - set(allowed)) & seen.tags, seen.tags
+    for tag, name, value in seen.attributes:
+        assert not name.startswith("on") and name not in ("srcdoc", "formaction"), (tag, name)
+        if name in ("src", "href"): assert value.startswith(("data:image/", "data:,", "#")), (tag, name, value[:80])
+        assert re.fullmatch(r"[a-z][a-z0-9-]*", name), (tag, name) # a broken quote makes odd attributes
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\u202a-\u202e]", value or ""), (tag, name, value)
+    for text in seen.texts:
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\u202a-\u202e\ud800-\udfff]", text), repr(text[:200])
+        assert text in ("$", "\\") or not re.search(r"[$\\]", text), f"a notebook takes this for a formula: {text[:200]!r}"
+    return seen

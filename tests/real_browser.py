@@ -1,0 +1,133 @@
+"Chromium without a window, and a JupyterLab for it to open. A machine without Chromium fails these tests: they are not skipped."
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+ARTEFACTS = ROOT/".ci-artifacts" # what continuous integration keeps: pictures of what was seen
+FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync".split()
+COLAB = ("ipywidgets==7.7.1", "ipython==7.34.0", "ipykernel==6.17.1", "jupyterlab_widgets<3") # what Colab has
+
+
+def find_chromium():
+    "Path of an installed Chromium or Chrome."
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    assert found, "these tests need Chromium: apt-get install chromium"
+    return found
+
+@contextlib.contextmanager
+def open_browser():
+    "Chromium, driven by Playwright; closed at the end, since its event loop is in the way of other tests."
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
+        try: yield browser
+        finally: browser.close()
+
+def take_picture(page, name):
+    "Keep what a page shows, for people."
+    ARTEFACTS.mkdir(exist_ok=True)
+    page.screenshot(path=ARTEFACTS/f"{name}.png")
+
+
+def make_colab_python(folder):
+    "A Python whose notebook packages are as old as Colab's; everything else, JupyterLab too, comes from this one."
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    python = Path(folder)/"bin"/"python"
+    site = subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True, check=True).stdout.strip()
+    Path(site, "requirements.pth").write_text("\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}))
+    done = subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile", *COLAB], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return python
+
+
+class Lab:
+    "A JupyterLab on this machine alone, with folders of its own."
+    def __init__(self, folder, name, python=sys.executable):
+        self.folder, self.name, self.python, self.token = Path(folder), name, python, secrets.token_hex(16)
+        (self.folder/"notebooks").mkdir(parents=True)
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            self.url = f"http://127.0.0.1:{s.getsockname()[1]}"
+        names = dict(JUPYTER_CONFIG_DIR="config", JUPYTER_DATA_DIR="data", JUPYTER_RUNTIME_DIR="runtime", JUPYTERLAB_SETTINGS_DIR="settings", JUPYTERLAB_WORKSPACES_DIR="workspaces", IPYTHONDIR="ipython")
+        places = {name: str(self.folder/sub) for name, sub in names.items()}
+        search = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        environment = {**os.environ, **places, "PYTHONPATH": search, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "JUPYTER_PREFER_ENV_PATH": "1"}
+        options = dict(port=self.url.rpartition(":")[2], root_dir=self.folder/"notebooks", open_browser=False, allow_root=True, port_retries=0)
+        command = [python, "-m", "jupyterlab", *(f"--ServerApp.{k}={v}" for k, v in options.items()), f"--IdentityProvider.token={self.token}", "--LabApp.expose_app_in_browser=True",
+                   f"--LabApp.app_dir={sysconfig.get_path('data')}/share/jupyter/lab"]
+        quiet = self.folder/"settings"/"@jupyterlab"/"apputils-extension"/"notification.jupyterlab-settings"
+        quiet.parent.mkdir(parents=True)
+        quiet.write_text(json.dumps(dict(fetchNews="false", checkForUpdates=False, doNotDisturbMode=True)))
+        self.log = (self.folder/"log").open("w")
+        self.process = subprocess.Popen(list(map(str, command)), env=environment, stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL, start_new_session=True)
+
+    def wait(self, seconds=60):
+        "Until it answers."
+        limit = time.monotonic() + seconds
+        while True:
+            assert self.process.poll() is None and time.monotonic() < limit, (self.folder/"log").read_text()[-3000:]
+            try: return urllib.request.urlopen(f"{self.url}/api/status?token={self.token}", timeout=5).read()
+            except OSError: time.sleep(0.1)
+
+    def close(self):
+        self.process.send_signal(signal.SIGTERM) # it ends its kernels
+        try: self.process.wait(20)
+        except subprocess.TimeoutExpired: os.killpg(self.process.pid, signal.SIGKILL)
+        self.log.close()
+
+
+class NotebookPage:
+    "A notebook opened in JupyterLab. `js` sees it as `notebook`, and its panel as `panel`."
+    def __init__(self, browser, lab, width=1000, height=900, scale=1):
+        self.lab, self.page = lab, browser.new_page(viewport=dict(width=width, height=height), device_scale_factor=scale)
+        self.page.set_default_timeout(30_000)
+
+    def js(self, code, argument=None):
+        "Run JavaScript with the notebook at hand."
+        return self.page.evaluate("(argument) => { const app = window.jupyterapp, panel = app.shell.currentWidget, notebook = panel.content; " + code + " }", argument)
+
+    def wait(self, condition, what="", seconds=30):
+        "Until some JavaScript is true."
+        limit = time.monotonic() + seconds
+        while not self.js(f"return Boolean({condition})"):
+            if time.monotonic() > limit:
+                take_picture(self.page, "waited-in-vain")
+                raise AssertionError(f"waited in vain for {what or condition}")
+            self.page.wait_for_timeout(50)
+
+    def open(self, name, kernel=True):
+        "Open a notebook of the lab's folder and show nothing else; with its kernel ready, or without one."
+        if not kernel:
+            self.page.route("**/api/kernelspecs*", lambda route: route.fulfill(json=dict(default="", kernelspecs={})))
+            self.page.route("**/api/sessions*", lambda route: route.fulfill(json=[]) if route.request.method == "GET" else route.abort())
+        self.page.goto(f"{self.lab.url}/lab/tree/{name}?reset&token={self.lab.token}")
+        self.page.wait_for_function("window.jupyterapp && jupyterapp.shell.currentWidget && jupyterapp.shell.currentWidget.content.widgets", timeout=60_000)
+        if kernel: self.wait("panel.sessionContext.session && panel.sessionContext.session.kernel && panel.sessionContext.session.kernel.connectionStatus === 'connected'", "a kernel", 60)
+        else: self.page.locator(".jp-Dialog button.jp-mod-accept").click() # it asks for a kernel
+        self.js("app.shell.collapseLeft(); if (app.shell.collapseRight) app.shell.collapseRight(); app.shell.mode = 'single-document'")
+        if kernel: self.page.wait_for_function("jupyterapp.shell.currentWidget.sessionContext.session.kernel.info.then(() => true)")
+
+    def run_cell(self, number):
+        "Run a cell, and return at once."
+        self.js("notebook.activeCellIndex = argument; notebook.deselectAll(); app.commands.execute('notebook:run-cell')", number)
+
+    def count(self, number): return self.js("return notebook.widgets[argument].model.executionCount", number)
+    def done(self, number, seconds=60):
+        "Wait until a cell has run."
+        self.wait(f"notebook.widgets[{number}].model.executionState !== 'running' && notebook.widgets[{number}].model.executionCount", f"cell {number}", seconds)
+
+    def text(self, number): return self.cell(number).locator(".jp-OutputArea").inner_text()
+    def cell(self, number): return self.page.locator(".jp-Notebook .jp-Cell").nth(number)
+    def save(self): self.page.evaluate("() => jupyterapp.commands.execute('docmanager:save')")
+    def theme(self, name): self.page.evaluate("name => jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name)

@@ -1,0 +1,84 @@
+"The browser without a front end: values are set and buttons clicked as a person would."
+import numpy as np
+import pytest
+
+from beit3_colab.answer_page import STYLE
+from beit3_colab.evaluation import evaluate
+from beit3_colab.plots import MARKS
+from beit3_colab.run_folder import Run, open_run
+
+NASTY = '"><script>a()</script><img src=x onerror=alert(1)>'
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory): return evaluate(limit=60, device="cpu", output_dir=tmp_path_factory.mktemp("run"), progress=False)
+
+
+def every_html(widget):
+    "All HTML that a widget holds."
+    import ipywidgets
+    found = [widget.value] if isinstance(widget, ipywidgets.HTML) else []
+    return found + [text for child in getattr(widget, "children", ()) for text in every_html(child)]
+
+def luminance(color):
+    channels = [int(color[i:i + 2], 16)/255 for i in (1, 3, 5)]
+    return np.dot([.2126, .7152, .0722], [c/12.92 if c <= .03928 else ((c + .055)/1.055)**2.4 for c in channels])
+
+def contrast(one, other):
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + .05)/(low + .05)
+
+
+def test_filters_agree_with_the_table(run):
+    browser, a = run.browse(), run.answers
+    for name, value, expected in (("correctness", "wrong", a["accuracy"] == 0), ("answer_type", "number", a["answer_type"] == "number"), ("answer", "YES", a["answer"] == "yes"),
+                                  ("min_confidence", .9, a["confidence"] >= .9), ("image", "2", a["image_id"] == 2), ("question_type", a["question_type"][0], a["question_type"] == a["question_type"][0])):
+        browser.controls["reset"].click()
+        browser.controls[name].value = value
+        assert browser.index.table["question_id"].iloc[np.sort(browser.rows)].tolist() == a[expected]["question_id"].tolist(), name
+        assert browser.status.value == ""
+    browser.controls["reset"].click()
+    for name in ("answer_type", "question_type", "correctness"): assert browser.controls[name].label == "all" # a menu without a choice would look broken
+
+def test_reopened_run_has_no_model(run):
+    browser = open_run(run.folder).browse(correctness="right")
+    browser.grid.cards.children[0].children[1].click()
+    assert "load_model" in "".join(every_html(browser.widget)) and "ask-text" not in browser.controls and browser.status.value == ""
+
+def test_hostile_text_and_missing_pictures(run):
+    answers = run.answers.assign(question=NASTY, answer=NASTY, correct_answer=NASTY, accuracy=30., answer_type=NASTY, top5=[[(NASTY, .5)]]*len(run.answers), image_error=NASTY)
+    odd = Run(run.folder, run.questions, run.annotations, None)
+    odd.__dict__["answers"] = answers
+    browser = odd.browse()
+    browser.grid.cards.children[0].children[1].click()
+    shown = "".join(every_html(browser.widget)) + browser.saved_view()
+    assert "&lt;script&gt;" in shown and "<script" not in shown and "<img src=x" not in shown and "no picture" in shown
+
+def test_without_human_answers(run):
+    odd = Run(run.folder, run.questions, None, run.data)
+    browser = odd.browse()
+    assert browser.controls["correctness"].layout.display == "none" and "accuracy" not in browser.result.value
+    browser.grid.cards.children[0].children[1].click()
+    assert browser.detail.people.value == "" and browser.status.value == ""
+
+def test_refresh_shows_new_answers_and_keeps_the_rest(run):
+    growing = Run(run.folder, run.questions, run.annotations, run.data)
+    records = growing.records
+    growing.__dict__["records"] = dict(list(records.items())[:20])
+    growing.refresh = lambda: [growing.__dict__.pop(n, None) for n in ("records", "accuracy", "answers")]
+    browser = growing.browse()
+    browser.controls["next"].click()
+    assert len(browser.rows) == 20 and browser.controls["refresh"].layout.display is None
+    browser.controls["refresh"].click()
+    assert len(browser.rows) == len(run.questions) and browser.grid.page == 2 and browser.controls["refresh"].layout.display == "none"
+
+def test_an_error_in_a_callback_is_shown(run, monkeypatch):
+    browser = run.browse()
+    monkeypatch.setattr(browser.run, "refresh", lambda: 1/0)
+    browser.controls["refresh"].click()
+    assert "ZeroDivisionError" in browser.status.value and "role='alert'" in browser.status.value
+
+def test_own_colors_have_contrast():
+    for _, color in MARKS.values(): assert contrast(color, "#ffffff") >= 4.5
+    assert contrast("#1b5f9e", "#ffffff") >= 4.5 and "#1b5f9e" in STYLE
+    for color in ("#1f2328", "#59636e"): assert color in STYLE and contrast(color, "#ffffff") >= 4.5

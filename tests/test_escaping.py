@@ -1,0 +1,163 @@
+"Hostile text stays text in everything that makes HTML. The makers are found in the source, and each must have been run here."
+import ast
+import re
+import sys
+from pathlib import Path
+
+import ipywidgets
+import pytest
+
+import beit3_colab
+from beit3_colab import answer_page, browse, compare_browser, report_page
+from beit3_colab.attention_view import explore_attention
+from beit3_colab.comparison import compare
+from beit3_colab.download_progress import NotebookProgress
+from beit3_colab.predict import load_model
+from beit3_colab.progress import Rank, Snapshot, TypeAccuracy
+from beit3_colab.progress_widget import WidgetDisplay, head_html
+from beit3_colab.scoring import check_submission
+from hostile import FORMULA, NASTY, PICTURE, SCRIPT, SHOWN, check, make_run, without_answers
+
+FOLDER = Path(beit3_colab.__file__).parent
+
+
+def html_makers():
+    "(file, first line) → name, of every function whose own source holds an HTML element."
+    found = {}
+    for path in sorted(FOLDER.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)): continue
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            texts = [c.value for part in body for c in ast.walk(part) if isinstance(c, ast.Constant) and isinstance(c.value, str)]
+            if any(re.search(r"<(a|article|b|bdi|button|code|dd|details|div|dl|dt|em|figure|form|footer|h[1-6]|header|html|i|iframe|img|input|label|li|link|main|nav|ol|option|p|pre|section|select|small|span|strong|style|svg|table|td|th|title|tr|ul)[ >]", text) for text in texts):
+                found[str(path), min([node.lineno, *(d.lineno for d in node.decorator_list)])] = f"{path.stem}.{node.name}"
+    return found
+
+def every_html(widget):
+    "All HTML that a widget holds."
+    found = [widget.value] if isinstance(widget, ipywidgets.HTML) else []
+    return found + [text for child in getattr(widget, "children", ()) for text in every_html(child)]
+
+def own_parts_removed(content):
+    "Without the style sheets and the script of the browsers, which are constants."
+    for part in (report_page.SCRIPT, getattr(answer_page, "KEYS", ""), getattr(browse, "KEYS", "")): content = content.replace(part, "") if part else content
+    return re.sub(r"<style>\s*\.beit3-browse\{.*?</style>|<style>\.beit3-browse .*?</style>", "", content, flags=re.S)
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory): return make_run(tmp_path_factory.mktemp("hostile"))
+
+@pytest.fixture(scope="module")
+def vqa():
+    loaded = load_model("sample", device="cpu")
+    loaded.name, loaded.answers = NASTY, [f"{NASTY}{i}" for i in range(len(loaded.answers))]
+    return loaded
+
+
+def figures(run, vqa):
+    return [run.report()._repr_html_(), run.accuracy._repr_html_(), run.soft_score._repr_html_(), check_submission([{"question_id": 9, "answer": NASTY, NASTY: 1}, {"question_id": NASTY, "answer": ""}, NASTY], run.questions)._repr_html_(),
+            check_submission([{"question_id": q.question_id, "answer": "yes"} for q in run.questions], run.questions)._repr_html_()]
+
+def progress(run, vqa):
+    "Every state of the widget, drawn as the run would draw it."
+    ranks, types = (Rank(0, 3, 5, 1., 9.), Rank(1, 5, 5, 1., 0.)), (TypeAccuracy(NASTY, 50., (40., 60.)),)
+    made = [head_html(Snapshot(0), NASTY)]
+    for state in ("running", "finished", "stopped", "failed"):
+        display = WidgetDisplay()
+        display.prepare()
+        if state != "failed": display.begin(run)
+        if display.run is not None: display.label = NASTY
+        display.show(Snapshot(6, 3, state="running", seconds=2., rates=(1., 2.), accuracy=50., interval=(1., 99.), types=types, ranks=ranks, warnings=(NASTY,)*7, host_bytes=1), final=True)
+        made += every_html(display.box) if display.box else []
+        if state != "running": display.end(state, NASTY)
+        display.close()
+    return made
+
+def download(run, vqa):
+    bar = NotebookProgress(NASTY)
+    for done, total in ((0, None), (1, 3), (3, 3)): bar(done, total)
+    bar.close()
+    return []
+
+def browser(run, vqa):
+    made = []
+    for shown in (run.browse(vqa=vqa), run.browse(vqa=None), without_answers(run).browse(words="nothing like it")):
+        for wanted in ("image", "answer", "words"): shown.controls[wanted].value = ""
+        for card in shown.grid.cards.children[:3]: card.children[1].click(); made += every_html(shown.widget)
+        if "ask-text" in shown.controls:
+            shown.grid.cards.children[0].children[1].click()
+            shown.controls["attention"].value = True
+            shown.controls["ask-text"].value = NASTY
+            shown._keep_open() # as after new answers
+            made += every_html(shown.widget)
+        shown.controls["words"].value = NASTY
+        made += [*every_html(shown.widget), shown.saved_view()]
+        shown.controls["reset"].click()
+        shown._guard(lambda: 1/len(NASTY[:0]))(); made.append(shown.status.value)
+        shown._ipython_display_()
+    return made
+
+def attention(run, vqa):
+    view = explore_attention(vqa, run.data.read_image(run.questions[0]), NASTY)
+    view._ipython_display_()
+    return [*every_html(view.widget), view.saved_view()]
+
+def comparison(run, vqa):
+    other = make_run(run.folder.parent, "other", "yes")
+    made = []
+    for pair in ((run, other), (without_answers(run), without_answers(other))):
+        found = compare(*pair)
+        shown = found.browse()
+        shown.grid.cards.children[0].children[1].click()
+        made += [found._repr_html_(), *every_html(shown.widget)]
+        shown.controls["words"].value = NASTY + "not there"
+        made += every_html(shown.widget)
+        shown.controls["reset"].click()
+        shown._ipython_display_()
+    return made
+
+def report(run, vqa):
+    made = []
+    for n, (shown, model) in enumerate(((run, vqa), (without_answers(run), None))):
+        page = shown.to_html(run.folder/f"{n}.html", vqa=model).read_text(encoding="utf-8")
+        assert page.count("<script") == 1 and page.count("<style") == 1 and f"<script>{report_page.SCRIPT}</script>" in page and f"<style>{report_page.STYLE}</style>" in page
+        title = re.search("<title>([^<]*)</title>", page) # a browser takes no formulas there
+        made.append(page.replace(report_page.SCRIPT, "").replace(report_page.STYLE, "").replace(title.group(), ""))
+    return made
+
+
+def test_hostile_text_stays_text_in_every_maker_of_html(run, vqa, monkeypatch):
+    shown, called, makers = [], set(), html_makers()
+    def display(*things, **options):
+        for thing in things:
+            found = thing.get("text/html") if isinstance(thing, dict) else getattr(thing, "data", None)
+            if isinstance(found, str): shown.append(found)
+        return type("Handle", (), dict(update=lambda self, *things, **options: display(*things)))()
+    monkeypatch.setattr("IPython.display.display", display)
+    assert len(makers) > 40 and any(name == "scoring._repr_html_" for name in makers.values())
+    def watch(frame, event, _):
+        if event == "call": called.add((frame.f_code.co_filename, frame.f_code.co_firstlineno))
+    for scenario in (figures, progress, download, browser, attention, comparison, report):
+        shown.clear()
+        before = sys.getprofile()
+        sys.setprofile(watch)
+        try: made = scenario(run, vqa)
+        finally: sys.setprofile(before)
+        everything = [own_parts_removed(content) for content in [*made, *shown]]
+        allowed = {report: ("script", "style", "link", "form"), progress: ("title",)}.get(scenario, ()) # a curve's title is that of an <svg>
+        readers = [check(content, allowed) for content in everything]
+        text = "".join(reader.text for reader in readers)
+        for part in SHOWN: assert part in text, (scenario.__name__, part)
+    not_run = sorted(name for place, name in makers.items() if place not in called)
+    assert not not_run, f"these make HTML and were not tried with hostile text; call them in a scenario: {not_run}"
+
+def test_the_check_can_fail():
+    for content in (SCRIPT, PICTURE, FORMULA, "<p title='\u202e'>", "a \x1b[31m", "<!-- x -->", "<a href='javascript:alert(1)'>", "<img src='http://x/y'>", f"<p title='{PICTURE}' onclick=''>", "<b>\ud800</b>"):
+        with pytest.raises(AssertionError): check(content)
+    check("<p><b>fine</b><img src='data:image/png;base64,'></p>")
+
+def test_buttons_and_lists_of_a_browser_hold_plain_text(run):
+    "They take no markup; characters that nobody sees are taken out all the same."
+    for shown in (run.browse(), compare(run, run).browse()):
+        for control in shown.controls.values():
+            texts = [getattr(control, "description", ""), *(o[0] if isinstance(o, tuple) else str(o) for o in getattr(control, "options", ()))]
+            assert not any(re.search(r"[\x00-\x1f\u202e]", text) for text in texts), texts
