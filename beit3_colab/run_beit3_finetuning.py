@@ -4,34 +4,35 @@
 
 # %% ../nbs/11b_run_beit3_finetuning.ipynb #d6b8f1e7
 from __future__ import annotations
-import argparse, sys
-from .cli import guarded
+import argparse, difflib, sys
+from .cli import OneLineParser, guarded
 from .environment import UserError
 
 # %% auto #0
-__all__ = ['make_parser', 'check_arguments', 'main']
+__all__ = ['make_parser', 'parse_arguments', 'check_arguments', 'main']
 
 # %% ../nbs/11b_run_beit3_finetuning.ipynb #ee998f27
 _SWITCHES = """checkpoint_activations model_ema model_ema_force_cpu randaug auto_resume no_auto_resume save_ckpt no_save_ckpt pin_mem no_pin_mem
-dist_on_itp resplit enable_deepspeed""".split() # take no value
+dist_on_itp resplit enable_deepspeed deepspeed deepspeed_mpi deepscale""".split() # take no value; the last three are DeepSpeed's own
+_NEEDED = "model task sentencepiece_model finetune data_path output_dir".split()
 _VALUES = """drop_path model_ema_decay opt opt_eps opt_betas clip_grad momentum weight_decay lr layer_decay task_head_lr_weight warmup_lr min_lr warmup_epochs
 warmup_steps epochs update_freq save_ckpt_freq train_interpolation model_key model_prefix log_dir seed resume start_epoch world_size dist_url task_cache_path
 nb_classes mixup cutmix cutmix_minmax mixup_prob mixup_switch_prob mixup_mode color_jitter aa smoothing crop_pct reprob remode recount captioning_mask_prob
-drop_worst_ratio drop_worst_after num_beams length_penalty label_smoothing initial_scale_power zero_stage vocab_size""".split()
+drop_worst_ratio drop_worst_after num_beams length_penalty label_smoothing initial_scale_power zero_stage vocab_size deepspeed_config deepscale_config""".split()
 
 # %% ../nbs/11b_run_beit3_finetuning.ipynb #437111ef
 def make_parser() -> argparse.ArgumentParser: # of unilm's arguments
     "unilm's command line, with either spelling of every name."
-    parser = argparse.ArgumentParser(prog="run_beit3_finetuning", allow_abbrev=False, description="unilm's evaluation command for VQAv2, on beit3_colab.",
+    parser = OneLineParser(prog="run_beit3_finetuning", allow_abbrev=False, description="unilm's evaluation command for VQAv2, on beit3_colab.",
                                      epilog="Arguments of training and of other tasks are accepted and ignored.")
     def add(name, **kwargs): parser.add_argument(f"--{name}", *([f"--{name.replace('_', '-')}"] if "_" in name else []), **kwargs)
-    add("model", required=True, metavar="NAME", help="such as beit3_base_patch16_480")
-    add("task", required=True, help="vqav2; others are refused")
+    add("model", metavar="NAME", help="such as beit3_base_patch16_480")
+    add("task", help="vqav2; others are refused")
     add("input_size", type=int, metavar="N", help="pixels")
-    add("sentencepiece_model", required=True, metavar="FILE", help="beit3.spm")
-    add("finetune", required=True, metavar="FILE", help="checkpoint")
-    add("data_path", required=True, metavar="DIR", help="VQAv2, official files or unilm's index")
-    add("output_dir", required=True, metavar="DIR", help="takes submit_vqav2_test.json")
+    add("sentencepiece_model", metavar="FILE", help="beit3.spm")
+    add("finetune", metavar="FILE", help="checkpoint")
+    add("data_path", metavar="DIR", help="VQAv2, official files or unilm's index")
+    add("output_dir", metavar="DIR", help="takes submit_vqav2_test.json")
     add("batch_size", type=int, default=64, help="questions in a batch of each process")
     add("eval_batch_size", type=int, help="the same, and goes before")
     add("num_workers", type=int, help="decoding threads")
@@ -44,13 +45,27 @@ def make_parser() -> argparse.ArgumentParser: # of unilm's arguments
     for name in _VALUES: add(name, nargs="+", help=argparse.SUPPRESS)
     return parser
 
+# %% ../nbs/11b_run_beit3_finetuning.ipynb #0near357
+def parse_arguments(
+    arguments: list[str]|None = None, # without the program's name; None: those of the process
+) -> argparse.Namespace: # for `check_arguments`
+    "Parse unilm's command line. Raises `UserError` for an argument that it does not know, naming the nearest that it knows."
+    parser = make_parser()
+    args, rest = parser.parse_known_args(arguments)
+    if rest:
+        flag = next((a for a in rest if a.startswith("-")), rest[0]).partition("=")[0]
+        near = difflib.get_close_matches(flag.replace("-", "_"), [f"__{name}" for name in vars(args)], 1)
+        raise UserError(f"{flag} is no argument of run_beit3_finetuning" + (f"; did you mean --{near[0].removeprefix('__')}?" if near else "; --help lists those that count"))
+    return args
+
 # %% ../nbs/11b_run_beit3_finetuning.ipynb #a233b723
 def check_arguments(
     args: argparse.Namespace, # from `make_parser`
 ) -> list[str]: # names of arguments that were given and have no meaning here
     "Refuse what is not offered, with one line; name what is ignored."
-    if args.task != "vqav2": raise UserError(f"--task {args.task} is not offered; this library evaluates vqav2")
+    if args.task not in (None, "vqav2"): raise UserError(f"--task {args.task} is not offered; this library evaluates vqav2") # first: other tasks are documented with fewer arguments
     if not args.eval: raise UserError("training is not offered; add --eval to evaluate, or train with microsoft/unilm's own script")
+    if missing := [f"--{name}" for name in _NEEDED if getattr(args, name) is None]: raise UserError(f"{', '.join(missing)} missing; unilm's command for VQAv2 names {', '.join(f'--{name}' for name in _NEEDED)}")
     if args.num_max_bpe_tokens != 64: raise UserError(f"--num_max_bpe_tokens {args.num_max_bpe_tokens} is not offered; published checkpoints use 64")
     if not args.model.startswith("beit3_"): raise UserError(f"--model {args.model} is not a BEiT-3 model; use beit3_base_patch16_480 or beit3_large_patch16_480")
     return [f"--{name}" for name in (*_SWITCHES, *_VALUES) if getattr(args, name) is not None]
@@ -61,7 +76,7 @@ def main(
     arguments: list[str]|None = None, # without the program's name; None: those of the process
 ) -> int: # exit status
     "Evaluate VQAv2's test split as unilm's script does. Bad input ends with status 2 and one line."
-    args = make_parser().parse_args(arguments)
+    args = parse_arguments(arguments)
     ignored = check_arguments(args)
     from beit3_colab.distributed import find_world
     from beit3_colab.evaluation import evaluate

@@ -12,12 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
+import beit3_colab
 from beit3_colab import evaluate, load_model, soft_score
 from beit3_colab.answers import soft_labels
 from beit3_colab.checkpoints import read_weights
 from beit3_colab.cli import main
 from beit3_colab.environment import UserError
-from beit3_colab.run_folder import read_journals
+from beit3_colab.journal import read_journals
 from beit3_colab.sample import open_sample
 from beit3_colab.vqav2 import annotations_file, questions_file
 
@@ -224,3 +225,27 @@ def test_weights_of_nan_are_told(tmp_path):
     vqa = load_model("sample", device="cpu")
     vqa.model.pooler.dense.bias.fill_(float("nan"))
     with pytest.raises(UserError, match="gives NaN"): evaluate(vqa, limit=5, output_dir=tmp_path, progress=False)
+
+def test_numbers_and_places_from_the_shell(tmp_path, capsys):
+    from beit3_colab.cli import main
+    folder, file = str(tmp_path/"run"), tmp_path/"file"
+    file.touch()
+    assert main(["evaluate", "--limit", "5", "--device", "cpu", "--quiet", "--output-dir", folder]) == 0
+    for arguments, says in [(["evaluate", "--timeout", "-1", "--processes", "2"], "timeout must be a positive number"), (["report", folder, "--html", str(tmp_path/"x.html"), "--seed", "-1"], "seed must be a whole number of 0 or more"),
+                            (["convert", "sample", str(file)], "a file stands where a folder is needed"), (["convert", "sample", str(tmp_path/"none"/"x.pth")], "does not exist; make it first")]:
+        capsys.readouterr()
+        assert main(arguments) == 2
+        told = capsys.readouterr().err
+        assert says in told and told.count("\n") == 1
+
+@pytest.mark.parametrize("call, says", [(lambda run: beit3_colab.load_model(None), "checkpoint must be a name or a path, not None"), (lambda run: beit3_colab.convert(5, "x"), "not 5"),
+                                        (lambda run: beit3_colab.evaluate(output_dir=5, limit=5, progress=False), "output_dir must be a path, not 5"),
+                                        (lambda run: beit3_colab.evaluate(seed=-1, limit=5, progress=False), "seed must be a whole number of 0 or more, not -1"),
+                                        (lambda run: beit3_colab.open_run(None), "a run folder is a path, not None"), (lambda run: beit3_colab.compare(run, None), "a run folder is a path, not None"),
+                                        (lambda run: beit3_colab.load_model("sample", config={"num_head": 4}), "config has 'num_head', which is no field of Beit3Config; did you mean 'num_heads'?"),
+                                        (lambda run: beit3_colab.attention.show_attention("sample", None, "?"), r"pass load_model\('sample'\)")], ids=range(8))
+def test_values_of_the_wrong_kind(tmp_path, monkeypatch, call, says):
+    monkeypatch.chdir(tmp_path)
+    run = beit3_colab.evaluate(limit=1, output_dir="run", device="cpu", progress=False)
+    with pytest.raises(UserError, match=says): call(run)
+    assert beit3_colab.open_run("run/run.json").folder == Path("run")
