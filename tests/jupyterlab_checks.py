@@ -1,0 +1,217 @@
+"What only a front end shows, in a JupyterLab that a fixture `lab` of the importing file starts. One notebook, from its first cell to its last."
+import json
+import re
+
+import nbformat
+import pytest
+from playwright.sync_api import expect
+from real_browser import NotebookPage, open_browser, take_picture
+
+CELLS = dict(
+    load="from beit3_colab import evaluate, load_model, open_run\nvqa = load_model('sample', device='cpu')",
+    evaluate="run = evaluate(vqa, limit=200, batch_size=4, output_dir='run')",
+    browse="browser = open_run('run').browse(vqa=vqa)\nbrowser",
+    background="going = evaluate(vqa, batch_size=1, output_dir='stopped', background=True)\ngoing",
+    watched="going.browse()",
+    after="going.wait()\nprint(going.state, 0 < len(going.records) < len(going.questions), len(going.answers) == len(going.records))",
+    interrupted="evaluate(vqa, batch_size=1, output_dir='interrupted')\nprint('not reached')",
+)
+PLACE = {name: i for i, name in enumerate(CELLS)}
+BAR = ".beit3-progress [role=progressbar]"
+CONTRAST = """root => {
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const rgba = color => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1); const d = canvas.getImageData(0, 0, 1, 1).data; return [d[0], d[1], d[2], d[3]/255] };
+  const over = (top, below) => top.slice(0, 3).map((c, i) => c*top[3] + below[i]*(1 - top[3]));
+  const behind = e => { const own = rgba(getComputedStyle(e).backgroundColor); return own[3] >= 1 || !e.parentElement ? own.slice(0, 3) : over(own, behind(e.parentElement)) };
+  const luminance = c => c.map(v => (v /= 255) <= .03928 ? v/12.92 : ((v + .055)/1.055)**2.4).reduce((s, v, i) => s + v*[.2126, .7152, .0722][i], 0);
+  const ratio = (a, b) => { const [x, y] = [luminance(a), luminance(b)].sort((p, q) => q - p); return (x + .05)/(y + .05) };
+  const found = [];
+  for (const e of root.querySelectorAll('*')) {
+    const said = [...e.childNodes].filter(n => n.nodeType === 3).map(n => n.data.trim()).join(' ').trim() || (e.matches('input,select') ? e.value || e.placeholder || '' : '');
+    if (!said || !e.offsetParent || e.matches('option,script,style')) continue;
+    const below = behind(e), styles = e.matches('input') && !e.value ? [getComputedStyle(e, '::placeholder')] : [getComputedStyle(e)];
+    for (const s of styles) found.push([ratio(over(rgba(s.color), below), below), said.slice(0, 40), s.color, below.join()]);
+  }
+  return found }"""
+
+
+@pytest.fixture(scope="module")
+def notebook(lab):
+    cells = [nbformat.v4.new_code_cell(source) for source in CELLS.values()]
+    kernel = dict(name="python3", display_name="Python 3")
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=dict(kernelspec=kernel)), lab.folder/"notebooks"/"sample.ipynb")
+    lab.wait()
+    with open_browser() as browser:
+        opened = NotebookPage(browser, lab)
+        opened.open("sample.ipynb")
+        opened.run_cell(PLACE["load"])
+        opened.done(PLACE["load"])
+        yield opened
+
+@pytest.fixture
+def browse(notebook):
+    "The browser's part of the page, as it is when nothing was filtered."
+    if not notebook.count(PLACE["browse"]):
+        notebook.run_cell(PLACE["browse"])
+        notebook.done(PLACE["browse"])
+    part = notebook.cell(PLACE["browse"]).locator(".beit3-browse")
+    part.wait_for()
+    if part.locator(".beit3-detail").evaluate("e => getComputedStyle(e).display !== 'none'"): part.locator("button.beit3-back").click()
+    part.locator("button.beit3-reset").click()
+    part.locator("text=/^\\d+ answers$/").wait_for()
+    return part
+
+def both_themes(notebook, part, name):
+    "Contrast of everything that can be read; pictures at two widths."
+    for theme in ("Light", "Dark"):
+        notebook.theme(f"JupyterLab {theme}")
+        notebook.page.wait_for_function("light => document.body.dataset.jpThemeLight === light", arg=str(theme == "Light").lower())
+        notebook.page.wait_for_function("!document.getElementById('jupyterlab-splash')") # it covers the page while a theme is loaded
+        found = part.evaluate(CONTRAST)
+        assert len(found) > 10 and not [f for f in found if f[0] < 4.5], (theme, sorted(found)[:5])
+        for width in (1000, 420):
+            notebook.page.set_viewport_size(dict(width=width, height=1200))
+            assert part.evaluate("e => e.scrollWidth <= e.clientWidth + 1"), f"wider than a notebook of {width} px"
+            take_picture(part, f"{notebook.lab.name}-{name}-{theme.lower()}-{width}")
+    notebook.page.set_viewport_size(dict(width=1000, height=900))
+    notebook.theme("JupyterLab Light")
+
+def nameless(part):
+    "Controls without a name for screen readers."
+    return re.findall(r"^ *- (?:button|textbox|combobox|spinbutton|slider|checkbox|listbox|radio)(?: \[.*\])?:?$", part.aria_snapshot(), re.M)
+
+
+def test_bar_moves_while_the_cell_runs_and_gives_way_to_a_summary(notebook):
+    cell = PLACE["evaluate"]
+    notebook.run_cell(cell)
+    bar, values = notebook.cell(cell).locator(BAR).first, []
+    bar.wait_for()
+    part = notebook.cell(cell).locator(".beit3-progress")
+    assert "Stop" in part.inner_text() and not nameless(part) and not [f for f in part.evaluate(CONTRAST) if f[0] < 4.5]
+    while len(set(values)) < 3 and not notebook.count(cell):
+        value, running = int(bar.get_attribute("aria-valuenow")), notebook.js("return notebook.widgets[argument].model.executionState", cell) == "running"
+        if running: values.append(value)
+        notebook.page.wait_for_timeout(100)
+    assert len(set(values)) >= 3 and values == sorted(values), values
+    take_picture(notebook.page, f"{notebook.lab.name}-progress")
+    notebook.done(cell)
+    notebook.cell(cell).locator("text=Finished").wait_for()
+    assert re.search(r"(\d+) of \1 questions answered", notebook.text(cell)) and "overall" in notebook.text(cell) and notebook.cell(cell).locator(BAR).count() == 0
+    take_picture(notebook.page, f"{notebook.lab.name}-summary")
+
+def test_browser_filters_sorts_and_pages(notebook, browse):
+    cards = browse.locator(".beit3-card:visible")
+    assert cards.count() == 12 and browse.locator(".beit3-card img").first.evaluate("e => e.complete && e.naturalWidth > 100")
+    browse.get_by_label("Right or wrong").select_option(index=1)
+    browse.locator("text=/^\\d+ of \\d+ answers$/").wait_for()
+    assert set(browse.locator(".beit3-card:visible .beit3-chip").all_inner_texts()) == {"✓ right"}
+    browse.get_by_label("Answer type").select_option(label=browse.get_by_label("Answer type").locator("option", has_text="number").inner_text())
+    browse.get_by_label("Words in question or answer").fill("how many")
+    browse.get_by_label("Words in question or answer").press("Enter")
+    notebook.page.wait_for_function("[...document.querySelectorAll('.beit3-card button')].filter(b => b.offsetParent).every(b => b.textContent.startsWith('How many'))")
+    browse.locator("button.beit3-reset").click()
+    browse.locator("text=/^\\d+ answers$/").wait_for()
+    assert browse.locator(".beit3-fields select").evaluate_all("menus => menus.map(m => m.selectedIndex)") == [0, 0, 0, 0]
+    first = cards.first.inner_text()
+    browse.get_by_role("button", name="Next ›").click()
+    browse.locator("button.beit3-first:not([disabled])").wait_for()
+    assert browse.get_by_label("Page", exact=True).input_value() == "2" and cards.first.inner_text() != first
+    browse.get_by_label("Words in question or answer").fill("no such word")
+    browse.get_by_label("Words in question or answer").press("Enter")
+    browse.locator("text=No answer fits.").wait_for()
+
+def test_detail_with_heat_map_and_a_question_of_ones_own(notebook, browse):
+    picture = browse.locator(".beit3-large img")
+    browse.locator("button.beit3-question").nth(1).click()
+    picture.wait_for()
+    before = picture.get_attribute("src")
+    browse.get_by_role("button", name="Show where it looks").click()
+    browse.locator(".beit3-scale").wait_for()
+    heated = picture.get_attribute("src")
+    assert heated != before and "attention of cls" in picture.get_attribute("alt")
+    browse.locator(".beit3-looker button").nth(2).click() # a word
+    notebook.page.wait_for_function("before => document.querySelector('.beit3-large img').src !== before", arg=heated)
+    by_word = picture.get_attribute("src")
+    browse.get_by_role("slider", name="Layer").press("ArrowRight")
+    notebook.page.wait_for_function("before => document.querySelector('.beit3-large img').src !== before", arg=by_word)
+    browse.get_by_label("Ask the model about this picture").fill("What is the weather like?")
+    browse.get_by_label("Ask the model about this picture").press("Enter")
+    browse.locator(".beit3-asked caption", has_text="What is the weather like?").wait_for()
+    assert browse.locator(".beit3-asked tr").count() == 5
+    assert not nameless(browse)
+    both_themes(notebook, browse, "detail")
+
+def test_browser_is_readable_in_both_themes_and_named(notebook, browse):
+    assert not nameless(browse)
+    assert set(browse.locator(".beit3-card .beit3-chip").evaluate_all("chips => chips.map(c => c.textContent[0])")) <= set("✓½✗") # a sign, not a color alone
+    both_themes(notebook, browse, "browser")
+
+def test_keys_turn_pages_and_leave_the_notebook_alone(notebook, browse):
+    page, cards = notebook.page, browse.locator("button.beit3-question:visible")
+    number, back = browse.get_by_label("Page", exact=True), browse.locator("button.beit3-back")
+    state = "return [notebook.widgets.length, notebook.mode, notebook.activeCellIndex, app.shell.currentWidget.title.label].join()"
+    cards.first.focus()
+    before = notebook.js(state)
+    for key in ("a", "d", "d", "m", "ArrowDown"): page.keyboard.press(key) # JupyterLab's: insert, delete, Markdown, next cell
+    assert notebook.js(state) == before
+    turned = "number => document.querySelector('.beit3-page input').value === number"
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(turned, arg="2")
+    browse.locator("button.beit3-previous:not([disabled])").wait_for() # the page's number comes a moment earlier
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function(turned, arg="1")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.activeElement.matches('button.beit3-back')") # the keyboard follows
+    browse.locator("text=/^1 of \\d+$/").wait_for()
+    page.keyboard.press("ArrowRight")
+    browse.locator("text=/^2 of \\d+$/").wait_for()
+    page.keyboard.press("Escape")
+    page.wait_for_function("document.activeElement.matches('button.beit3-question')")
+    assert not back.is_visible() and number.input_value() == "1" and notebook.js(state) == before
+
+def test_background_run_is_browsed_while_it_goes_on_and_stopped_by_its_button(notebook):
+    cell = PLACE["background"]
+    notebook.run_cell(cell)
+    notebook.done(cell) # at once
+    stop = notebook.cell(cell).locator("button.beit3-progress-stop")
+    notebook.page.wait_for_function("Number(document.querySelector('.beit3-progress [role=progressbar]')?.getAttribute('aria-valuenow')) > 0")
+    notebook.run_cell(PLACE["watched"])
+    count = notebook.cell(PLACE["watched"]).locator(".beit3-result b").first
+    count.wait_for()
+    expect(count).not_to_have_text(count.inner_text(), timeout=30_000) # new answers come by themselves
+    assert stop.is_visible()
+    stop.click()
+    notebook.cell(cell).locator("text=/^Stopped$/").wait_for()
+    assert "continues" in notebook.text(cell) and "overall" in notebook.text(cell)
+    notebook.run_cell(PLACE["after"])
+    notebook.done(PLACE["after"])
+    assert notebook.text(PLACE["after"]).strip() == "stopped True True"
+
+def test_interrupted_cell_ends_with_one_line(notebook):
+    cell = PLACE["interrupted"]
+    notebook.run_cell(cell)
+    notebook.page.wait_for_function("Number(document.querySelector('.beit3-progress [role=progressbar]')?.getAttribute('aria-valuenow')) > 0")
+    notebook.js("app.commands.execute('notebook:interrupt-kernel')")
+    notebook.done(cell)
+    told = notebook.cell(cell).locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr'], .jp-RenderedText[data-mime-type='application/vnd.jupyter.error']")
+    lines = [line for line in told.last.inner_text().splitlines() if line.strip()]
+    assert len(lines) == 1 and re.fullmatch(r"Stopped: [\d,]+ of 1,093 questions are answered and kept; the same call with output_dir='interrupted' continues", lines[0]), lines
+
+def test_saved_notebook_shows_summary_and_pictures_without_a_kernel(notebook, browse):
+    "The last test: the kernel is gone afterwards."
+    browse.get_by_label("Right or wrong").select_option(index=1)
+    browse.locator("text=/^\\d+ of \\d+ answers$/").wait_for()
+    notebook.save()
+    page = NotebookPage(notebook.page.context.browser, notebook.lab)
+    page.open("sample.ipynb", kernel=False)
+    assert page.js("return !panel.sessionContext.session")
+    assert "Finished" in page.text(PLACE["evaluate"]) and "95 % interval" in page.text(PLACE["evaluate"]) and "Stopped" in page.text(PLACE["background"])
+    page.js("notebook.scrollToItem(argument, 'start')", PLACE["browse"]) # what is not in sight is drawn when nothing else is to be done
+    pictures = page.cell(PLACE["browse"]).locator("img")
+    pictures.first.wait_for(timeout=60_000)
+    assert pictures.count() == 12 and pictures.evaluate_all("all => all.every(e => e.complete && e.naturalWidth > 50 && e.offsetParent)")
+    assert "Run the cell to browse all answers" in page.text(PLACE["browse"]) and page.page.locator(".beit3-browse").count() == 0
+    take_picture(page.page, f"{notebook.lab.name}-reopened")
+    saved = json.loads((notebook.lab.folder/"notebooks"/"sample.ipynb").read_text())
+    errors = [o for cell in saved["cells"] for o in cell["outputs"] if o["output_type"] == "error"]
+    assert [e["ename"] for e in errors] == ["Stopped"] and "state" not in json.dumps(saved["metadata"].get("widgets", {}))
