@@ -8,10 +8,13 @@ parser = ConfigParser(delimiters=["="], interpolation=None)
 parser.read(here/"settings.ini", encoding="utf-8")
 settings = parser["DEFAULT"]
 python = settings["min_python"]
+readme = (here/"README.md").read_text(encoding="utf-8")
+for link, address in (("nbs/images/", "https://raw.githubusercontent.com/{user}/{repo}/{branch}/nbs/images/"), ("nbs/", "https://github.com/{user}/{repo}/blob/{branch}/nbs/")):
+    readme = readme.replace(f"]({link}", f"]({address.format(**settings)}") # the package index knows no files beside it
 
 setup(
     name=settings["lib_name"], version=settings["version"], description=settings["description"],
-    long_description=(here/"README.md").read_text(encoding="utf-8"), long_description_content_type="text/markdown",
+    long_description=readme, long_description_content_type="text/markdown",
     author=settings["author"], author_email=settings["author_email"], keywords=settings["keywords"],
     url="https://github.com/{user}/{repo}".format(**settings), license="MIT",
     packages=find_packages(include=["beit3_colab", "beit3_colab.*"]), package_data={"beit3_colab": ["sample_model/*"]},

@@ -2,20 +2,21 @@
 
 Names are imported from their modules when first used, so that `import beit3_colab` loads neither torch nor anything else that is slow.
 """
+from pkgutil import iter_modules
+
 __version__ = "0.1.0"
 
-_HOMES = {"evaluate": "evaluation", "load_model": "predict", "open_run": "run_folder", "score": "scoring", "soft_score": "scoring",
-          "check_submission": "scoring", "convert": "checkpoints", "UserError": "environment"}
+_HOMES = {"evaluate": "evaluation", "load_model": "predict", "open_run": "run_folder", "compare": "comparison", "score": "scoring", "soft_score": "scoring",
+          "check_submission": "results_file", "convert": "checkpoints", "UserError": "environment"}
 __all__ = list(_HOMES)
 
 
-_MODULES = ("answers", "attention", "batches", "checkpoints", "cli", "distributed", "downloads", "environment", "evaluation", "images", "model", "plots", "predict",
-            "progress", "run_folder", "sample", "scenes", "scoring", "text", "timm_models", "vqav2")
+_MODULES = tuple(sorted(m.name for m in iter_modules(__path__) if not m.name.startswith("_")))
 
 
 def __getattr__(name):
     from importlib import import_module
-    if name in _HOMES: return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in _HOMES: return import_module(f"{__name__}.docstrings").with_parameters(getattr(import_module(f"{__name__}.{_HOMES[name]}"), name))
     if name in _MODULES: return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

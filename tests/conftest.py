@@ -6,12 +6,30 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+os.environ.setdefault("OMP_NUM_THREADS", "1") # two test processes share the cores: threads that wait for each other would cost more than they give
 
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_folder(tmp_path_factory):
     "A cache of its own, so that the sample is drawn by the code under test."
     os.environ["BEIT3_COLAB_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory):
+    "Start `beit3-colab evaluate` as a process, quickly; see `processes.Starter`."
+    from processes import Starter
+    starter = Starter(tmp_path_factory.mktemp("started"))
+    yield starter
+    starter.close()
+
+
+@pytest.fixture(scope="session")
+def single(tmp_path_factory, start):
+    "The folder of a run by a single process, which all others are compared with."
+    folder = tmp_path_factory.mktemp("single")
+    start(folder).finish()
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -24,8 +42,16 @@ def command():
     return run
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport():
+    "Halves of characters, of which some tests are full, cannot be sent to the process that prints a failure."
+    report = (yield).get_result()
+    if report.failed: report.longrepr = str(report.longrepr).encode("utf-8", "replace").decode()
+
+
 def pytest_sessionfinish(session, exitstatus):
     "Where every check can run, one that did not is a failure."
+    if hasattr(session.config, "workerinput"): return # one of several test processes; the one that started them counts
     skipped = session.config.pluginmanager.get_plugin("terminalreporter").stats.get("skipped", [])
     if os.environ.get("BEIT3_COLAB_NO_SKIPS") and skipped and exitstatus == 0:
         print(f"\n{len(skipped)} checks could not run: {[report.nodeid for report in skipped[:5]]}")
