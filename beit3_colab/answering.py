@@ -9,7 +9,7 @@ from collections import deque
 from contextlib import closing
 from pathlib import Path
 import torch
-from .batches import draw_subset, finish_batch, is_out_of_memory, plan_batches, plan_windows, read_windows, start_batch
+from .batches import draw_subset, finish_batch, is_out_of_memory, pad_questions, plan_batches, plan_windows, read_windows, start_batch
 from .distributed import World, share_out
 from .download_records import sha256_of
 from .environment import UserError, check_whole_number, multiplies_bfloat16
@@ -173,11 +173,12 @@ def answer_questions(
                 while under_way: keep(*under_way.popleft()) # nothing is lost if the run ends here
                 _report_errors(window, questions, bad_images, tally.warn, journal.path.parent)
             pictures = _pictures_to_device(window.images, vqa.device)
-            for batch in plan_batches([len(ids) for ids in window.input_ids], batch_size):
+            for batch in plan_batches([len(ids) for ids in window.input_ids], batch_size, vqa.mixes):
                 asked = [questions[window.indices[i]] for i in batch]
                 if all(q.question_id in records for q in asked): continue # of an earlier start; batches are the same, so whole ones are skipped
                 rows = [window.rows[i] for i in batch]
-                parts = start_batch(vqa, pictures, rows, torch.tensor([window.input_ids[i] for i in batch]), tally.warn)
+                ids, counts = pad_questions([window.input_ids[i] for i in batch])
+                parts = start_batch(vqa, pictures, rows, ids, tally.warn, counts=counts)
                 under_way.append((asked, [window.errors.get(r) for r in rows], parts))
                 clock.spent("model")
                 while len(under_way) > ahead: keep(*under_way.popleft())

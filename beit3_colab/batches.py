@@ -14,11 +14,12 @@ from .decoding import Decoders, load_image, want_processes
 from .environment import UserError, check_whole_number
 from .images import ImageError
 from .predict import VQA, to_device
+from .text import PAD
 from .vqav2 import VQAData, group_by_image
 
 # %% auto #0
-__all__ = ['IMAGES_PER_BATCH', 'draw_subset', 'plan_windows', 'plan_batches', 'Window', 'read_windows', 'find_batch_size',
-           'is_out_of_memory', 'start_batch', 'finish_batch']
+__all__ = ['IMAGES_PER_BATCH', 'draw_subset', 'plan_windows', 'plan_batches', 'pad_questions', 'Window', 'read_windows',
+           'find_batch_size', 'is_out_of_memory', 'start_batch', 'finish_batch']
 
 # %% ../nbs/08c_batches.ipynb #55899d29
 def draw_subset(
@@ -54,14 +55,24 @@ def plan_windows(
 def plan_batches(
     lengths: list[int], # tokens of each question of a window
     batch_size: int, # most questions in a batch
-) -> list[list[int]]: # positions in `lengths`, one length a batch
-    "Group questions by exact length, longest first: if memory is short, it shows at once."
+    mixed: bool = False, # let neighbours in length share a batch; see `FastBeit3.mixes`
+) -> list[list[int]]: # positions in `lengths`
+    "Group questions by exact length, or mixed by the order of their lengths; longest first: if memory is short, it shows at once."
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    if mixed: return [order[i:i + batch_size] for i in range(0, len(order), batch_size)]
     batches = []
     for i in order:
         if not batches or len(batches[-1]) == batch_size or lengths[batches[-1][0]] != lengths[i]: batches.append([])
         batches[-1].append(i)
     return batches
+
+def pad_questions(
+    input_ids: list[list[int]], # tokens of each question of a batch
+) -> tuple[torch.Tensor, torch.Tensor|None]: # ids [B, T], padded to the longest; how many of them are the question's [B], None where all are
+    "Make tensors of a batch's questions."
+    lengths = [len(ids) for ids in input_ids]
+    longest = max(lengths)
+    return torch.tensor([ids + [PAD]*(longest - len(ids)) for ids in input_ids]), None if min(lengths) == longest else torch.tensor(lengths)
 
 # %% ../nbs/08c_batches.ipynb #d94de253
 @dataclass
@@ -189,13 +200,14 @@ def start_batch(
     input_ids: torch.Tensor, # [B, T]
     warn, # called with a text when memory ran out
     top_k: int = 5, # answers kept
+    counts: torch.Tensor|None = None, # tokens of each question [B], see `pad_questions`
 ) -> list[tuple]: # for `finish_batch`
     "Start one batch; halves it while the device has too little memory."
     distinct = range(len(images)) if vqa.fast is None else sorted(set(rows)) # the fast model takes a picture once for all its questions; the plain one picks by itself
     place = {row: i for i, row in enumerate(distinct)}
     try:
         pictures = images if len(distinct) == len(images) else images[to_device(torch.tensor(distinct), images.device)] # else it would wait for the batch before
-        logits = vqa.logits(pictures, input_ids, torch.tensor([place[row] for row in rows]))
+        logits = vqa.logits(pictures, input_ids, torch.tensor([place[row] for row in rows]), *(() if counts is None else (counts,)))
         best = logits.sigmoid().topk(min(top_k, logits.shape[1])) # sigmoid: the soft score that the head was trained to expect
         if vqa.device.type != "cuda": return [(*best, None)]
         parts = [t.to("cpu", non_blocking=True) for t in best]
@@ -206,7 +218,7 @@ def start_batch(
     half = len(rows) // 2
     if vqa.device.type == "cuda": torch.cuda.empty_cache()
     warn(f"{vqa.device} ran out of memory with {len(rows)} questions; going on with {half}")
-    return [part for cut in (slice(None, half), slice(half, None)) for part in start_batch(vqa, images, rows[cut], input_ids[cut], warn, top_k)]
+    return [part for cut in (slice(None, half), slice(half, None)) for part in start_batch(vqa, images, rows[cut], input_ids[cut], warn, top_k, None if counts is None else counts[cut])]
 
 # %% ../nbs/08c_batches.ipynb #465cc67f
 def finish_batch(

@@ -16,6 +16,7 @@ from .answers import check_answer_list, read_answer_list
 from .background import BackgroundRun, claim, exclusively, release
 from .batches import find_batch_size
 from .checkpoints import locate
+from .decoding import usual_workers
 from .distributed import Group, Workers, find_world
 from .environment import UserError, atomic_write, peak_memory, read_json
 from .journal import Identity, Journal, JournalFollower, check_same_run, explain_os_errors, journal_path, open_folder, read_journals, this_process
@@ -90,7 +91,7 @@ def evaluate(
     dtype: str|torch.dtype|None = None, # without it what the device is good at
     output_dir: str|Path|None = None, # run folder; the same again continues; without it a new one under beit3_runs/
     bad_images: str = "stop", # pictures that cannot be read: "stop", or "blank" to answer with a grey picture
-    workers: int|None = None, # decoding threads; without it one for each core, at most 16
+    workers: int|None = None, # decoding threads, or processes for a GPU; without it see `usual_workers`
     progress: bool|str = True, # widget, bar or log lines; False shows nothing
     processes: int|str|None = None, # processes to start here: a number, or "auto" for one on each GPU; launchers start their own
     local_rank: int|None = None, # from `--local-rank`, where a launcher gives it on the command line
@@ -166,7 +167,7 @@ def _answer_share(group, vqa, answer_list, data, questions, annotations, identit
             group.say(str(len(tally.done)))
             check_others(group, tally, shares)
         tally.tell = tell
-        threads = workers or max(1, min((os.cpu_count() or 1) // world.local_size, 16))
+        threads = workers or usual_workers(vqa.device.type, os.cpu_count() or 1, world.local_size)
         done = answer_questions(vqa, answer_list, data, questions, windows[world.rank], journal, records, size, threads, bad_images, tally)
         if world.size > 1: wait_for_others(group, tally, shares)
         tally.settle()

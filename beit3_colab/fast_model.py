@@ -6,8 +6,8 @@
 from __future__ import annotations
 import torch
 import torch.nn.functional as F
-from .kernels import (FLOAT8_MAX, PATCH_FACTOR, RowMap, attend_rows, can_attend, can_fuse, cut_patches, fused_attend_rows, fused_cut_patches,
-                                 fused_norm_rows, norm_rows)
+from .kernels import (FLOAT8_MAX, PATCH_FACTOR, RowMap, attend_cls, attend_rows, can_attend, can_fuse, cut_patches, fused_attend_cls, fused_attend_rows,
+                                 fused_cut_patches, fused_norm_rows, norm_rows)
 from .model import Beit3Config, Beit3ForVQA
 
 # %% auto #0
@@ -73,18 +73,21 @@ class FastBeit3:
         self.layers = [(FastExpert(l.image, norm, float8), FastExpert(l.text, norm)) for l in model.layers]
         self.patches = fused_cut_patches if fused else cut_patches
         self.patch_weight = (weight.float().permute(0, 2, 3, 1).flatten(1) * PATCH_FACTOR).to(weight.dtype) # [d, p·p·3], in the order of the bytes
-        self.attend = fused_attend_rows if fused and can_attend(weight.device, model.config.head_dim) else attend_rows
+        self.mixes = fused and can_attend(weight.device, model.config.head_dim) # whether questions of different lengths should share a batch: PyTorch's attention is slower with a mask
+        self.attend, self.attend_cls = (fused_attend_rows, fused_attend_cls) if self.mixes else (attend_rows, attend_cls)
 
     @torch.inference_mode()
     def __call__(self,
         images: torch.Tensor, # pictures [I, S, S, 3] uint8
-        input_ids: torch.Tensor, # questions of equal length [B, T]
+        input_ids: torch.Tensor, # questions [B, T]
         rows: torch.Tensor|None = None, # picture of each question [B]; without it one each, in order
+        counts: torch.Tensor|None = None, # tokens of each question [B], where some have less than T; what follows them is not looked at
     ) -> torch.Tensor: # logits [B, num_classes]
         "Score every answer for every question."
         c, (B, T) = self.config, input_ids.shape
         x, y = self._embed(images, rows), self.model.text_embedding(input_ids).flatten(0, 1)
         n = 1 + c.num_patches
+        if counts is not None: counts = (counts + n).int() # rows of the joint buffer
         picture, question = RowMap(n, n + T), RowMap(T, n + T, n)
         x_add = y_add = None
         self._fork()
@@ -93,12 +96,12 @@ class FastBeit3:
             qkv = image.qkv(image.before_attention(x, x_add, picture))
             self._join()
             question.view(qkv).copy_(words)
-            attended = self.attend(qkv, B, c.num_heads)
+            attended = self.attend(qkv, B, c.num_heads, counts)
             self._fork()
             with torch.cuda.stream(self.side): y_add = text.after_attention(y, attended, question)
             x_add = image.after_attention(x, attended, picture)
         self._join()
-        cls = self._last_layer(*self.layers[-1], x, x_add, y, y_add, picture, question)
+        cls = self._last_layer(*self.layers[-1], x, x_add, y, y_add, picture, question, counts)
         return self.model.head(self.model.pooler(cls))
 
     def _fork(self): # what is on the side begins when all before is done
@@ -106,16 +109,15 @@ class FastBeit3:
     def _join(self):
         if self.side: torch.cuda.current_stream().wait_stream(self.side)
 
-    def _last_layer(self, image, text, x, x_add, y, y_add, picture, question):
+    def _last_layer(self, image, text, x, x_add, y, y_add, picture, question, counts):
         "`cls` after the last layer [B, d]: keys and values of all tokens, the rest for `cls` alone."
         c, d, e = self.config, self.config.embed_dim, image.expert
         kv = image.kv(image.before_attention(x, x_add, picture))
         B = len(kv) // picture.stride
         question.view(kv).copy_(text.kv(text.before_attention(y, y_add)).view(B, question.count, -1))
-        k, v = kv.view(B, picture.stride, 2, c.num_heads, c.head_dim).permute(2, 0, 3, 1, 4)
-        cls = x.view(B, -1, d)[:, :1]
-        q = F.linear(e.attention_norm(cls), e.qkv.weight[:d], e.qkv.bias[:d]).view(B, 1, c.num_heads, c.head_dim).transpose(1, 2)
-        return e.after_attention(cls, F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))[:, 0]
+        cls = x.view(B, -1, d)[:, 0]
+        q = F.linear(e.attention_norm(cls), e.qkv.weight[:d], e.qkv.bias[:d])
+        return e.after_attention(cls, self.attend_cls(q, kv, c.num_heads, counts))
 
     def _embed(self, images, rows):
         "Pictures → the picture's stream [B × (1+P), d]; each picture is multiplied once."

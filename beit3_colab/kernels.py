@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from .environment import UserError
 
 # %% auto #0
-__all__ = ['FLOAT8_MAX', 'PATCH_FACTOR', 'ATTEND_TILE', 'RowMap', 'norm_rows', 'attend_rows', 'norm_shape', 'fused_norm_rows',
-           'cut_patches', 'fused_cut_patches', 'fused_attend_rows', 'can_fuse', 'can_attend', 'check_float8']
+__all__ = ['FLOAT8_MAX', 'PATCH_FACTOR', 'ATTEND_TILE', 'RowMap', 'norm_rows', 'attend_rows', 'attend_cls', 'norm_shape',
+           'fused_norm_rows', 'cut_patches', 'fused_cut_patches', 'fused_attend_rows', 'fused_attend_cls', 'can_fuse',
+           'can_attend', 'check_float8']
 
 # %% ../nbs/02b_kernels.ipynb #a92aa58b
 @dataclass(frozen=True)
@@ -72,10 +73,24 @@ def attend_rows(
     qkv: torch.Tensor, # [B × N, 3 × heads × head_dim]
     batch: int, # pictures B
     num_heads: int, # heads
+    counts: torch.Tensor|None = None, # [B] int32: the first so many rows of each picture are looked at; without it all N
 ) -> torch.Tensor: # [B × N, heads × head_dim]
     "Attention between all rows of a picture, for every picture and head."
     q, k, v = qkv.view(batch, -1, 3, num_heads, qkv.shape[1] // (3*num_heads)).permute(2, 0, 3, 1, 4)
-    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(len(qkv), -1)
+    return F.scaled_dot_product_attention(q, k, v, _mask(counts, k.shape[2])).transpose(1, 2).reshape(len(qkv), -1)
+
+def attend_cls(
+    q: torch.Tensor, # queries of `cls` [B, heads × head_dim]
+    kv: torch.Tensor, # keys and values of all rows [B × N, 2 × heads × head_dim]
+    num_heads: int, # heads
+    counts: torch.Tensor|None = None, # as in `attend_rows`
+) -> torch.Tensor: # [B, heads × head_dim]
+    "Attention of one row of each picture, which is all that the last layer needs."
+    k, v = kv.view(len(q), -1, 2, num_heads, q.shape[1] // num_heads).permute(2, 0, 3, 1, 4)
+    return F.scaled_dot_product_attention(q.view(len(q), 1, num_heads, -1).transpose(1, 2), k, v, _mask(counts, k.shape[2])).transpose(1, 2).flatten(1)
+
+def _mask(counts, n): # [B] → [B, 1, 1, n], true where a row is looked at
+    return None if counts is None else (torch.arange(n, device=counts.device) < counts[:, None])[:, None, None]
 
 # %% ../nbs/02b_kernels.ipynb #0e196a98
 try:
@@ -191,37 +206,52 @@ if triton is not None:
         p, shrink = tl.exp2(scores*scale - new[:, None]), tl.exp2(highest - new)
         return tl.dot(p.to(v.dtype), v, rows*shrink[:, None]), total*shrink + tl.sum(p, 1), new
 
-    @triton.jit(do_not_specialize=["n", "heads"])
-    def _attend_kernel(qkv_ptr, out_ptr, n, heads, scale, D: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr, LAST: tl.constexpr):
+    @triton.jit(do_not_specialize=["m", "n", "heads"])
+    def _attend_kernel(q_ptr, kv_ptr, out_ptr, counts_ptr, m, n, heads, scale, Q: tl.constexpr, KV: tl.constexpr, COUNTS: tl.constexpr, # m queries of a picture look at n rows
+                       D: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr, LAST: tl.constexpr): # Q and KV: how many times heads*D are from row to row
         picture, head = (tl.program_id(1) // heads).to(tl.int64), tl.program_id(1) % heads
         width = heads*D
         row, channel = tl.program_id(0)*QUERIES + tl.arange(0, QUERIES), tl.arange(0, D)
-        base = qkv_ptr + picture*n*3*width + head*D
-        q = tl.load(base + row[:, None]*3*width + channel[None, :], mask=row[:, None] < n, other=0.)
+        q = tl.load(q_ptr + picture*m*Q*width + head*D + row[:, None]*Q*width + channel[None, :], mask=row[:, None] < m, other=0.)
+        k_base = kv_ptr + picture*n*KV*width + (KV - 2)*width + head*D
+        if COUNTS: count = tl.load(counts_ptr + picture)
+        else: count = n
         rows, total = tl.zeros([QUERIES, D], tl.float32), tl.zeros([QUERIES], tl.float32)
         highest = tl.full([QUERIES], -1e30, tl.float32)
         key = tl.arange(0, KEYS)
-        k_ptr, v_ptr = base + width + channel[:, None] + key[None, :]*3*width, base + 2*width + key[:, None]*3*width + channel[None, :]
-        full = n // KEYS * KEYS
+        k_ptr, v_ptr = k_base + channel[:, None] + key[None, :]*KV*width, k_base + width + key[:, None]*KV*width + channel[None, :]
+        full = count // KEYS * KEYS
         for _ in range(0, full, KEYS):
             rows, total, highest = _attend_step(q, tl.load(k_ptr), tl.load(v_ptr), total, highest, rows, key, scale, False)
-            k_ptr += KEYS*3*width
-            v_ptr += KEYS*3*width
-        if full < n: # what is left, in a narrower tile
+            k_ptr += KEYS*KV*width
+            v_ptr += KEYS*KV*width
+        if full < count: # what is left, in a narrower tile
             last = full + tl.arange(0, LAST)
-            k = tl.load(base + width + channel[:, None] + last[None, :]*3*width, mask=last[None, :] < n, other=0.)
-            v = tl.load(base + 2*width + last[:, None]*3*width + channel[None, :], mask=last[:, None] < n, other=0.)
-            rows, total, highest = _attend_step(q, k, v, total, highest, rows, last < n, scale, True)
-        tl.store(out_ptr + (picture*n + row)[:, None]*width + head*D + channel[None, :], (rows/total[:, None]).to(out_ptr.dtype.element_ty), mask=row[:, None] < n)
+            k = tl.load(k_base + channel[:, None] + last[None, :]*KV*width, mask=last[None, :] < count, other=0.)
+            v = tl.load(k_base + width + last[:, None]*KV*width + channel[None, :], mask=last[:, None] < count, other=0.)
+            rows, total, highest = _attend_step(q, k, v, total, highest, rows, last < count, scale, True)
+        tl.store(out_ptr + (picture*m + row)[:, None]*width + head*D + channel[None, :], (rows/total[:, None]).to(out_ptr.dtype.element_ty), mask=row[:, None] < m)
 
 # %% ../nbs/02b_kernels.ipynb #244584ef
 ATTEND_TILE = 64, 64, 4, 3 # queries and keys of a tile, warps, stages of the pipeline
 
-def fused_attend_rows(qkv, batch, num_heads):
+def fused_attend_rows(qkv, batch, num_heads, counts=None):
     "`attend_rows` as one kernel, for contiguous rows on a GPU and a head_dim that is a power of two."
-    n, d, (queries, keys, warps, stages) = len(qkv) // batch, qkv.shape[1] // (3*num_heads), ATTEND_TILE
-    out, last = qkv.new_empty(len(qkv), num_heads*d), min(keys, max(16, triton.next_power_of_2(max(n % keys, 1))))
-    _attend_kernel[(triton.cdiv(n, queries), batch*num_heads)](qkv, out, n, num_heads, math.log2(math.e)/math.sqrt(d), d, queries, keys, last, num_warps=warps, num_stages=stages)
+    n, keys = len(qkv) // batch, ATTEND_TILE[1]
+    last = keys if counts is not None else min(keys, max(16, triton.next_power_of_2(max(n % keys, 1))))
+    return _attend(qkv, qkv, 3, 3, batch, n, num_heads, counts, last)
+
+def fused_attend_cls(q, kv, num_heads, counts=None):
+    "`attend_cls` by the same kernel."
+    if counts is None: counts = torch.full((len(q),), len(kv) // len(q), dtype=torch.int32, device=q.device) # one form to compile, not two
+    return _attend(q, kv, 1, 2, len(q), 1, num_heads, counts, ATTEND_TILE[1])
+
+def _attend(q, kv, q_parts, kv_parts, batch, m, num_heads, counts, last):
+    "Start the kernel: m queries for each picture; `last` is the width of the tile for what whole tiles leave over."
+    d, (queries, keys, warps, stages) = q.shape[1] // (q_parts*num_heads), ATTEND_TILE
+    out = q.new_empty(batch*m, num_heads*d)
+    _attend_kernel[(triton.cdiv(m, queries), batch*num_heads)](q, kv, out, q if counts is None else counts, m, len(kv) // batch, num_heads, math.log2(math.e)/math.sqrt(d), q_parts, kv_parts,
+                                                               counts is not None, d, queries, keys, last, num_warps=warps, num_stages=stages)
     return out
 
 # %% ../nbs/02b_kernels.ipynb #4dc51be1

@@ -5,10 +5,12 @@
 # %% ../nbs/04b_predict.ipynb #3ac365d5
 from __future__ import annotations
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from .answers import check_answer_list, read_answer_list
 from .checkpoints import ANSWERS_FILE, CONFIG_FILE, TOKENIZER_FILE, build_model, locate, read_answers, read_config, read_weights, sample_folder, save_folder
 from .environment import UserError, check_whole_number, choose_dtype, find_device
@@ -113,6 +115,11 @@ def pair_up(
     return [(i if many else None, picture, q) for i, (picture, q) in enumerate(zip(pictures, questions), 1)]
 
 # %% ../nbs/04b_predict.ipynb #0ec7c54b
+def _steady_attention(device):
+    "PyTorch's attention without cuDNN's, which some versions prefer on Hopper and Blackwell: it plans anew for every shape, a tenth of a second each on an H100, and batches have many shapes."
+    if device.type != "cuda": return nullcontext()
+    return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
+
 class VQA:
     "A BEiT-3 VQA model with its tokenizer and answer list."
     def __init__(self,
@@ -153,17 +160,24 @@ class VQA:
             self._fast = (weight.device, weight.dtype, weight.data_ptr()), FastBeit3(self.model, self.float8)
         return self._fast[1]
 
+    @property
+    def mixes(self) -> bool: # whether `logits` takes questions of different lengths in one batch, by `counts`
+        return self.fast is not None and self.fast.mixes
+
     def logits(self,
         images: torch.Tensor, # pictures [I, S, S, 3] uint8
         input_ids: torch.Tensor, # questions of equal length [B, T]
         rows: torch.Tensor|None = None, # picture of each question [B]; without it one each, in order
+        counts: torch.Tensor|None = None, # tokens of each question [B], for a model that `mixes`: the rest of its row is padding
     ) -> torch.Tensor: # [B, num_classes] float32, on the model's device
         "Logits of one batch, by the fastest way there is on the model's device."
-        if self.fast is None:
-            images = images if rows is None else images[to_device(rows, images.device)]
-            return predict_logits(self.model, images, input_ids) if self.rough is None else predict_twice(self.rough, self.model, images, input_ids)
-        images, input_ids, rows = (t if t is None else to_device(t, self.device) for t in (images, input_ids, rows))
-        with torch.cuda.device_of(input_ids): return self.fast(images, input_ids, rows).float() # Triton starts kernels on the current device, which may be another
+        fast = self.fast
+        with _steady_attention(self.device):
+            if fast is None:
+                images = images if rows is None else images[to_device(rows, images.device)]
+                return predict_logits(self.model, images, input_ids) if self.rough is None else predict_twice(self.rough, self.model, images, input_ids)
+            images, input_ids, rows, counts = (t if t is None else to_device(t, self.device) for t in (images, input_ids, rows, counts))
+            with torch.cuda.device_of(input_ids): return fast(images, input_ids, rows, counts).float() # Triton starts kernels on the current device, which may be another
 
     def __repr__(self):
         c = self.config

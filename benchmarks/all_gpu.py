@@ -63,7 +63,7 @@ def plan(args, root):
         beside += [Part("compile tiles", 75, "model_speed.py", "--warm", "--variants", "--sizes", base, "--dtypes", "bfloat16", env=few)]
     one_by_one = [
         Part("base", 60, *model("--sizes", base, "--dtypes", *eight, "--profile", args.out/"kernels.txt")),
-        Part("end to end", 60, "end_to_end.py", *device, "--size", base, "--root", root, "--json", json),
+        Part("end to end", 75, "end_to_end.py", *device, "--size", base, "--root", root, "--json", json),
         Part("large", 65, *model("--sizes", large, wide, "--dtypes", *halves)),
         Part("first answer", 45, "first_answer.py", *device, "--size", base, "--root", root, "--json", json),
         Part("sample's answers, and variants", 50, *model("--sizes", base, "--forms", "--dtypes", *eight, "--agreement", "--variants", "--no-reference")),
@@ -88,7 +88,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--seconds", type=float, default=270, help="for everything; parts that find no time are left out")
-    parser.add_argument("--questions", type=int, default=30_000, help="from end to end")
+    parser.add_argument("--questions", type=int, default=60_000, help="from end to end")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--tables", action="store_true")

@@ -9,7 +9,6 @@ CPU), fp16 autocast on a GPU, questions padded to 64 tokens. Ours runs batches o
 import argparse
 import math
 import time
-from functools import partial
 
 import reference
 import torch
@@ -66,10 +65,9 @@ class Side:
     def measure(self, dtype, form, peak, seconds):
         "A row of the table: `plain` is `02_model`, `fast` is what `evaluate` runs on this device."
         before = torch.cuda.memory_allocated() if self.device == "cuda" else 0
-        vqa = VQA(self.model(dtype if dtype != "float8" else "bfloat16"), float8=dtype == "float8").expect(MANY)
+        vqa = VQA(self.model(dtype if dtype != "float8" else "bfloat16"), float8=dtype == "float8").expect(MANY if form == "fast" else 1)
         if form == "fast" and self.device == "cuda" and vqa.fast is None: raise RuntimeError("the kernels cannot run here")
-        run = vqa.logits if form == "fast" else partial(predict_logits, vqa.model)
-        found = run(*self.few)
+        run, found = vqa.logits, vqa.logits(*self.few)
         error = (found - self.truth).pow(2).mean().sqrt().item() / self.truth.std().item()
         agree = (found.argmax(1) == self.truth.argmax(1)).float().mean().item()
         rate = len(self.ids) / timed(lambda: run(self.images, self.ids).topk(5), seconds)
@@ -124,8 +122,14 @@ class Side:
     def sdpa_rate(self, seconds):
         "Questions a second with PyTorch's own attention."
         fast = FastBeit3(self.model("bfloat16"))
-        fast.attend = kernels.attend_rows
+        fast.attend, fast.attend_cls = kernels.attend_rows, kernels.attend_cls
         return dict(rate=len(self.ids) / timed(lambda: fast(self.images, self.ids).topk(5), seconds))
+
+    def batch_rate(self, seconds, batch):
+        "Questions a second of the fast form in bfloat16, in batches of another size."
+        fast, times = FastBeit3(self.model("bfloat16")), -(-batch // len(self.ids))
+        images, ids = self.images.repeat(times, 1, 1, 1)[:batch], self.ids.repeat(times, 1)[:batch]
+        return dict(rate=batch / timed(lambda: fast(images, ids).topk(5), seconds))
 
     def profile(self, dtype, path, calls=3):
         "Milliseconds a batch by kernel."
@@ -258,6 +262,8 @@ def variants(side, args, results):
     add("as it is", lambda: side.variant_rate(args.seconds))
     if args.device == "cuda": add("question's stream beside", lambda: side.variant_rate(args.seconds, beside=True))
     add("PyTorch's attention", lambda: side.sdpa_rate(args.seconds))
+    if args.device == "cuda":
+        for batch in (32, 64, 96, 192, 256): add(f"batches of {batch}", lambda: side.batch_rate(args.seconds, batch))
     for tile in TILES[:3]: add(f"attention's tile {tile}", lambda: side.variant_rate(args.seconds, tile=tile))
 
 

@@ -84,6 +84,19 @@ def test_the_fast_layout_answers_a_run_alike(tmp_path, monkeypatch):
     monkeypatch.setattr(VQA, "fast", property(lambda self: FastBeit3(self.model, fused=False)))
     fast = evaluate(vqa, limit=60, output_dir=tmp_path/"fast", progress=False, batch_size=8)
     assert fast.submission.read_bytes() == plain.submission.read_bytes()
+    sizes, start = [], answering.start_batch
+    def mixing(self):
+        model = FastBeit3(self.model, fused=False)
+        model.mixes = True # as where the kernel for attention runs
+        return model
+    def counted(vqa, images, rows, ids, warn, counts=None):
+        sizes.append((len(rows), counts is None))
+        return start(vqa, images, rows, ids, warn, counts=counts)
+    monkeypatch.setattr(VQA, "fast", property(mixing))
+    monkeypatch.setattr(answering, "start_batch", counted)
+    mixed = evaluate(vqa, limit=60, output_dir=tmp_path/"mixed", progress=False, batch_size=8)
+    assert mixed.submission.read_bytes() == plain.submission.read_bytes()
+    assert {size for size, _ in sizes[:-1]} == {8} and {alone for _, alone in sizes} == {False, True} # full batches, some of several lengths
 
 
 @pytest.fixture

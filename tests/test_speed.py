@@ -8,6 +8,7 @@ import torch
 from packaging.version import Version
 
 from beit3_colab import kernels, predict
+from beit3_colab.batches import pad_questions
 from beit3_colab.environment import UserError
 from beit3_colab.fast_model import COMPILE_FROM, FastBeit3, operations
 from beit3_colab.model import Beit3Config, Beit3ForVQA, init_weights, model_size
@@ -15,7 +16,7 @@ from beit3_colab.predict import VQA, load_model, predict_logits
 
 KERNELS = """
 import itertools, torch
-from beit3_colab.kernels import RowMap, attend_rows, cut_patches, fused_attend_rows, fused_cut_patches, fused_norm_rows, norm_rows
+from beit3_colab.kernels import RowMap, attend_cls, attend_rows, cut_patches, fused_attend_cls, fused_attend_rows, fused_cut_patches, fused_norm_rows, norm_rows
 torch.manual_seed(0)
 device = "cuda" if torch.cuda.is_available() else "cpu"
 checked = 0
@@ -37,8 +38,12 @@ assert torch.allclose(scales, fused_scales)
 assert (plain.float() - fused.float()).abs().max() <= (32 if device == "cuda" else 64) # steps of e4m3 at the top are 32; the interpreter rounds its own way
 for n, heads, d in ((5, 2, 32), (70, 1, 64), (128, 2, 32), (131, 1, 64)):
     qkv = torch.randn(2*n, 3*heads*d, device=device)
-    assert torch.allclose(attend_rows(qkv, 2, heads), fused_attend_rows(qkv, 2, heads), atol=5e-3 if device == "cuda" else 1e-5), n
-    checked += 1
+    q, kv = torch.randn(2, heads*d, device=device), torch.randn(2*n, 2*heads*d, device=device)
+    for counts in (None, torch.tensor([n, max(1, n - 4)], dtype=torch.int32, device=device), torch.tensor([min(n, 64), n], dtype=torch.int32, device=device)):
+        near = lambda a, b: torch.allclose(a, b, atol=5e-3 if device == "cuda" else 1e-5)
+        assert near(attend_rows(qkv, 2, heads, counts), fused_attend_rows(qkv, 2, heads, counts)), (n, counts)
+        assert near(attend_cls(q, kv, heads, counts), fused_attend_cls(q, kv, heads, counts)), (n, counts)
+        checked += 1
 images = torch.randint(0, 256, (3, 48, 48, 3), dtype=torch.uint8, device=device)
 for dtype in (torch.float32, torch.float16): assert torch.equal(cut_patches(images, 16, dtype), fused_cut_patches(images, 16, dtype))
 print("checked", checked)
@@ -50,7 +55,7 @@ def test_kernels_agree_with_their_plain_forms():
     environment = os.environ if torch.cuda.is_available() else {**os.environ, "TRITON_INTERPRET": "1"}
     done = subprocess.run([sys.executable, "-c", KERNELS], capture_output=True, text=True, env=environment)
     if "only 0-dimensional arrays can be converted" in done.stderr: pytest.skip("this Triton's interpreter (3.6 and older) does not know this NumPy")
-    assert done.returncode == 0 and "checked 44" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and "checked 52" in done.stdout, done.stdout + done.stderr
 
 
 def need_triton(least):
@@ -83,7 +88,9 @@ def test_kernels_compile_for_gpus_that_are_not_here(tmp_path, monkeypatch, arch,
     taken.append(compile_for(arch, kernels._patch_kernel, dict(P=16, BLOCK=2048), 4, images_ptr="*u8", out_ptr=half))
     if arch == 90: # only there is it used
         queries, keys, warps, stages = kernels.ATTEND_TILE
-        taken += [compile_for(arch, kernels._attend_kernel, dict(D=64, QUERIES=queries, KEYS=keys, LAST=last), warps, stages, qkv_ptr=half, out_ptr=half, scale="fp32") for last in (16, keys)]
+        for q, kv, counts, last in ((3, 3, False, 16), (3, 3, False, keys), (3, 3, True, keys), (1, 2, True, keys)):
+            constants = dict(Q=q, KV=kv, COUNTS=counts, D=64, QUERIES=queries, KEYS=keys, LAST=last)
+            taken.append(compile_for(arch, kernels._attend_kernel, constants, warps, stages, q_ptr=half, kv_ptr=half, out_ptr=half, counts_ptr="*i32" if counts else half, scale="fp32"))
     assert max(taken) <= 1024*limit, taken
 
 
@@ -104,6 +111,16 @@ def test_model_laid_out_for_a_gpu_gives_the_same_logits(layers, tokens):
     plain, fast = predict_logits(model, images[rows], ids), FastBeit3(model, fused=False)(images, ids, rows)
     assert torch.allclose(plain, fast, atol=1e-3) and plain.std(0).mean() > .5 # the logits depend on picture and question
     assert torch.allclose(FastBeit3(model, fused=False)(images, ids[:3]), predict_logits(model, images, ids[:3]), atol=1e-3)
+
+
+def test_questions_of_different_lengths_share_a_batch():
+    model = small_model()
+    images, rows, asked = torch.randint(0, 256, (3, 64, 64, 3), dtype=torch.uint8), torch.tensor([0, 1, 1, 2, 0]), [torch.randint(4, 99, (n,)).tolist() for n in (7, 2, 5, 7, 3)]
+    ids, counts = pad_questions(asked)
+    mixed = FastBeit3(model, fused=False)(images, ids, rows, counts)
+    for i, question in enumerate(asked): assert torch.allclose(mixed[i], predict_logits(model, images[rows[i:i + 1]], torch.tensor([question]))[0], atol=1e-3), i
+    noise = torch.where(torch.arange(7) < counts[:, None], ids, torch.randint(4, 99, (5, 7)))
+    assert torch.equal(FastBeit3(model, fused=False)(images, noise, rows, counts), mixed) # what follows a question is not looked at
 
 
 def test_a_picture_is_repeated_for_its_questions_on_the_plain_way_too():
