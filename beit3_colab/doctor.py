@@ -189,7 +189,8 @@ def diagnose(
         try: found.sections[title] = check(found.problems)
         except UserError as error:
             found.sections[title] = {"not found out": str(error)}
-            found.problems.append(Problem(str(error), "correct or unset it"))
+            what, _, remedy = str(error).partition("; ")
+            found.problems.append(Problem(what, remedy or "correct or unset it"))
         except (ImportError, OSError, RuntimeError, ValueError, AttributeError, LookupError, TypeError, importlib.metadata.PackageNotFoundError) as error:
             found.sections[title] = {"not found out": f"{type(error).__name__}: {error}"}
             found.problems.append(Problem(f"“{title}” could not be found out ({type(error).__name__}: {error})", "reinstall the package that the message names; if it names none, report it"))
