@@ -47,7 +47,7 @@ def select_questions(
     else:
         if split is not None or data_path is not None: raise UserError("split and data_path belong to VQAv2 and the sample; leave them out when questions are given")
         data = open_questions(own, question, bad_images)
-    if images not in ("auto", "zip", "single") and data.split not in IMAGE_FOLDERS: raise UserError(f"images={str(images)!r} is about VQAv2's pictures; leave it out for {'your own' if own is not None else data.split}")
+    if str(images) != "auto" and data.split not in IMAGE_FOLDERS: raise UserError(f"images={str(images)!r} is about VQAv2's pictures; leave it out for {'your own' if own is not None else data.split}")
     subset = draw_subset(data.questions, limit, seed)
     questions, annotations = choose_questions(data, None if limit is None else {q.question_id for q in subset})
     return choose_pictures(data, questions, images, progress, world.size, check=world.is_main), questions, annotations

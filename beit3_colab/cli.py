@@ -169,6 +169,7 @@ def run_compare(args) -> int:
 def run_report(args) -> int:
     "`beit3-colab report`"
     from beit3_colab.run_folder import open_run
+    if args.spreadsheet and not args.csv: raise UserError("--spreadsheet is about the table that --csv writes; name its file with --csv FILE")
     run = open_run(args.folder, args.data_path)
     if args.html:
         from beit3_colab.predict import load_model

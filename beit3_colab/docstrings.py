@@ -4,7 +4,7 @@
 
 # %% ../nbs/00e_docstrings.ipynb #e4d199d3
 from __future__ import annotations
-import inspect, re
+import inspect, re, textwrap
 
 # %% auto #0
 __all__ = ['parameter_comments', 'with_parameters']
@@ -16,7 +16,7 @@ def parameter_comments(
     function, # with its signature over several lines
 ) -> dict[str, str]: # name → comment; "return" for what it gives
     "The comments behind a function's parameters; nothing where there is no source."
-    try: lines = inspect.getsource(function).splitlines()
+    try: lines = textwrap.dedent(inspect.getsource(function)).splitlines()
     except (OSError, TypeError): return {}
     found = {}
     for line in lines:
@@ -28,9 +28,12 @@ def parameter_comments(
 
 # %% ../nbs/00e_docstrings.ipynb #f600a4cc
 def with_parameters(
-    function, # or anything else, which is left as it is
+    function, # or a class, whose methods are meant; anything else is left as it is
 ): # the same, its docstring complete
     "Add the comments of a function's parameters to its docstring."
+    if inspect.isclass(function):
+        for name, method in vars(function).items():
+            if not name.startswith("_"): with_parameters(method)
     if not inspect.isfunction(function) or getattr(function, "_complete", False): return function
     function._complete = True
     if comments := parameter_comments(function):

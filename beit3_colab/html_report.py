@@ -4,7 +4,7 @@
 
 # %% ../nbs/10g_html_report.ipynb #b4e7feca
 from __future__ import annotations
-import io, os
+import io, os, re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from datetime import datetime
@@ -56,9 +56,9 @@ def _places(run) -> list[str]:
     return sorted((place for place in found if len(place) > 1), key=len, reverse=True)
 
 def _relative(places, text) -> str:
-    "Text without those folders: a report is sent to others."
+    "Text without those folders, and without passwords and keys in addresses (before `@`, behind `?`): a report is sent to others."
     for place in places: text = str(text).replace(f"{place}/", "")
-    return str(text)
+    return re.sub(r"(https?://)(?:[^/@\s]*@)?([^\s?#]*)(?:[?#]\S*)?", r"\1\2", str(text), flags=re.IGNORECASE)
 
 # %% ../nbs/10g_html_report.ipynb #5152aa7d
 def plots_section(

@@ -45,9 +45,9 @@ def find_published(
     if name in PUBLISHED: return PUBLISHED[name]
     if name in PRETRAINING:
         raise UserError(f"{name} is a pretraining checkpoint and has no VQA head; use {vqa_counterpart(name)}")
-    near = difflib.get_close_matches(name, PUBLISHED, n=2, cutoff=0.5) or list(PUBLISHED)
-    raise UserError(f"{name!r} is neither a file, a folder nor a published checkpoint; did you mean {' or '.join(near)}? "
-                    f"“sample” is the built-in one")
+    near = difflib.get_close_matches(name, PUBLISHED, n=2, cutoff=0.5)
+    told = f"did you mean {' or '.join(near)}?" if near else f"published are {', '.join(PUBLISHED)}."
+    raise UserError(f"{name!r} is neither a file, a folder nor a published checkpoint; {told} “sample” is the built-in one")
 
 # %% ../nbs/03g_published_checkpoints.ipynb #9eb62b30
 def vqa_counterpart(

@@ -232,6 +232,7 @@ def test_numbers_and_places_from_the_shell(tmp_path, capsys):
     file.touch()
     assert main(["evaluate", "--limit", "5", "--device", "cpu", "--quiet", "--output-dir", folder]) == 0
     for arguments, says in [(["evaluate", "--timeout", "-1", "--processes", "2"], "timeout must be a positive number"), (["report", folder, "--html", str(tmp_path/"x.html"), "--seed", "-1"], "seed must be a whole number of 0 or more"),
+                            (["report", folder, "--spreadsheet"], "name its file with --csv"), (["evaluate", "--images", "zip"], "images='zip' is about VQAv2's pictures"),
                             (["convert", "sample", str(file)], "a file stands where a folder is needed"), (["convert", "sample", str(tmp_path/"none"/"x.pth")], "does not exist; make it first")]:
         capsys.readouterr()
         assert main(arguments) == 2
@@ -243,7 +244,8 @@ def test_numbers_and_places_from_the_shell(tmp_path, capsys):
                                         (lambda run: beit3_colab.evaluate(seed=-1, limit=5, progress=False), "seed must be a whole number of 0 or more, not -1"),
                                         (lambda run: beit3_colab.open_run(None), "a run folder is a path, not None"), (lambda run: beit3_colab.compare(run, None), "a run folder is a path, not None"),
                                         (lambda run: beit3_colab.load_model("sample", config={"num_head": 4}), "config has 'num_head', which is no field of Beit3Config; did you mean 'num_heads'?"),
-                                        (lambda run: beit3_colab.attention.show_attention("sample", None, "?"), r"pass load_model\('sample'\)")], ids=range(8))
+                                        (lambda run: beit3_colab.load_model("llava"), "'llava' is neither a file, a folder nor a published checkpoint; published are beit3_base_patch16_480_vqa, "),
+                                        (lambda run: beit3_colab.attention.show_attention("sample", None, "?"), r"pass load_model\('sample'\)")], ids=range(9))
 def test_values_of_the_wrong_kind(tmp_path, monkeypatch, call, says):
     monkeypatch.chdir(tmp_path)
     run = beit3_colab.evaluate(limit=1, output_dir="run", device="cpu", progress=False)

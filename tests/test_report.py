@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from beit3_colab.evaluation import evaluate
+from file_server import FileServer
 from hostile import NASTY, PICTURE, SCRIPT, make_run
 from real_browser import open_browser, take_picture
 
@@ -131,6 +132,17 @@ def test_hostile_texts_are_seen_and_nothing_of_them_runs(open_page, tmp_path):
     page.fill("#words", "onmouseover"); page.select_option("#type", index=1)
     assert visible(page) == 3 and not page.said
     assert NASTY[:8] in page.title()
+
+def test_keys_in_addresses_stay_at_home(tmp_path):
+    from beit3_colab.sample import open_sample
+    sample = open_sample()
+    with FileServer({"/first.jpg": sample.image_path(sample.questions[0]).read_bytes()}) as server:
+        address = server.url.replace("://", "://me:s3cret@")
+        own = [dict(image=f"{address}/{name}", question="What color is the car?") for name in ("first.jpg?token=k3y&size=2", "second.jpg?token=k3y")]
+        run = evaluate(questions=own, device="cpu", output_dir=tmp_path/"run", progress=False, bad_images="blank")
+    page = run.to_html(tmp_path/"report.html", heat_maps=0).read_text(encoding="utf-8")
+    assert f"{server.url}/first.jpg" in page and f"{server.url}/second.jpg" in page and "s3cret" not in page and "k3y" not in page
+
 
 def test_the_policy_holds_even_if_escaping_failed(open_page, path, tmp_path):
     "Markup put into the file by force: no script runs, and a server on this machine is asked for nothing."
