@@ -96,7 +96,7 @@ class FastBeit3:
             qkv = image.qkv(image.before_attention(x, x_add, picture))
             self._join()
             question.view(qkv).copy_(words)
-            attended = self.attend(qkv, B, c.num_heads, counts)
+            attended = self.attend(qkv, B, c.num_heads, counts, n)
             self._fork()
             with torch.cuda.stream(self.side): y_add = text.after_attention(y, attended, question)
             x_add = image.after_attention(x, attended, picture)

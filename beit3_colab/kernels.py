@@ -74,6 +74,7 @@ def attend_rows(
     batch: int, # pictures B
     num_heads: int, # heads
     counts: torch.Tensor|None = None, # [B] int32: the first so many rows of each picture are looked at; without it all N
+    least: int = 1, # no count is less: what is known beforehand saves the kernel work
 ) -> torch.Tensor: # [B × N, heads × head_dim]
     "Attention between all rows of a picture, for every picture and head."
     q, k, v = qkv.view(batch, -1, 3, num_heads, qkv.shape[1] // (3*num_heads)).permute(2, 0, 3, 1, 4)
@@ -235,10 +236,11 @@ if triton is not None:
 # %% ../nbs/02b_kernels.ipynb #244584ef
 ATTEND_TILE = 64, 64, 4, 3 # queries and keys of a tile, warps, stages of the pipeline
 
-def fused_attend_rows(qkv, batch, num_heads, counts=None):
+def fused_attend_rows(qkv, batch, num_heads, counts=None, least=1):
     "`attend_rows` as one kernel, for contiguous rows on a GPU and a head_dim that is a power of two."
     n, keys = len(qkv) // batch, ATTEND_TILE[1]
-    last = keys if counts is not None else min(keys, max(16, triton.next_power_of_2(max(n % keys, 1))))
+    alike = counts is None or least // keys == n // keys # the same number of whole tiles for every picture, and at most n % keys rows after them
+    last = min(keys, max(16, triton.next_power_of_2(max(n % keys, 1)))) if alike else keys
     return _attend(qkv, qkv, 3, 3, batch, n, num_heads, counts, last)
 
 def fused_attend_cls(q, kv, num_heads, counts=None):
