@@ -99,7 +99,7 @@ def read_windows(
     decoders = _start_decoders(windows, data, size, workers, ahead + 1) if want_processes(vqa.device.type, sum(map(len, windows))) else None
     largest = max(map(len, windows), default=0)
     places = torch.empty(min(ahead + 1, len(windows)) * largest, size, size, 3, dtype=torch.uint8) if not on_gpu else None if decoders is None else torch.from_numpy(decoders.pictures)
-    coming = data.pictures.fetching([questions[group[0]].image for window in windows for group in window]) if getattr(data, "remote", False) else nullcontext()
+    coming = data.pictures.fetching([questions[group[0]].image for window in windows for group in window]) if getattr(data, "remote", False) else nullcontext(lambda: None)
     def start(number, window):
         first = number % (ahead + 1) * largest # the place of an earlier window is taken again: that one is answered, or see `copied`
         images = torch.empty(len(window), size, size, 3, dtype=torch.uint8, pin_memory=True) if places is None else places[first:first + len(window)]
@@ -107,7 +107,7 @@ def read_windows(
         if decoders is None: return images, [pool.submit(load_image, data, q, size, target) for q, target in zip(about, images.numpy())]
         return images, [pool.submit(_load_elsewhere, data, decoders, q, first + i) for i, q in enumerate(about)]
     def tokenize(window): return [list(questions[i].token_ids or vqa.tokenizer.encode(questions[i].question)) for group in window for i in group]
-    with ThreadPoolExecutor(workers + 1) as pool, coming: # pictures of a server start coming here
+    with coming as give_up, ThreadPoolExecutor(workers + 1) as pool: # pictures of a server start coming here
         waiting, todo, copied = deque(), enumerate(windows), deque() # events of a device: a window's pictures are there
         try:
             while True:
@@ -124,6 +124,7 @@ def read_windows(
                 if decoders: copied.append(torch.cuda.current_stream(vqa.device).record_event())
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+            give_up() # the pool waits for its threads, and these may wait for pictures
             if decoders: _stop_decoders(decoders, vqa.device)
 
 def _start_decoders(windows, data, size, workers, regions):

@@ -162,7 +162,7 @@ def _answer_share(group, vqa, answer_list, data, questions, annotations, identit
         shares = [{questions[i].question_id for w in share for g in w for i in g} for share in windows]
         if world.is_main: display.begin(Run(folder, questions, annotations, data, vqa))
         tally = Tally(questions, annotations, records, display, JournalFollower(folder, fingerprint, world.rank) if world.size > 1 else None,
-                      world.rank, [len(s) for s in shares], lambda: peak_memory(vqa.device), metric=data.metric)
+                      world.rank, [len(s - known) for s in shares], lambda: peak_memory(vqa.device), metric=data.metric)
         def tell(): # at each look; a rank that hangs is named while the others are still at work
             group.say(str(len(tally.done)))
             check_others(group, tally, shares)
@@ -172,6 +172,8 @@ def _answer_share(group, vqa, answer_list, data, questions, annotations, identit
         if world.size > 1: wait_for_others(group, tally, shares)
         tally.settle()
         records = collect_records(group, folder, identity, journal, shares)
+        for rank, share in enumerate(shares): tally.count([records[i] for i in share - tally.done if i in records], rank) # of a node whose disk is not seen here
+        tally.settle()
         all_done = group.gather({**done, "warnings": tally.warnings, "memory": asdict(peak_memory(vqa.device))})
     finally: journal.close()
     return all_done, records
@@ -243,14 +245,15 @@ def _evaluate_spawned(arguments, count, progress):
     with ending(display), tempfile.TemporaryDirectory(prefix="beit3_colab-", ignore_cleanup_errors=True) as statuses:
         display.prepare()
         if data.split == OWN_SPLIT: job |= dict(questions=str(write_questions(data, statuses, data.pictures)), question=None) # pictures given in memory are files by now
-        workers, tally = Workers(_WORKER, count, json.dumps(job | {"status": statuses}), cores), None
+        with explain_os_errors(folder): earlier = read_journals(folder) # before anybody writes there: what comes later is an answer of this session
+        workers, tally, going = Workers(_WORKER, count, json.dumps(job | {"status": statuses}), cores), None, True
         try:
-            while workers.running():
+            while going:
+                going = workers.running() # looked around once more after their end: a busy machine may show them late
                 if tally is None and (folder/"run.json").exists():
                     display.begin(Run(folder, questions, annotations, data))
                     follower = JournalFollower(folder, display.run.identity.fingerprint())
-                    found = {r["question_id"]: r for r in follower.new_records()}
-                    tally = Tally(questions, annotations, found, display, follower, statuses=[StatusReader(Path(statuses)/f"{r}.json") for r in range(count)], metric=data.metric)
+                    tally = Tally(questions, annotations, earlier, display, follower, statuses=[StatusReader(Path(statuses)/f"{r}.json") for r in range(count)], metric=data.metric)
                 if tally: tally.show()
                 else: display.check_stop()
                 time.sleep(0.05)

@@ -103,9 +103,10 @@ def answer_cards(
 ) -> list[str]: # HTML of each
     "Cards with picture and heat map; a picture that cannot be read leaves its reason in its place."
     by_id, cards, places, shown = {q.question_id: q for q in run.questions}, [], _places(run), list(run.answers.iloc[rows].itertuples(index=False))
-    coming = run.data.pictures.fetching([by_id[row.question_id].image for row in shown]) if getattr(run.data, "remote", False) else nullcontext() # a server that is out of reach is found so once
-    with ThreadPoolExecutor(8) as pool, coming:
-        read = list(pool.map(lambda numbered: _read(run, by_id[numbered[1].question_id], vqa.config.image_size if numbered[0] < heat_maps else None), enumerate(shown)))
+    coming = run.data.pictures.fetching([by_id[row.question_id].image for row in shown]) if getattr(run.data, "remote", False) else nullcontext(lambda: None) # a server that is out of reach is found so once
+    with coming as give_up, ThreadPoolExecutor(8) as pool:
+        try: read = list(pool.map(lambda numbered: _read(run, by_id[numbered[1].question_id], vqa.config.image_size if numbered[0] < heat_maps else None), enumerate(shown)))
+        finally: give_up() # after an interrupt the pool waits for its threads
     for number, (row, (picture, image)) in enumerate(zip(shown, read)):
         question, heat = by_id[row.question_id], None
         if image is not None:

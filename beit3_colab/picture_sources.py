@@ -8,7 +8,6 @@ import errno, io, os, re, struct, threading, time, zipfile, zlib
 from concurrent.futures import CancelledError, ThreadPoolExecutor, TimeoutError as FutureTimeout
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from .download_errors import NotOnServer, explain_disk
 from .download_records import only_one
 from .downloads import new_session, read_url
@@ -109,6 +108,30 @@ CONNECTIONS = 8 # to a server that serves others too
 _LOCKS = 256 # lock files for all pictures together
 _ENDED = UserError("the run that wanted the picture has ended")
 
+class _Batch:
+    "Pictures that are fetched together."
+    def __init__(self): self.failure, self._over, self._writing, self._changed = None, False, 0, threading.Condition() # why no more is asked for; files being written
+
+    @contextmanager
+    def writing(self):
+        "Around the writing of a file, which the end waits for; after it none begins."
+        with self._changed:
+            if self._over: raise _ENDED
+            self._writing += 1
+        try: yield
+        finally:
+            with self._changed:
+                self._writing -= 1
+                self._changed.notify_all()
+
+    def give_up(self): self.failure = self.failure or _ENDED # whoever waits for a picture waits no longer
+
+    def end(self):
+        self.give_up()
+        with self._changed:
+            self._over = True
+            self._changed.wait_for(lambda: not self._writing)
+
 class ServerPictures:
     "Pictures of COCO's server, kept in a folder."
     remote = True
@@ -144,7 +167,7 @@ class ServerPictures:
         name: str, # such as `val2014/COCO_val2014_000000000042.jpg`
     ) -> Path: # the file, whole
         "Have one picture here: kept, on its way, or asked for now."
-        coming, batch = self._coming.get(name, (None, SimpleNamespace(failure=None)))
+        coming, batch = self._coming.get(name, (None, _Batch()))
         if coming is None: return self._fetch(name, batch)
         while True:
             try: error = coming.exception(0.2) # asked for, not raised: a disk's own TimeoutError is no reason to wait on
@@ -159,13 +182,14 @@ class ServerPictures:
     def fetching(self,
         names: list[str], # in the order in which they will be wanted
     ):
-        "While this context is open, fetch pictures that are not here yet."
-        pool, batch = ThreadPoolExecutor(self.connections, "pictures"), SimpleNamespace(failure=None)
+        """While this context is open, fetch pictures that are not here yet. Its value is a function that gives up those still on their way: call it before waiting for
+        threads that read them. Once the context is closed nothing is written any more."""
+        pool, batch = ThreadPoolExecutor(self.connections, "pictures"), _Batch()
         self._coming = {name: (pool.submit(self._ahead, name, batch), batch) for name in self.missing(names)}
-        try: yield
+        try: yield batch.give_up
         finally:
-            batch.failure = batch.failure or _ENDED
             pool.shutdown(wait=False, cancel_futures=True)
+            batch.end()
             self._coming = {}
 
     def _ahead(self, name, batch):
@@ -180,12 +204,12 @@ class ServerPictures:
         if not re.fullmatch(r"(\w+)/COCO_\1_\d{12}\.jpg", name): raise ImageError(f"picture {name} has no name that COCO gives; its server cannot be asked for it")
         path, locks = self.path(name), self.folder/".locks"
         if path.is_file(): return path
-        with explain_disk(path):
+        with explain_disk(path), batch.writing():
             for folder in (path.parent, locks): folder.mkdir(parents=True, exist_ok=True)
         with only_one(locks/f"{zlib.crc32(name.encode()) % _LOCKS}", quiet=True): # other threads, other processes
             if path.is_file(): return path
             content = self._ask(name, batch)
-            with explain_disk(path): return atomic_write(path, content)
+            with explain_disk(path), batch.writing(): return atomic_write(path, content)
 
     def _ask(self, name, batch):
         "The bytes of a picture from the server, looked at."
@@ -201,6 +225,7 @@ class ServerPictures:
     def _pause(self, seconds, asked, batch):
         "Wait so long, and as long as the server asked any connection to."
         own, self._resume = time.monotonic() + seconds, max(self._resume, time.monotonic() + asked)
-        while (left := max(own, self._resume) - time.monotonic()) > 0:
-            if batch.failure: raise batch.failure
+        while True:
+            if batch.failure: raise batch.failure # also where there is nothing to wait for: it may have waited for another process
+            if (left := max(own, self._resume) - time.monotonic()) <= 0: return
             time.sleep(min(left, 0.2))

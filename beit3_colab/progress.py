@@ -221,13 +221,14 @@ class StatusReader:
     "Reads the file that `StatusFile` leaves."
     def __init__(self,
         path: str|Path, # of that file
-    ): self.path, self.changed, self.content = Path(path), 0., None
+    ): self.path, self.changed, self.content, self._seen = Path(path), 0., None, None
 
     def look(self) -> dict|None: # its content; None while there is none
         "Read the file again if it has changed; `changed` is its time stamp."
-        try: changed = self.path.stat().st_mtime
+        try: found = self.path.stat()
         except FileNotFoundError: return None
-        if changed != self.changed: self.changed, self.content = changed, json.loads(self.path.read_text(encoding="utf-8"))
+        if self._seen != (seen := (found.st_mtime_ns, found.st_ino)): # a disk's clock may be coarse, but no two files are one
+            self.changed, self.content, self._seen = found.st_mtime, json.loads(self.path.read_text(encoding="utf-8")), seen
         return self.content
 
 # %% ../nbs/08_progress.ipynb #c466c914

@@ -110,7 +110,7 @@ class Tally:
         now, score = self.last_news if len(self.done) == len(self.questions) else time.monotonic(), self.running # what comes after the last answer does not slow it
         known = self.annotations is not None and score.num_questions
         self.history.add(now, len(self.done))
-        return Snapshot(len(self.questions), len(self.done), self.resumed, now - self.started, score.overall if known else None, score.interval if known else None, tuple(self.warnings),
+        return Snapshot(len(self.questions), len(self.done), self.resumed, max(0., now - self.started), score.overall if known else None, score.interval if known else None, tuple(self.warnings),
                         tuple(TypeAccuracy(name, accuracy, score.intervals[name]) for name, accuracy in score.per_answer_type.items()) if known else (),
                         self._peak.host, self._peak.device, tuple(map(self._rank, range(len(self.shares)))) if len(self.shares) > 1 else (), tuple(self.history.rates), metric=self.metric)
 

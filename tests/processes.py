@@ -95,10 +95,10 @@ class Starter:
         self.server.stdin.flush()
         return json.loads(self.server.stdout.readline())
 
-    def __call__(self, folder, *more, **variables):
+    def __call__(self, folder, *more, quiet=True, **variables):
         self.count += 1
         output = self.folder/str(self.count)
-        command = [*COMMAND, "--output-dir", str(folder), *map(str, more)]
+        command = [*(word for word in COMMAND if quiet or word != "--quiet"), "--output-dir", str(folder), *map(str, more)]
         return Started(self, self.ask("start", command, str(output), {k: str(v) for k, v in variables.items()}), output)
 
     def close(self):

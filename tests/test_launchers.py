@@ -65,6 +65,16 @@ def test_variables_of_other_launchers(single, start, tmp_path, launcher):
     assert result(tmp_path) == result(single)
     assert report(tmp_path)["setup"]["processes"] == f"{LAUNCHERS[launcher][0]} ({launcher})"
 
+def test_progress_is_complete_where_disks_are_not_shared(single, start, tmp_path):
+    "Two nodes, each with a folder of its own: the main process learns of the other's answers at the end."
+    count, variables = LAUNCHERS["openmpi"]
+    port = free_port()
+    both = [start(tmp_path/str(r), quiet=r != 0, MASTER_ADDR="127.0.0.1", MASTER_PORT=port, **{k: v(r) for k, v in variables.items()}) for r in range(count)]
+    for process in both: process.finish()
+    assert result(tmp_path/"0") == result(single)
+    total = report(tmp_path/"0")["questions"]
+    assert both[0].err.splitlines()[-1].startswith(f"{total} of {total} questions (100 %)"), both[0].err
+
 def test_more_processes_than_work(start, tmp_path):
     start(tmp_path/"one", "--limit", 3).finish()
     for process in ranks(start, "torchrun", tmp_path/"four", "--limit", 3): process.finish()
