@@ -4,7 +4,7 @@
 
 # %% ../nbs/01_distributed.ipynb #49620d21
 from __future__ import annotations
-import itertools, os, pickle, re, signal, socket, subprocess, sys, tempfile, threading, time
+import itertools, os, pickle, random, re, signal, socket, subprocess, sys, tempfile, threading, time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -79,6 +79,7 @@ def first_host(
     return name.split(",")[0] if "," in name or not bracket else name + re.split("[],-]", rest)[0]
 
 # %% ../nbs/01_distributed.ipynb #02a5b17b
+_FOLLOWS = "Has another process died?"
 _stores, _numbers = {}, itertools.count() # address → where processes meet; groups of this process, and by the same count those of the others
 _kept = deque(maxlen=8) # tensors of the last exchanges
 
@@ -120,7 +121,7 @@ class Group:
     def _explain(self, what):
         try: yield
         except RuntimeError as error: # torch.distributed's errors are all RuntimeErrors
-            raise RuntimeError(f"rank {self.world.rank} of {self.world.size}: {what} failed (time limit {self.timeout:.0f} s): {error}. Has another process died? Its own error says why.") from error
+            raise RuntimeError(f"rank {self.world.rank} of {self.world.size}: {what} failed (time limit {self.timeout:.0f} s): {error}. {_FOLLOWS} Its own error says why.") from error
 
     def _read(self, name): return [text.decode() for text in self._store.multi_get([f"{name}/{rank}" for rank in range(self.world.size)])]
 
@@ -213,10 +214,12 @@ class WorkerError(RuntimeError):
 
 # %% ../nbs/01_distributed.ipynb #07e69760
 def free_port() -> int: # on this machine
-    "A TCP port that nobody listens on."
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    "A TCP port that nobody listens on; where there is one, below those that the system gives to whoever asks for any: seconds may pass before it is used."
+    for port in [*random.SystemRandom().sample(range(20000, 32768), 50), 0]:
+        with socket.socket() as s:
+            try: s.bind(("127.0.0.1", port))
+            except OSError: continue
+            return s.getsockname()[1]
 
 # %% ../nbs/01_distributed.ipynb #bf918340
 class Workers:
@@ -240,14 +243,17 @@ class Workers:
     def running(self) -> int: # processes still at work
         "Count workers. Raises `WorkerError`, or `UserError` for bad input, when one has failed."
         codes = [p.poll() for p in self.processes]
-        failed = next(((r, c) for r, c in enumerate(codes) if c not in (None, 0)), None)
-        if failed: raise self._explain(*failed)
+        failed = [(r, c) for r, c in enumerate(codes) if c not in (None, 0)]
+        def follows(rank, code): return code > 0 or code == -signal.SIGABRT, _FOLLOWS in self._said(rank), rank # NCCL and gloo abort a process whose partner has gone
+        if failed: raise self._explain(*min(failed, key=lambda f: follows(*f))) # several when this one looks late: the first cause
         return codes.count(None)
 
+    def _said(self, rank):
+        self.logs[rank].seek(0)
+        return self.logs[rank].read()[-4000:].strip()
+
     def _explain(self, rank, code):
-        log = self.logs[rank]
-        log.seek(0)
-        said = log.read()[-4000:].strip()
+        said = self._said(rank)
         if code == 2: return UserError(said.rpartition("UserError: ")[2])
         how = f"was ended by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"ended with status {code}"
         return WorkerError(f"rank {rank} of {len(self.processes)} {how}" + (f":\n{said}" if said else ""))

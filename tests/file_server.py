@@ -1,8 +1,10 @@
 "A file server on 127.0.0.1 with ranges, and with faults that a test can order."
+import socket
 import sys
 import threading
 import time
 from collections import defaultdict
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from hashlib import sha256
@@ -77,12 +79,20 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD": return
         if fault.cut is not None: body, self.close_connection = body[:int(len(body) * fault.cut)], True
-        elif fault.gate: fault.gate.wait(60)
+        elif fault.gate: fault.gate.wait(240)
         if "Content-Length" in headers: self.close_connection = True
         if fault.chunked: body = (b"%x\r\n%s\r\n" % (len(body), body) if body else b"") + (b"0\r\n\r\n" if fault.cut is None else b"")
         try: self.wfile.write(body)
         except ConnectionError: self.close_connection = True # the client has gone
-        if fault.cut is not None and fault.gate: fault.gate.wait(60)
+        if fault.cut is not None and fault.gate: fault.gate.wait(240)
+
+
+@contextmanager
+def nobody():
+    "An address on this machine where nobody listens, and nobody else can while it is open as a context."
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{s.getsockname()[1]}"
 
 
 class Server(ThreadingHTTPServer):

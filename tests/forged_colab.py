@@ -82,7 +82,7 @@ class Colab:
         spec = machine/"jupyter"/"kernels"/"colab"/"kernel.json"
         spec.parent.mkdir(parents=True)
         (machine/"content"/"beit3_colab").mkdir(parents=True) # a clone that somebody left there is not the library
-        environment = {"PYTHONPATH": str(self.folder/"package"), "FORGED_COLAB": str(self.folder), "COLAB_RELEASE_TAG": "release-colab-forged",
+        environment = {"PYTHONPATH": os.pathsep.join((str(self.folder/"package"), str(ROOT/"tests"/"paced"))), "FORGED_COLAB": str(self.folder), "COLAB_RELEASE_TAG": "release-colab-forged",
                        "BEIT3_COLAB_DRIVE": str(machine/"content"/"drive"), "BEIT3_COLAB_CACHE": str(machine/"cache"), "IPYTHONDIR": str(machine/"ipython"),
                        "PATH": os.pathsep.join([str(Path(self.python).parent), os.environ["PATH"]]), **self.environment}
         spec.write_text(json.dumps(dict(argv=[str(self.python), "-m", "google.colab._kernel", "-f", "{connection_file}"], display_name="Colab", language="python", env=environment)))
@@ -117,7 +117,7 @@ def printed(notebook):
     outputs = [o for c in notebook.cells for o in c.get("outputs", [])]
     return "\n".join(o.get("text") or o.get("data", {}).get("text/plain", "") for o in outputs).replace("\r\n", "\n") # a command's lines end as in a terminal
 
-def lose_machine(client, when, patience=120.):
+def lose_machine(client, when, patience=240.):
     "End the kernel, without a chance to tidy up, as soon as `when()`; a thread to be joined."
     def watch():
         deadline = time.monotonic() + patience

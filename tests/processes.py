@@ -2,11 +2,12 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from beit3_colab.distributed import free_port # noqa: F401 - for tests
 
 LIMIT = 150 # questions
 COMMAND = ["evaluate", "--device", "cpu", "--batch-size", "2", "--limit", str(LIMIT), "--quiet"] # small batches: enough windows for several ranks
@@ -19,11 +20,6 @@ def environment(**more):
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "OMPI")) and k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
     paced = os.pathsep.join([str(Path(__file__).with_name("paced")), *filter(None, [os.environ.get("PYTHONPATH")])])
     return clean | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paced} | {k: str(v) for k, v in more.items()}
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 def result(folder):
     path, = Path(folder).glob("*vqav2_sample*.json")
@@ -47,7 +43,7 @@ def alive(pid):
     try: return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError): return False
 
-def wait_until(condition, seconds=120):
+def wait_until(condition, seconds=240):
     limit = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < limit, "waited in vain"
@@ -117,7 +113,7 @@ class Started:
         return self.returncode
     def kill(self, sign):
         if self.poll() is None: os.kill(self.pid, sign)
-    def wait(self, seconds=120):
+    def wait(self, seconds=240):
         wait_until(lambda: self.poll() is not None, seconds)
         return self.returncode
     @property

@@ -5,13 +5,14 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
 import time
 import urllib.request
 from pathlib import Path
+
+from processes import environment, free_port
 
 ROOT = Path(__file__).parent.parent
 ARTEFACTS = ROOT/".ci-artifacts" # what continuous integration keeps: pictures of what was seen
@@ -53,16 +54,14 @@ def make_colab_python(folder):
 
 class Lab:
     "A JupyterLab on this machine alone, with folders of its own."
-    def __init__(self, folder, name, python=sys.executable):
+    def __init__(self, folder, name, python=sys.executable, **variables):
         self.folder, self.name, self.python, self.token = Path(folder), name, python, secrets.token_hex(16)
         (self.folder/"notebooks").mkdir(parents=True)
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.url = f"http://127.0.0.1:{s.getsockname()[1]}"
+        self.url = f"http://127.0.0.1:{free_port()}"
         names = dict(JUPYTER_CONFIG_DIR="config", JUPYTER_DATA_DIR="data", JUPYTER_RUNTIME_DIR="runtime", JUPYTERLAB_SETTINGS_DIR="settings", JUPYTERLAB_WORKSPACES_DIR="workspaces", IPYTHONDIR="ipython")
         places = {name: str(self.folder/sub) for name, sub in names.items()}
-        search = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-        environment = {**os.environ, **places, "PYTHONPATH": search, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "JUPYTER_PREFER_ENV_PATH": "1"}
+        given = environment(**variables)
+        given |= {**places, "PYTHONPATH": os.pathsep.join((str(ROOT), given["PYTHONPATH"])), "CUDA_VISIBLE_DEVICES": "", "JUPYTER_PREFER_ENV_PATH": "1"}
         options = dict(port=self.url.rpartition(":")[2], root_dir=self.folder/"notebooks", open_browser=False, allow_root=True, port_retries=0)
         command = [python, "-m", "jupyterlab", *(f"--ServerApp.{k}={v}" for k, v in options.items()), f"--IdentityProvider.token={self.token}", "--LabApp.expose_app_in_browser=True",
                    f"--LabApp.app_dir={sysconfig.get_path('data')}/share/jupyter/lab"]
@@ -70,9 +69,9 @@ class Lab:
         quiet.parent.mkdir(parents=True)
         quiet.write_text(json.dumps(dict(fetchNews="false", checkForUpdates=False, doNotDisturbMode=True)))
         self.log = (self.folder/"log").open("w")
-        self.process = subprocess.Popen(list(map(str, command)), env=environment, stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL, start_new_session=True)
+        self.process = subprocess.Popen(list(map(str, command)), env=given, stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL, start_new_session=True)
 
-    def wait(self, seconds=60):
+    def wait(self, seconds=120):
         "Until it answers."
         limit = time.monotonic() + seconds
         while True:
@@ -91,13 +90,13 @@ class NotebookPage:
     "A notebook opened in JupyterLab. `js` sees it as `notebook`, and its panel as `panel`."
     def __init__(self, browser, lab, width=1000, height=900, scale=1):
         self.lab, self.page = lab, browser.new_page(viewport=dict(width=width, height=height), device_scale_factor=scale)
-        self.page.set_default_timeout(30_000)
+        self.page.set_default_timeout(60_000)
 
     def js(self, code, argument=None):
         "Run JavaScript with the notebook at hand."
         return self.page.evaluate("(argument) => { const app = window.jupyterapp, panel = app.shell.currentWidget, notebook = panel.content; " + code + " }", argument)
 
-    def wait(self, condition, what="", seconds=30):
+    def wait(self, condition, what="", seconds=60):
         "Until some JavaScript is true."
         limit = time.monotonic() + seconds
         while not self.js(f"return Boolean({condition})"):

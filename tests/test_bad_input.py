@@ -169,7 +169,7 @@ def mount(path, *options):
 def test_output_folder_is_read_only(tmp_path, capsys):
     mount(tmp_path/"disk", "ro")
     try: assert "read-only" in fails(capsys, "evaluate", "--limit", "5", "--output-dir", tmp_path/"disk"/"run", "--device", "cpu")
-    finally: subprocess.run(["umount", str(tmp_path/"disk")], check=True)
+    finally: subprocess.run(["umount", "--lazy", str(tmp_path/"disk")], check=True)
 
 def test_full_disk_keeps_what_was_answered(tmp_path, capsys):
     mount(tmp_path/"disk", "size=48k")
@@ -183,7 +183,7 @@ def test_full_disk_keeps_what_was_answered(tmp_path, capsys):
         assert main(list(map(str, arguments))) == 0
         report = json.loads((tmp_path/"disk"/"run"/"run.json").read_text())["report"]
         assert report["questions"] == json.loads((tmp_path/"disk"/"run"/"run.json").read_text())["identity"]["num_questions"] - kept
-    finally: subprocess.run(["umount", str(tmp_path/"disk")], check=True)
+    finally: subprocess.run(["umount", "--lazy", str(tmp_path/"disk")], check=True)
 
 def test_sample_in_the_shape_of_unilms_index(tmp_path):
     "Token ids in place of text, soft labels in place of annotations."

@@ -54,7 +54,7 @@ def test_threads_that_wait_for_a_decoding_process_end_with_it(tmp_path):
     for thread in threads: thread.start()
     wait_until(decoders.free.empty)
     decoders.close()
-    for thread in threads: thread.join(20)
+    for thread in threads: thread.join(60)
     assert len(ended) == 3 and all(process.returncode for process in decoders.processes)
 
 

@@ -21,16 +21,17 @@ KINDS = [("worker", signal.SIGKILL), ("parent", signal.SIGKILL), ("worker", sign
 
 def kill_group(start, folder, rng, which, sign):
     "Start two processes, kill one at a random moment, and see that nothing is left. Whether it was still at work."
-    process, before, more = start(folder, "--processes", 2, BEIT3_PACE=PACE), answers(folder), rng.randrange(12)
+    before, more = answers(folder), rng.randrange(12)
+    process = start(folder, "--processes", 2, BEIT3_PACE=PACE)
     wait_until(lambda: len(children(process.pid)) == 2 or process.poll() is not None)
     if more: wait_until(lambda: answers(folder) > before + more or process.poll() is not None)
     else: time.sleep(rng.uniform(0, 1.5)) # while it starts
     group = children(process.pid)
     if (at_work := process.poll() is None): os.kill(process.pid if which == "parent" else rng.choice(group), sign)
     began = time.monotonic()
-    process.wait(60)
-    wait_until(lambda: not any(map(alive, group)), 10)
-    assert time.monotonic() - began < 20
+    process.wait()
+    wait_until(lambda: not any(map(alive, group)), 60)
+    assert time.monotonic() - began < 60 # and not the ten minutes for which a group waits
     if at_work and process.returncode == 1: assert f"ended by signal {int(sign)}" in process.err and "rank" in process.err, process.err
     return at_work
 
@@ -46,7 +47,8 @@ def test_single_process_killed_at_a_random_moment_continues(single, start, tmp_p
     "Five at work, for three kills each; two are continued by two processes."
     rng = random.Random(attempt)
     for sign in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
-        process, before, more = start(tmp_path, BEIT3_PACE=PACE), answers(tmp_path), rng.randrange(1, 35)
+        before, more = answers(tmp_path), rng.randrange(1, 35)
+        process = start(tmp_path, BEIT3_PACE=PACE)
         wait_until(lambda: answers(tmp_path) > before + more or process.poll() is not None)
         process.kill(sign)
         process.wait()
@@ -63,14 +65,14 @@ def test_error_of_a_worker_is_shown_with_its_rank(tmp_path, monkeypatch):
     assert not children(os.getpid()) or all(b"worker_main" not in Path(f"/proc/{p}/cmdline").read_bytes() for p in children(os.getpid()))
 
 def test_a_worker_that_hangs_is_named(start, tmp_path):
-    process = start(tmp_path, "--processes", 2, "--timeout", 4, BEIT3_PACE=PACE)
+    process = start(tmp_path, "--processes", 2, "--timeout", 8, BEIT3_PACE=PACE)
     wait_until(lambda: len(list(tmp_path.glob("answers-*.jsonl"))) == 2 and answers(tmp_path) > 4)
     stopped = children(process.pid)[-1]
     rank = rank_of(stopped)
     os.kill(stopped, signal.SIGSTOP)
     assert process.wait() == 1
     assert f"rank {rank} of 2 did not finish" in process.err, process.err
-    wait_until(lambda: not alive(stopped), 30)
+    wait_until(lambda: not alive(stopped), 60)
 
 def test_two_runs_in_one_folder_at_once(single, start, tmp_path):
     first = start(tmp_path, BEIT3_PACE=PACE)
@@ -192,7 +194,7 @@ def test_interrupted_and_killed_kernel(single, tmp_path, kernel):
     kernel.send("%run script.py")
     workers = at_work(kernel, 8)
     os.kill(kernel.pid, signal.SIGKILL)
-    wait_until(lambda: not any(map(alive, workers)), 10)
+    wait_until(lambda: not any(map(alive, workers)), 60)
     assert all(p.read_bytes().startswith(content) for p, content in kept.items())
     second = Kernel(tmp_path)
     try:

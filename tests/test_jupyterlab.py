@@ -2,6 +2,7 @@
 import ipywidgets
 import pytest
 from jupyterlab_checks import *  # noqa: F403 - the tests are there
+from processes import PACE
 from real_browser import Lab
 
 if int(ipywidgets.__version__.split(".")[0]) < 8: pytest.skip("ipywidgets 7 is for Colab: test_jupyterlab_colab.py", allow_module_level=True)
@@ -9,7 +10,7 @@ if int(ipywidgets.__version__.split(".")[0]) < 8: pytest.skip("ipywidgets 7 is f
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    opened = Lab(tmp_path_factory.mktemp("lab"), "ipywidgets8")
+    opened = Lab(tmp_path_factory.mktemp("lab"), "ipywidgets8", BEIT3_PACE=PACE)
     yield opened
     opened.close()
 

@@ -3,12 +3,13 @@ import subprocess
 
 import pytest
 from jupyterlab_checks import *  # noqa: F403 - the tests are there
+from processes import PACE
 from real_browser import Lab, make_colab_python
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    opened = Lab(tmp_path_factory.mktemp("lab"), "colab", make_colab_python(tmp_path_factory.mktemp("colab")/"python"))
+    opened = Lab(tmp_path_factory.mktemp("lab"), "colab", make_colab_python(tmp_path_factory.mktemp("colab")/"python"), BEIT3_PACE=PACE)
     yield opened
     opened.close()
 

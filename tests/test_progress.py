@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -52,6 +53,16 @@ def count_answers(folder): return sum(p.read_bytes().count(b'"question_id"') for
 def paced(monkeypatch):
     "Kernels and processes started now answer slowly enough to be met at work."
     for name, value in environment(BEIT3_PACE=PACE).items(): monkeypatch.setenv(name, value)
+
+@pytest.fixture
+def slow(vqa, monkeypatch):
+    "The same for the model loaded here."
+    logits = vqa.logits
+    def paced(*args, **kwargs):
+        time.sleep(PACE)
+        return logits(*args, **kwargs)
+    monkeypatch.setattr(vqa, "logits", paced)
+    return vqa
 
 @pytest.fixture(scope="module")
 def vqa(): return load_model("sample", device="cpu")
@@ -195,7 +206,7 @@ def test_stop_button_in_the_foreground_ends_with_a_run_that_can_be_continued(vqa
     evaluate(vqa, output_dir=tmp_path, progress=False, batch_size=2, limit=150)
     assert result(tmp_path) == expected
 
-def test_background_run_returns_stops_and_continues(vqa, expected, tmp_path):
+def test_background_run_returns_stops_and_continues(vqa, expected, slow, tmp_path):
     run = evaluate(vqa, output_dir=tmp_path, progress=False, batch_size=2, limit=150, background=True)
     wait_until(lambda: count_answers(tmp_path) > 10 or not run.running)
     assert run.running and run.state == "running"
@@ -212,7 +223,7 @@ def test_background_run_returns_stops_and_continues(vqa, expected, tmp_path):
     assert again.state == "finished" and result(tmp_path) == expected and again.report().questions < len(again.questions)
     assert len(open_run(tmp_path).records) == len(again.records)
 
-def test_background_group_stops_and_continues(expected, tmp_path):
+def test_background_group_stops_and_continues(expected, paced, tmp_path):
     display = Recorder()
     run = evaluate(output_dir=tmp_path, progress=display, processes=2, background=True, **RUN)
     wait_until(lambda: count_answers(tmp_path) > 10 or not run.running)
@@ -255,7 +266,7 @@ def test_interrupt_in_the_foreground_says_what_is_kept(vqa, expected, tmp_path):
 def test_python_exits_while_a_run_goes_on(expected, paced, tmp_path, processes):
     script = (f"import time\nfrom beit3_colab import evaluate\nrun = evaluate(output_dir={str(tmp_path)!r}, progress=False, background=True, processes={processes}, **{RUN!r})\n"
               "while run.state == 'preparing' or run.running and not run.records: time.sleep(0.01); run.state == 'preparing' or run.refresh()\nprint(run.state)")
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout, done.stderr) == (0, "running\n", "")
     assert 0 < count_answers(tmp_path) < 150
     evaluate(output_dir=tmp_path, progress=False, **RUN)

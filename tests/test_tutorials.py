@@ -10,6 +10,7 @@ from forged_colab import ROOT, Colab, lose_machine, make_machine, printed, read_
 from file_server import Fault, FileServer
 from official_standin import make_checkpoint, mirror, official_json, serve_json, serve_pictures
 from nbclient.exceptions import CellExecutionError, DeadKernelError
+from processes import PACE
 
 from beit3_colab import load_model
 from beit3_colab.checkpoints import PUBLISHED
@@ -34,6 +35,7 @@ def answered(colab):
 
 
 def test_a_lost_machine_costs_no_answers(colab, monkeypatch):
+    colab.environment["BEIT3_PACE"] = str(2*PACE)
     fields = dict(checkpoint="sample", questions=400, batch_size="16", save_to_drive=True)
     client = colab.connect(read_tutorial("colab_evaluate", **fields), monkeypatch)
     watcher = lose_machine(client, lambda: len(answered(colab)) >= 60)
@@ -116,6 +118,7 @@ def test_browse_answers(colab, monkeypatch):
         cell.source, n = re.subn(r'evaluate\((vqa|"sample")', r"evaluate(\1, limit=200", cell.source)
         changed += n
     assert changed == 4
+    colab.environment["BEIT3_PACE"] = str(PACE) # it is to be met at work
     colab.connect(notebook, monkeypatch).execute()
     outputs = [o.get("data", {}) for c in notebook.cells for o in c.get("outputs", [])]
     html = [o["text/html"] for o in outputs if "text/html" in o]
