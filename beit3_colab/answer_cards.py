@@ -10,12 +10,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import NamedTuple
 from .images import ImageError
+from .own_questions import MEMORY
 from .plots import MARKS, correctness
 from .texts import clean_line, text_html
 
 # %% auto #0
-__all__ = ['plain', 'safe', 'Picture', 'to_jpeg', 'Pictures', 'picture_html', 'chip_html', 'facts_html', 'bars_html',
-           'answers_html', 'people_html']
+__all__ = ['plain', 'safe', 'where_from', 'Picture', 'to_jpeg', 'Pictures', 'picture_html', 'chip_html', 'facts_html',
+           'bars_html', 'answers_html', 'people_html']
 
 # %% ../nbs/10c_answer_cards.ipynb #8e3b711a
 def plain(
@@ -31,6 +32,16 @@ def safe(
 ) -> str: # HTML; its direction is its own, so Arabic beside English reads well
     "Text of unknown origin as HTML that shows it."
     return text_html(text, limit, isolate=True)
+
+def where_from(
+    question_id, # of the question
+    image_id, # of the picture: a number, or with pictures of one's own a file's name, or “picture 3” of those that are no files
+    image: str|None = None, # the file, as `Question.image` has it
+) -> str: # one line, not escaped
+    "Which question and picture an answer belongs to, nothing said twice."
+    picture = str(image_id) if str(image_id).startswith("picture ") else f"picture {image_id}"
+    file = image if image and image != str(image_id) and not image.startswith(MEMORY) else None
+    return " · ".join(filter(None, (f"question {question_id}", picture, file)))
 
 # %% ../nbs/10c_answer_cards.ipynb #0e823bc4
 class Picture(NamedTuple):

@@ -7,7 +7,7 @@ from __future__ import annotations
 import io
 from functools import partial
 import numpy as np
-from .answer_cards import Picture, answers_html, chip_html, people_html, picture_html, plain, safe, to_jpeg
+from .answer_cards import Picture, answers_html, chip_html, people_html, picture_html, plain, safe, to_jpeg, where_from
 from .attention import attention_map, heat_map, question_words
 from .environment import UserError
 from .plots import MARKS, correctness
@@ -154,7 +154,7 @@ class Detail:
     ):
         "Show an answer."
         self.question, self._looking, self._attention, self._image = question, question, None, None
-        name = " · ".join(str(n) for n in (f"question {row.question_id}", f"picture {row.image_id}", question.image) if n)
+        name = where_from(row.question_id, row.image_id, question.image)
         self.place.value = f"<span role='status'>{number:,} of {total:,}</span>" if number else "<span role='status'>outside the filters</span>"
         self.controls["previous-answer"].disabled, self.controls["next-answer"].disabled = number <= 1, not number or number >= total
         chip = chip_html(getattr(row, "accuracy", None))

@@ -76,8 +76,8 @@ def find_answers(
     found = data.answer_list(vqa.config.num_classes)
     if found is None and vqa.published: found = official_answers(vqa.config.num_classes)
     if found is None:
-        raise UserError(f"{vqa.name} was loaded without an answer list; pass answers=… (answer2label.txt or answers.json), "
-                        "or a data_path that has the train and val annotations it is built from")
+        raise UserError(f"{vqa.name} was loaded without an answer list; pass answers=… (--answers: answer2label.txt or answers.json), "
+                        "or a data_path (--data-path) that has the train and val annotations it is built from")
     return found
 
 # %% ../nbs/08h_answering.ipynb #4ac009d6
@@ -89,7 +89,7 @@ def check_images(
     "Raise `UserError` naming the questions whose picture file is missing, unless blanks are wanted."
     if bad_images not in ("stop", "blank"): raise UserError(f"bad_images must be 'stop' or 'blank', not {bad_images!r}")
     if bad_images == "stop" and (missing := missing_images(data, questions)):
-        raise UserError(f"{len(missing)} questions have no picture: {_name_questions(missing, data)}; put the files there, pass images='single' to fetch them from COCO's server, or bad_images='blank' to answer them with a grey picture")
+        raise UserError(f"{len(missing)} questions have no picture: {_name_questions(missing, data)}; put the files there, pass images='single' (--images single) to fetch them from COCO's server, or bad_images='blank' (--bad-images blank) to answer them with a grey picture")
 
 def _name_questions(questions, data):
     ids = ", ".join(str(q.question_id) for q in questions[:50]) + (f" and {len(questions) - 50} more" if len(questions) > 50 else "")

@@ -215,7 +215,7 @@ def start_batch(
         return [(*parts, torch.cuda.current_stream(vqa.device).record_event())] # of the model's device, which need not be the current one
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error): raise
-        if len(rows) == 1: raise UserError(f"one question does not fit into the memory of {vqa.device}: use a smaller image_size or dtype='float16'") from None
+        if len(rows) == 1: raise UserError(f"one question does not fit into the memory of {vqa.device}: use a smaller image_size (--image-size) or dtype='float16' (--dtype float16)") from None
     half = len(rows) // 2
     if vqa.device.type == "cuda": torch.cuda.empty_cache()
     warn(f"{vqa.device} ran out of memory with {len(rows)} questions; going on with {half}")

@@ -92,7 +92,7 @@ def infer_config(
         if given.get(name, value) != value: raise UserError(f"config says {name}={given[name]}, but the weights have {value}")
     heads = {768: 12, 1024: 16, 1408: 16}.get(shapes["embed_dim"]) # base, large, giant
     if heads is None and "num_heads" not in given:
-        raise UserError(f"the number of heads does not follow from weights of width {shapes['embed_dim']}; pass config={{\"num_heads\": …}}")
+        raise UserError(f"the number of heads does not follow from weights of width {shapes['embed_dim']}; pass config={{\"num_heads\": …}}, or a JSON file that says so (--config)")
     return Beit3Config.from_dict({"num_heads": heads, **given, **shapes})
 
 # %% ../nbs/04_checkpoints.ipynb #f23367b7

@@ -96,7 +96,7 @@ def make_parser() -> argparse.ArgumentParser: # of all commands
     _add_model_arguments(p)
     p.set_defaults(run=run_report)
     p = commands.add_parser("convert", help="official .pth to our folder, or back")
-    p.add_argument("source", help=".pth, or a folder of ours")
+    p.add_argument("source", help="published name, “sample”, official .pth, or a folder or .safetensors file of ours")
     p.add_argument("target", help="folder, or a path that ends in .pth")
     p.add_argument("--answers", metavar="FILE", help="answer list: answers.json, unilm's answer2label.txt, or one answer a line")
     p.add_argument("--tokenizer", metavar="FILE", help="SentencePiece model (beit3.spm) to keep with the weights")

@@ -5,7 +5,7 @@
 # %% ../nbs/10d_compare_browser.ipynb #e4a810bc
 from __future__ import annotations
 import base64, html, io, itertools, threading, time
-from .answer_cards import Pictures, answers_html, chip_html, people_html, picture_html, plain, safe, to_jpeg
+from .answer_cards import Pictures, answers_html, chip_html, people_html, picture_html, plain, safe, to_jpeg, where_from
 from .answer_index import AnswerIndex, Coded, Filter
 from .answer_page import KEYS, STYLE
 from .answer_view import ALL, box, control, question_text, show_widget
@@ -145,7 +145,7 @@ class ComparisonBrowser:
         self.all.layout.display, self.detail.layout.display = "none", None
         self.place.value = f"<span role='status'>{number:,} of {len(self.rows):,}</span>"
         self.controls["previous-answer"].disabled, self.controls["next-answer"].disabled = number <= 1, number >= len(self.rows)
-        name = " · ".join(str(n) for n in (f"question {row.question_id}", f"picture {row.image_id}", question.image) if n)
+        name = where_from(row.question_id, row.image_id, question.image)
         self.heading.value = f"<h3>{safe(text, 3000)}</h3><div>{text_html(row.change)}</div><div class='beit3-meta'>{safe(name)}</div>"
         for part, run, (letter, answer, confidence, accuracy) in zip((self.first, self.second), runs, _both(row)):
             record = run.records[row.question_id]

@@ -121,7 +121,7 @@ def evaluate(
     answer_list = check_answer_list(own or find_answers(data, vqa), vqa.config.num_classes)
     if not loaded: vqa.answers = answer_list # `run.vqa` can be asked
     check_tokens(questions, vqa)
-    if vqa.tokenizer is None and any(q.token_ids is None for q in questions): raise UserError(f"{vqa.name} was loaded without a tokenizer; pass tokenizer=… (beit3.spm)")
+    if vqa.tokenizer is None and any(q.token_ids is None for q in questions): raise UserError(f"{vqa.name} was loaded without a tokenizer; pass tokenizer=… (--tokenizer: beit3.spm)")
     identity = identify(vqa, answer_list, split, questions, data.pictures_sha256)
     group, display = Group(world, vqa.device, timeout), make_display(progress)
     if not world.is_main and not display.every_rank: display = make_display(False)

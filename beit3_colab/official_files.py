@@ -82,7 +82,7 @@ def check_official_answers(
     if len(answers) != expected:
         raise UserError(f"VQAv2's train and val annotations give {len(answers):,} answers, but {expected:,} are expected: " +
                         ("the files are cut short or of another version, and are fetched again at the next try" if expected == NUM_VQAV2_ANSWERS else
-                         "the head was trained with another list; pass answers=…"))
+                         "the head was trained with another list; pass answers=… (--answers)"))
     if expected == NUM_VQAV2_ANSWERS and (tuple(answers[:12]), tuple(answers[-7:])) != (FIRST_ANSWERS, LAST_ANSWERS):
         raise UserError(f"the answer list from VQAv2's annotations begins with {', '.join(answers[:3])} and ends with {answers[-1]}, where {', '.join(FIRST_ANSWERS[:3])} "
                         f"and {LAST_ANSWERS[-1]} are expected: the annotation files are not the official ones, and are fetched again at the next try")

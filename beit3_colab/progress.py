@@ -159,14 +159,17 @@ class Silent:
 
 # %% ../nbs/08_progress.ipynb #1c0e5c88
 class LogLines(Silent):
-    "One line a minute, for a log file or a pipe."
+    "One line a minute, for a log file or a pipe; none twice in a row."
     interval = 60.
     def __init__(self,
         stream=None, # where to write; standard error without it
     ):
         super().__init__()
-        self.stream = stream or sys.stderr
-    def draw(self, snapshot, final): print(describe(snapshot), file=self.stream, flush=True)
+        self.stream, self._line = stream or sys.stderr, ""
+    def draw(self, snapshot, final):
+        line = describe(snapshot)
+        if line != self._line: print(line, file=self.stream, flush=True)
+        self._line = line
     def warn(self, text): print(f"warning: {text}", file=self.stream, flush=True)
 
 # %% ../nbs/08_progress.ipynb #6966265b

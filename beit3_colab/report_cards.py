@@ -7,7 +7,7 @@ from __future__ import annotations
 import base64, io
 from collections.abc import Iterable
 import numpy as np
-from .answer_cards import Picture, chip_html
+from .answer_cards import Picture, chip_html, where_from
 from .answer_index import VERDICTS, AnswerIndex
 from .attention import heat_map
 from .environment import UserError
@@ -109,7 +109,7 @@ def report_card(
     if isinstance(getattr(row, "image_error", None), str): facts += "<p class='more'>⊘ answered without its picture</p>"
     top = [f"{text_html(answer, 40)} {confidence:.2f}" for answer, confidence in row.top5[1:] if confidence >= .005]
     if top: facts += f"<p class='more'>next: {', '.join(top)}</p>"
-    name = " · ".join([f"question {row.question_id}", f"picture {text_html(image_name, 60)}"])
+    name = text_html(where_from(row.question_id, clean_line(image_name, 60)), 200)
     return (f"<article data-type='{attribute_html(getattr(row, 'answer_type', ''), 100)}' data-verdict='{verdict}' data-confidence='{row.confidence:.4f}'>{_frame(image_name, picture, heat)}"
             f"<div class='facts'><h3>{text_html(text, 600)}</h3><p class='said'><b>{text_html(row.answer, 200)}</b> <span>confidence {row.confidence:.2f}</span></p>{facts}<p class='name'>{name}</p></div></article>\n")
 

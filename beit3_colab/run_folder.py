@@ -143,7 +143,7 @@ def label(
     identity: Identity, # of a run
 ) -> str: # for tables and pictures
     "Checkpoint, split and number of questions: every figure carries it."
-    return f"{identity.checkpoint} on {identity.split}, {identity.num_questions:,} questions"
+    return f"{identity.checkpoint} on {identity.split}, {identity.num_questions:,} question{'s' if identity.num_questions != 1 else ''}"
 
 # %% ../nbs/08b_run_folder.ipynb #57b9e147
 def answer_table(
@@ -226,7 +226,7 @@ def choose_questions(
 ) -> tuple[list, dict|None]: # questions in order, and their annotations where there are some
     "The questions of a run and their annotations."
     questions = data.questions if wanted is None else [q for q in data.questions if q.question_id in wanted]
-    if wanted is not None and len(questions) != len(wanted): raise UserError(f"{len(wanted) - len(questions)} questions of this run are not in the data; give data_path=…")
+    if wanted is not None and len(questions) != len(wanted): raise UserError(f"{len(wanted) - len(questions)} questions of this run are not in the data; give data_path=… (--data-path)")
     annotations = data.annotations
     if annotations is None: return questions, None
     chosen = {q.question_id: annotations[q.question_id] for q in questions if data.split != OWN_SPLIT or q.question_id in annotations} # of your own questions, people may have answered some

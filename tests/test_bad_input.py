@@ -1,8 +1,10 @@
 "Bad input from end to end: the command ends with status 2 and one line that helps, and nothing that was answered is lost."
+import ast
 import io
 import json
 import os
 import pickle
+import re
 import subprocess
 import zipfile
 from pathlib import Path
@@ -16,7 +18,7 @@ import beit3_colab
 from beit3_colab import evaluate, load_model, soft_score
 from beit3_colab.answers import soft_labels
 from beit3_colab.checkpoints import read_weights
-from beit3_colab.cli import main
+from beit3_colab.cli import main, make_parser
 from beit3_colab.environment import UserError
 from beit3_colab.journal import read_journals
 from beit3_colab.sample import open_sample
@@ -251,3 +253,20 @@ def test_values_of_the_wrong_kind(tmp_path, monkeypatch, call, says):
     run = beit3_colab.evaluate(limit=1, output_dir="run", device="cpu", progress=False)
     with pytest.raises(UserError, match=says): call(run)
     assert beit3_colab.open_run("run/run.json").folder == Path("run")
+
+def test_remedies_name_the_option_of_the_command_line_too():
+    "A message that says `pass answers=…` is read in a shell as well, where it is --answers."
+    options = {f"--{name.replace('_', '-')}" for name in vars(make_parser().parse_args(["evaluate"]))}
+    assert {"--answers", "--tokenizer", "--config", "--images", "--data-path"} <= options
+    seen = 0
+    for path in sorted(Path(beit3_colab.__file__).parent.glob("*.py")):
+        if path.stem == "place": continue # what it says concerns Colab's notebooks
+        source = path.read_text()
+        for call in ast.walk(ast.parse(source)):
+            if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "UserError"): continue
+            said = ast.get_source_segment(source, call)
+            for name in re.findall(r"(?:pass|give|or) (\w+)=", said):
+                option = f"--{name.replace('_', '-')}"
+                seen += option in options
+                assert option not in options or option in said, f"{path.name}: {said}"
+    assert seen >= 8
