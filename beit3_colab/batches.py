@@ -208,7 +208,7 @@ def start_batch(
     place = {row: i for i, row in enumerate(distinct)}
     try:
         pictures = images if len(distinct) == len(images) else images[to_device(torch.tensor(distinct), images.device)] # else it would wait for the batch before
-        logits = vqa.logits(pictures, input_ids, torch.tensor([place[row] for row in rows]), *(() if counts is None else (counts,)))
+        logits = vqa.logits(pictures, input_ids, torch.tensor([place[row] for row in rows]), counts)
         best = logits.sigmoid().topk(min(top_k, logits.shape[1])) # sigmoid: the soft score that the head was trained to expect
         if vqa.device.type != "cuda": return [(*best, None)]
         parts = [t.to("cpu", non_blocking=True) for t in best]

@@ -12,6 +12,7 @@ from . import __version__
 from .environment import UserError, cache_folder, choose_dtype, find_device, format_bytes, multiplies_bfloat16
 from .place import advise_on_gpu, find_place, drive_mount_point, is_drive_mounted, list_gpus
 from .requirements import list_requirements
+from .texts import hide_passwords
 
 # %% auto #0
 __all__ = ['Problem', 'Findings', 'hide_private', 'check_system', 'check_torch', 'check_requirements', 'check_front_end',
@@ -45,7 +46,7 @@ def hide_private(
     text: str, # to be printed
 ) -> str: # without home folder and passwords
     "Write the home folder as ~, and addresses without user name and password."
-    text, home = re.sub(r"(?<=://)[^/@\s]*@", "", str(text)), str(Path.home()).rstrip("/\\")
+    text, home = hide_passwords(text), str(Path.home()).rstrip("/\\")
     return re.sub(re.escape(home) + r"(?![\w-])", "~", text) if len(home) > 1 else text
 
 # %% ../nbs/11c_doctor.ipynb #582c285c

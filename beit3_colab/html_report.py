@@ -22,7 +22,7 @@ from .report_cards import data_uri, draw_sample, heat_png, report_card, small_jp
 from .report_page import filters_html, page_html, table_html
 from .journal import explain_os_errors
 from .run_folder import Run
-from .texts import attribute_html, text_html
+from .texts import attribute_html, hide_passwords, text_html
 
 # %% auto #0
 __all__ = ['summary_section', 'plots_section', 'count_heat_maps', 'answer_cards', 'answers_section', 'setup_section',
@@ -58,7 +58,7 @@ def _places(run) -> list[str]:
 def _relative(places, text) -> str:
     "Text without those folders, and without passwords and keys in addresses (before `@`, behind `?`): a report is sent to others."
     for place in places: text = str(text).replace(f"{place}/", "")
-    return re.sub(r"(https?://)(?:[^/@\s]*@)?([^\s?#]*)(?:[?#]\S*)?", r"\1\2", str(text), flags=re.IGNORECASE)
+    return re.sub(r"(https?://[^\s?#]*)[?#]\S*", r"\1", hide_passwords(text), flags=re.IGNORECASE)
 
 # %% ../nbs/10g_html_report.ipynb #5152aa7d
 def plots_section(

@@ -4,10 +4,10 @@
 
 # %% ../nbs/00d_texts.ipynb #f336a830
 from __future__ import annotations
-import html, textwrap, unicodedata
+import html, re, textwrap, unicodedata
 
 # %% auto #0
-__all__ = ['clean_line', 'clean_text', 'text_html', 'attribute_html']
+__all__ = ['clean_line', 'clean_text', 'text_html', 'attribute_html', 'hide_passwords']
 
 # %% ../nbs/00d_texts.ipynb #f4365ef1
 def clean_line(
@@ -47,3 +47,9 @@ def attribute_html(
 ) -> str: # to be put between quotes
     "The same for the value of an attribute, which takes no elements."
     return html.escape(clean_line(text, limit))
+
+def hide_passwords(
+    text, # anything
+) -> str: # the same, any number of lines
+    "Text in which addresses have neither user name nor password."
+    return re.sub(r"(?<=://)[^/@\s]*@", "", str(text))

@@ -60,7 +60,7 @@ def test_threads_that_wait_for_a_decoding_process_end_with_it(tmp_path):
 
 def test_the_stream_that_is_waited_for_is_of_the_models_device(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: SimpleNamespace(record_event=lambda: f"event of {device}"))
-    second = SimpleNamespace(device=torch.device("cuda:1"), fast=None, logits=lambda images, ids, rows: torch.zeros(len(ids), 7))
+    second = SimpleNamespace(device=torch.device("cuda:1"), fast=None, logits=lambda images, ids, rows, counts: torch.zeros(len(ids), 7))
     (_, labels, event), = batches.start_batch(second, torch.zeros(1, 8, 8, 3, dtype=torch.uint8), [0, 0], torch.zeros(2, 4, dtype=torch.long), print)
     assert event == "event of cuda:1" and labels.shape == (2, 5)
 
@@ -126,12 +126,12 @@ def test_batches_ahead_keep_the_order_of_answers_through_a_stop_and_little_memor
         calls[0] += 1
         if calls[0] == 12: raise KeyboardInterrupt
         write(self, records)
-    def short(images, ids, rows):
+    def short(images, ids, rows, counts):
         calls[1] += 1
         if full and calls[1] >= full[0] and len(ids) > 1:
             full.pop(0)
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return logits(images, ids, rows)
+        return logits(images, ids, rows, counts)
     monkeypatch.setattr(Journal, "write", interrupted)
     vqa.logits = short
     with pytest.raises(KeyboardInterrupt, match="answered and kept"): evaluate(vqa, output_dir=tmp_path/"device", **run)

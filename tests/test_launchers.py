@@ -39,9 +39,9 @@ def test_torch_distributed_launch_with_use_env_and_little_memory(single, tmp_pat
         from beit3_colab.cli import main
         from beit3_colab.predict import VQA
         logits = VQA.logits
-        def short(self, images, ids, rows=None):
+        def short(self, images, ids, rows=None, counts=None):
             if os.environ["RANK"] == "1" and len(ids) > 1: raise torch.cuda.OutOfMemoryError("out of memory")
-            return logits(self, images, ids, rows)
+            return logits(self, images, ids, rows, counts)
         VQA.logits = short
         sys.exit(main())"""))
     found = launch(sys.executable, "-m", "torch.distributed.launch", "--use-env", "--nproc-per-node=2", f"--master-port={free_port()}", tmp_path/"small_device.py", folder=tmp_path/"run", count=2)

@@ -27,7 +27,7 @@ def vqa(): return load_model("sample", device="cpu")
 
 @pytest.mark.parametrize("cause", ["the model on cpu", *PARTS])
 def test_the_slow_part_is_named(vqa, tmp_path, monkeypatch, cause):
-    def answer(pictures, ids, rows=None): return torch.zeros(len(ids), vqa.config.num_classes)
+    def answer(pictures, ids, rows=None, counts=None): return torch.zeros(len(ids), vqa.config.num_classes)
     monkeypatch.setattr(vqa, "logits", answer if cause in PARTS else slowly(answer))
     if cause in PARTS:
         place, name, work = PARTS[cause]
