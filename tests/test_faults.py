@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from queue import Empty
 
 import pytest
 from jupyter_client import KernelManager
@@ -161,38 +162,46 @@ class Kernel:
         self.client.start_channels()
         self.client.wait_for_ready(timeout=120)
         self.pid = self.manager.provisioner.pid
-    def send(self, code): return self.client.execute(code)
-    def reply(self, sent):
-        while (message := self.client.get_shell_msg(timeout=120))["parent_header"].get("msg_id") != sent: pass
+    def send(self, code):
+        "Gives the message's number. Else ipykernel would refuse what arrives in the moment after an error's reply."
+        return self.client.execute(code, stop_on_error=False)
+    def reply(self, sent, timeout=120):
+        while (message := self.client.get_shell_msg(timeout=timeout))["parent_header"].get("msg_id") != sent: pass
         return message["content"]
+    def check_busy(self, sent):
+        try: answer = self.reply(sent, timeout=0.01)
+        except Empty: return
+        raise AssertionError(f"was over before it was looked at: {answer}")
     def close(self):
         self.client.stop_channels()
         self.manager.shutdown_kernel(now=True)
 
 @pytest.fixture
 def kernel(tmp_path):
-    kernel = Kernel(tmp_path, BEIT3_PACE=2 * PACE)
+    kernel = Kernel(tmp_path, BEIT3_PACE=8 * PACE) # the whole would take 15 seconds
     yield kernel
     kernel.close()
 
-def at_work(kernel, more):
-    "Wait until both workers answer; gives their process numbers."
+def at_work(kernel, sent, more):
+    "Wait until both workers answer in a cell that was sent; gives their process numbers."
     before = answers(kernel.folder/"run")
-    wait_until(lambda: answers(kernel.folder/"run") > before + more)
+    def worked():
+        kernel.check_busy(sent)
+        return answers(kernel.folder/"run") > before + more
+    wait_until(worked)
     assert len(workers := [p for p in children(kernel.pid) if b"worker_main" in Path(f"/proc/{p}/cmdline").read_bytes()]) == 2
     return workers
 
 def test_interrupted_and_killed_kernel(single, tmp_path, kernel):
     sent = kernel.send(f"from beit3_colab import evaluate\n{CELL}")
-    workers = at_work(kernel, 8)
+    workers = at_work(kernel, sent, 8)
     kernel.manager.interrupt_kernel()
     answer = kernel.reply(sent)
     assert answer["status"] == "error" and answer["ename"] == "Stopped" and "answered and kept" in answer["evalue"], answer
     assert not any(map(alive, workers)) and alive(kernel.pid)
     kept = {p: p.read_bytes() for p in (tmp_path/"run").glob("answers-*")}
     (tmp_path/"script.py").write_text(f"from beit3_colab import evaluate\n{CELL}") # as a script without a main guard, in IPython
-    kernel.send("%run script.py")
-    workers = at_work(kernel, 8)
+    workers = at_work(kernel, kernel.send("%run script.py"), 8)
     os.kill(kernel.pid, signal.SIGKILL)
     wait_until(lambda: not any(map(alive, workers)), 60)
     assert all(p.read_bytes().startswith(content) for p, content in kept.items())
