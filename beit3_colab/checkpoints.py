@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 import torch
 from .answers import read_answer_list
-from .download_errors import explain_disk
-from .environment import UserError, atomic_write, read_json
+from .download_errors import check_space, explain_disk
+from .environment import UserError, atomic_write, read_json, replacing
 from .model import Beit3Config, Beit3ForVQA, resize_positions
 from .official_files import official_answers
 from .official_weights import _count_layers, _refuse_differences, _refuse_other_models, from_official, is_official, to_official, weight_names
@@ -135,16 +135,20 @@ def save_folder(
     "Write a checkpoint folder; `config.json` is written last, so a folder that has it is whole."
     from safetensors.torch import save
     folder = Path(folder)
-    with explain_disk(folder/CONFIG_FILE): folder.mkdir(parents=True, exist_ok=True)
     if answers is not None and len(answers) != config.num_classes:
         raise UserError(f"{len(answers)} answers for a head of {config.num_classes}; give the list the head was trained with")
-    atomic_write(folder/WEIGHTS_FILE, save({k: v.contiguous() for k, v in weights.items()}, metadata={"format": "pt"}))
-    (folder/ANSWERS_FILE).unlink(missing_ok=True) # an older folder's; the answers are in config.json
-    if tokenizer is not None: atomic_write(folder/TOKENIZER_FILE, tokenizer)
     labels = {} if answers is None else {"id2label": dict(enumerate(answers)), "label2id": {a: i for i, a in enumerate(answers)}}
-    for name, content in _for_transformers(config.image_size).items(): atomic_write(folder/name, json.dumps(content, indent=1))
     known = {"model_type": MODEL_TYPE, "architectures": ["Beit3ForVisualQuestionAnswering"], **config.to_dict(), **(about or {}), **labels}
-    atomic_write(folder/CONFIG_FILE, json.dumps(known, ensure_ascii=False, indent=1))
+    content = save({k: v.contiguous() for k, v in weights.items()}, metadata={"format": "pt"})
+    with explain_disk(folder/CONFIG_FILE):
+        folder.mkdir(parents=True, exist_ok=True)
+        check_space(folder, len(content))
+        with replacing(folder/WEIGHTS_FILE) as part:
+            atomic_write(part, content)
+            for name in (CONFIG_FILE, ANSWERS_FILE): (folder/name).unlink(missing_ok=True) # of an older checkpoint: they say nothing of these weights
+        if tokenizer is not None: atomic_write(folder/TOKENIZER_FILE, tokenizer)
+        for name, values in _for_transformers(config.image_size).items(): atomic_write(folder/name, json.dumps(values, indent=1))
+        atomic_write(folder/CONFIG_FILE, json.dumps(known, ensure_ascii=False, indent=1))
     return folder
 
 def _for_transformers(image_size):
@@ -210,14 +214,19 @@ def convert(
     answers: list[str]|None = None, # the answer of each class, to store with ours
     tokenizer: str|Path|None = None, # SentencePiece model file, to store with ours
 ) -> Path: # `target`
-    "Convert a checkpoint between the official format and ours; the direction follows from `target`."
+    "Convert a checkpoint between the official format and ours; the direction follows from `target`. An error leaves what was there."
+    target = Path(target).expanduser()
+    if target.suffix == ".pth" and not target.parent.is_dir(): raise UserError(f"folder {target.parent} does not exist; make it first")
+    if target.suffix != ".pth" and (target.is_file() or target.suffix in (".pt", ".bin", ".ckpt", ".safetensors")):
+        raise UserError(f"{target} {'is' if target.is_file() else 'would be'} a file, but our format is a folder; name one, or a path that ends in .pth for the official format")
     file, folder = locate(source)
     weights = read_weights(file)
     ours = from_official(weights) if is_official(weights) else weights
-    target = Path(target)
     if target.suffix == ".pth":
-        if not target.parent.is_dir(): raise UserError(f"folder {target.parent} does not exist; make it first")
-        torch.save({"model": to_official(ours)}, target)
+        official = to_official(ours)
+        with explain_disk(target):
+            check_space(target.parent, sum(t.nbytes for t in official.values()))
+            with replacing(target) as part: torch.save({"model": official}, part)
         return target
     known = read_config(folder/CONFIG_FILE) if folder else {}
     if answers is None and folder: answers = read_answers(folder)

@@ -4,12 +4,12 @@
 
 # %% ../nbs/03d_download_records.ipynb #ed0f0f5d
 from __future__ import annotations
-import errno, hashlib, json, logging, tempfile
+import errno, hashlib, json, logging, tempfile, time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from .download_errors import check_space, explain_disk
+from .download_errors import _shown, check_space, explain_disk
 from .environment import UserError, atomic_write, format_bytes
 
 # %% auto #0
@@ -23,6 +23,7 @@ class _Job:
     target: Path
     sha256: str|None = None
     size: int|None = None
+    max_bytes: int|None = None # a server that gives more is refused
 
     def beside(self, suffix): return self.target.with_name(self.target.name + suffix)
     @property
@@ -31,6 +32,11 @@ class _Job:
     def part_note(self): return self.beside(".part.json")
     @property
     def record(self): return self.beside(".json")
+
+    def check_bytes(self, count):
+        if self.max_bytes is None or count <= self.max_bytes: return
+        self.forget_part()
+        raise UserError(f"{_shown(self.url)} gives more than the {format_bytes(self.max_bytes)} that it may have; check the address")
 
     def forget_part(self):
         for path in (self.part, self.part_note): path.unlink(missing_ok=True)
@@ -120,17 +126,18 @@ def forget(
     for path in (job.target, job.record): path.unlink(missing_ok=True)
 
 # %% ../nbs/03d_download_records.ipynb #fe37ba1b
-def _acquire(path, target, patience, quiet):
+def _acquire(path, target, patience, quiet, check):
     "Take the lock file `path`, waiting up to `patience` seconds."
     import filelock
-    lock = filelock.FileLock(path)
-    try: lock.acquire(timeout=0)
-    except filelock.Timeout:
-        _log.log(logging.DEBUG if quiet else logging.WARNING, "%s is being downloaded by another process; waiting for it", target)
-        try: lock.acquire(timeout=patience)
+    lock, limit, wait = filelock.FileLock(path), time.monotonic() + patience, 0.
+    while True:
+        try: lock.acquire(timeout=wait)
         except filelock.Timeout:
-            raise UserError(f"another process has been downloading {target} for {patience:.0f} s; wait for it or end it, then try again") from None
-    return lock
+            if not wait: _log.log(logging.DEBUG if quiet else logging.WARNING, "%s is being downloaded by another process; waiting for it", target)
+            if (left := limit - time.monotonic()) <= 0: raise UserError(f"another process has been downloading {target} for {patience:.0f} s; wait for it or end it, then try again") from None
+            wait = min(left, 0.5)
+            check()
+        else: return lock
 
 # %% ../nbs/03d_download_records.ipynb #10ac66a9
 @contextmanager
@@ -138,13 +145,14 @@ def only_one(
     target: Path, # what the lock is about; its folder must exist
     patience: float=3600., # seconds to wait for another process or thread that holds it
     quiet: bool=False, # say nothing of the waiting
+    check=lambda: None, # called twice a second while it waits: what it raises ends the waiting
 ):
     "Hold the lock that belongs to a target."
     with explain_disk(target):
-        try: lock = _acquire(target.with_name(f".{target.name}.lock"), target, patience, quiet)
+        try: lock = _acquire(target.with_name(f".{target.name}.lock"), target, patience, quiet, check)
         except (NotImplementedError, OSError) as error:
             if getattr(error, "errno", errno.ENOSYS) not in (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK): raise
             name = hashlib.sha256(str(target.absolute()).encode()).hexdigest()[:24]
-            lock = _acquire(Path(tempfile.gettempdir(), f"beit3_colab-{name}.lock"), target, patience, quiet)
+            lock = _acquire(Path(tempfile.gettempdir(), f"beit3_colab-{name}.lock"), target, patience, quiet, check)
     try: yield
     finally: lock.release()

@@ -56,6 +56,7 @@ def _total_size(response, job, offset):
         total = int(found[2]) if found[2] != "*" else None if total is None else offset + total
     if job.size is not None and total not in (None, job.size):
         raise UserError(f"{_shown(job.url)} has {total:,} bytes, expected {job.size:,}: the file has changed or another one is served; check the address")
+    job.check_bytes(total or 0)
     return job.size if total is None else total
 
 # %% ../nbs/03d_downloads.ipynb #be2db5f2
@@ -77,6 +78,7 @@ def _save(chunks, job, offset, total, report):
             with explain_disk(job.part):
                 while rest: rest = rest[f.write(rest):] # unbuffered: a disk that gets full takes the first bytes of a piece
             done += len(chunk)
+            job.check_bytes(done)
             report(done, total)
         with explain_disk(job.part): os.fsync(f.fileno())
     return done
@@ -170,6 +172,7 @@ def fetch(
     *,
     sha256: str|None=None, # what its content must be, if known
     size: int|None=None, # bytes it must have, if known
+    max_bytes: int|None=None, # refuse more
     progress=None, # True for a text bar, or a function of (bytes that are there, bytes in all or None); at most 10 calls a second
     verify: bool=False, # read a file that is already there in full and compare it with its record
     retries: int=5, # failures in a row to bear; a try that brings new bytes begins the count anew
@@ -180,7 +183,7 @@ def fetch(
 ) -> Path: # `target`, whole
     "Have a file here: as it is if it was fetched before, else downloaded, continued where an earlier try broke off. Raises `UserError`, and then leaves what is under `target` unchanged."
     if sha256 is not None and not re.fullmatch("[0-9a-f]{64}", sha256 := sha256.lower()): raise UserError(f"sha256={sha256!r} is not 64 hexadecimal digits")
-    job = _Job(url, Path(target).expanduser(), sha256, size)
+    job = _Job(url, Path(target).expanduser(), sha256, size, max_bytes)
     if _is_whole(job, verify): return job.target
     with explain_disk(job.target): job.target.parent.mkdir(parents=True, exist_ok=True)
     with only_one(job.target, patience):
@@ -195,7 +198,7 @@ def fetch(
     return job.target
 
 # %% ../nbs/03d_downloads.ipynb #d16225b0
-def _read_once(job, session, timeout, max_bytes):
+def _read_once(job, session, timeout):
     "One attempt at a whole body."
     import requests
     try: response = session.get(mirrored(job.url), headers=_HEADERS, stream=True, timeout=timeout)
@@ -207,7 +210,7 @@ def _read_once(job, session, timeout, max_bytes):
             if not parts: _refuse_html(response, job, chunk)
             parts.append(chunk)
             done += len(chunk)
-            if done > max_bytes: raise UserError(f"{_shown(job.url)} gives more than the {format_bytes(max_bytes)} that it may have; check the address")
+            job.check_bytes(done)
         if done < (total or 0): raise _Retry(f"the connection broke after {done:,} of {total:,} bytes")
     return b"".join(parts)
 
@@ -224,10 +227,10 @@ def read_url(
     pause=lambda seconds, asked: time.sleep(seconds), # waits before a retry; `asked`: seconds of them that the server wishes
 ) -> bytes: # the whole content
     "A small file from a server, in memory. Raises `NotOnServer` when the server has none, `UserError` for everything else."
-    job = _Job(url, Path(target))
+    job = _Job(url, Path(target), max_bytes=max_bytes)
     with nullcontext(session) if session else new_session() as s:
         for failures in range(1, retries + 2):
-            try: return _read_once(job, s, timeout, max_bytes)
+            try: return _read_once(job, s, timeout)
             except _Retry as failure:
                 if failures > min(retries, retries if failure.patience is None else failure.patience) or failure.wait > 300:
                     longer = f"; the server asks to come back in {failure.wait:.0f} s" if failure.wait else ""

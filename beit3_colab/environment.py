@@ -4,14 +4,15 @@
 
 # %% ../nbs/00_environment.ipynb #0ae5bab0
 from __future__ import annotations
-import json, os, sys, tempfile, traceback
+import json, os, secrets, sys, tempfile, traceback
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['UserError', 'check_whole_number', 'atomic_write', 'read_json', 'find_device', 'choose_dtype', 'multiplies_bfloat16',
-           'PeakMemory', 'format_bytes', 'peak_memory', 'check_drive', 'cache_folder']
+__all__ = ['UserError', 'check_whole_number', 'replacing', 'atomic_write', 'read_json', 'find_device', 'choose_dtype',
+           'multiplies_bfloat16', 'PeakMemory', 'format_bytes', 'peak_memory', 'check_drive', 'cache_folder']
 
 # %% ../nbs/00_environment.ipynb #a48859d2
 class UserError(ValueError):
@@ -31,26 +32,32 @@ def check_whole_number(
     if isinstance(value, bool) or not isinstance(value, int) or value < least: raise UserError(f"{name} must be a whole number of {least} or more, not {value!r}")
 
 # %% ../nbs/00_environment.ipynb #da79d340
+@contextmanager
+def replacing(
+    path: str|Path, # file that will be written; its folder must exist
+):
+    "Give a temporary name beside `path` for a block to write to, and rename it at the block's end; after an error it is deleted, and what was there stays."
+    path = Path(path)
+    if path.is_dir(): raise UserError(f"{path} is a folder; name a file in it")
+    tmp = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield tmp
+        os.replace(tmp, path)
+    except BaseException:
+        tmp.unlink(missing_ok=True)
+        raise
+
 def atomic_write(
     path: str|Path, # file to write; its folder must exist
     data: str|bytes, # whole content; text is written as UTF-8
 ) -> Path: # `path`
     "Write a file under a temporary name beside `path`, then rename it: readers see the old content or the new, never half. Raises `UserError` for a folder."
     path = Path(path)
-    if path.is_dir(): raise UserError(f"{path} is a folder; name a file in it")
     if isinstance(data, str): data = data.encode("utf-8")
-    fd, tmp = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(fd, "wb") as f:
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
-        umask = os.umask(0); os.umask(umask)
-        os.chmod(tmp, 0o666 & ~umask) # mkstemp makes 0600; a results file should be as readable as any other
-        os.replace(tmp, path)
-    except BaseException:
-        Path(tmp).unlink(missing_ok=True)
-        raise
+    with replacing(path) as tmp, open(tmp, "xb") as f:
+        f.write(data)
+        f.flush()
+        os.fsync(f.fileno())
     return path
 
 # %% ../nbs/00_environment.ipynb #16b9a945

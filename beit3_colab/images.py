@@ -10,9 +10,12 @@ import numpy as np
 from .environment import UserError
 
 # %% auto #0
-__all__ = ['ImageError', 'having_file', 'file_seconds', 'read_image', 'check_image', 'preprocess', 'normalize']
+__all__ = ['MAX_PICTURE_BYTES', 'ImageError', 'having_file', 'file_seconds', 'read_image', 'check_image', 'preprocess',
+           'normalize']
 
 # %% ../nbs/03b_images.ipynb #d12fddb7
+MAX_PICTURE_BYTES = 100_000_000 # of a file; COCO's largest has 2.5 MB
+
 class ImageError(UserError):
     "A picture that is missing or cannot be read; the message names it and says why."
 

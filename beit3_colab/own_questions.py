@@ -12,7 +12,7 @@ from pathlib import Path
 from .download_errors import explain_disk
 from .environment import UserError, atomic_write, cache_folder, read_json
 from .images import ImageError, check_image
-from .pictures import fetch_picture, is_url, open_picture, to_file
+from .pictures import check_address, fetch_picture, is_url, open_picture, to_file
 from .question_rows import FIELDS, Row, annotate, is_nothing, read_human_answers, read_rows
 from .vqav2 import Question, VQAData
 
@@ -75,7 +75,7 @@ class _Rows:
         if isinstance(source, str):
             if is_url(source): return source
             if source.startswith(MEMORY): raise UserError(f"image {source} begins with {MEMORY}, which stands for pictures that are no files; write ./{source} if a file is called so")
-            if "://" in source[:12]: raise UserError(f"image {source} must be a path, or an address that begins with https://")
+            check_address(source)
             return os.path.expanduser(source)
         if id(source) not in self.given: self.given[id(source)] = self.keep(source), source # the object stays, so that its id stays its own
         return self.given[id(source)][0]

@@ -12,10 +12,10 @@ from .download_errors import NotOnServer, explain_disk
 from .download_records import only_one
 from .downloads import new_session, read_url
 from .environment import UserError, atomic_write
-from .images import ImageError, having_file, read_image
+from .images import MAX_PICTURE_BYTES, ImageError, having_file, read_image
 
 # %% auto #0
-__all__ = ['MAX_PICTURE_BYTES', 'CONNECTIONS', 'FolderPictures', 'DamagedZip', 'ZipPictures', 'why_not_whole', 'ServerPictures']
+__all__ = ['CONNECTIONS', 'FolderPictures', 'DamagedZip', 'ZipPictures', 'why_not_whole', 'ServerPictures']
 
 # %% ../nbs/05b_picture_sources.ipynb #d2b214fe
 def _list_folders(folder, names):
@@ -37,8 +37,6 @@ class FolderPictures:
     def read(self, name: str): return read_image(self.path(name)) # PIL.Image in RGB; raises `ImageError`
 
 # %% ../nbs/05b_picture_sources.ipynb #0531864a
-MAX_PICTURE_BYTES = 100_000_000 # COCO's largest has 2.5 MB
-
 class DamagedZip(UserError):
     "A file that is no whole zip."
 
@@ -126,6 +124,9 @@ class _Batch:
 
     def give_up(self): self.failure = self.failure or _ENDED # whoever waits for a picture waits no longer
 
+    def check(self):
+        if self.failure: raise self.failure
+
     def end(self):
         self.give_up()
         with self._changed:
@@ -173,7 +174,7 @@ class ServerPictures:
             try: error = coming.exception(0.2) # asked for, not raised: a disk's own TimeoutError is no reason to wait on
             except CancelledError: raise _ENDED from None
             except FutureTimeout: # a stopped run does not wait for a server that stands still
-                if batch.failure: raise batch.failure
+                batch.check()
                 continue
             if error: raise error
             return coming.result()
@@ -193,7 +194,7 @@ class ServerPictures:
             self._coming = {}
 
     def _ahead(self, name, batch):
-        if batch.failure: raise batch.failure # after a failure of the network or the disk nobody asks again
+        batch.check() # after a failure of the network or the disk nobody asks again
         try: return self._fetch(name, batch)
         except ImageError: raise
         except UserError as error:
@@ -206,7 +207,7 @@ class ServerPictures:
         if path.is_file(): return path
         with explain_disk(path), batch.writing():
             for folder in (path.parent, locks): folder.mkdir(parents=True, exist_ok=True)
-        with only_one(locks/f"{zlib.crc32(name.encode()) % _LOCKS}", quiet=True): # other threads, other processes
+        with only_one(locks/f"{zlib.crc32(name.encode()) % _LOCKS}", quiet=True, check=batch.check): # other threads, other processes
             if path.is_file(): return path
             content = self._ask(name, batch)
             with explain_disk(path), batch.writing(): return atomic_write(path, content)
@@ -226,6 +227,6 @@ class ServerPictures:
         "Wait so long, and as long as the server asked any connection to."
         own, self._resume = time.monotonic() + seconds, max(self._resume, time.monotonic() + asked)
         while True:
-            if batch.failure: raise batch.failure # also where there is nothing to wait for: it may have waited for another process
+            batch.check()
             if (left := max(own, self._resume) - time.monotonic()) <= 0: return
             time.sleep(min(left, 0.2))

@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 from .downloads import fetch
 from .environment import UserError, cache_folder
-from .images import ImageError, check_image, read_image
+from .images import MAX_PICTURE_BYTES, ImageError, check_image, read_image
 
 # %% auto #0
-__all__ = ['is_url', 'fetch_picture', 'open_picture', 'to_file']
+__all__ = ['is_url', 'check_address', 'fetch_picture', 'open_picture', 'to_file']
 
 # %% ../nbs/03e_pictures.ipynb #b3fc31e8
 def is_url(
@@ -20,6 +20,12 @@ def is_url(
 ) -> bool: # whether it is an address on the web
     "Whether a picture is to be fetched."
     return isinstance(source, str) and source.lower().startswith(("http://", "https://"))
+
+def check_address(
+    source: str, # path or address
+):
+    "Raise `ImageError` for an address of a kind that is not fetched, such as `ftp://`."
+    if not is_url(source) and "://" in source[:12]: raise ImageError(f"picture {source} must be a path, or an address that begins with https://")
 
 # %% ../nbs/03e_pictures.ipynb #3c1acb01
 def fetch_picture(
@@ -29,7 +35,7 @@ def fetch_picture(
     suffix = PurePosixPath(unquote(urlsplit(url).path)).suffix.lower()
     name = hashlib.sha256(url.encode()).hexdigest()[:32] + (suffix if suffix[1:].isalnum() and len(suffix) < 6 and suffix not in (".html", ".htm") else "")
     path = cache_folder()/"pictures"/name
-    try: fetch(url, path)
+    try: fetch(url, path, max_bytes=MAX_PICTURE_BYTES)
     except UserError as error: raise ImageError(f"picture {error}") from None
     checked = path.with_name(path.name + ".checked")
     if checked.exists() and checked.stat().st_mtime_ns >= path.stat().st_mtime_ns: return path
@@ -46,6 +52,7 @@ def open_picture(
 ): # PIL.Image in RGB; that of a file upright
     "Read a picture from anywhere. Raises `ImageError`."
     from PIL import ImageOps
+    if isinstance(source, str): check_address(source)
     image = read_image(fetch_picture(source) if is_url(source) else source)
     if not isinstance(source, (str, os.PathLike, bytes, bytearray)): return image
     try: return ImageOps.exif_transpose(image)

@@ -106,9 +106,11 @@ def pair_up(
     question: str|list[str], # one question, or a list of questions
 ) -> list[tuple[int|None, object, str]]: # for each pair number (None for one picture), picture and question
     "Which question goes with which picture. Raises `UserError` when the numbers do not fit."
-    if not hasattr(question, "__iter__"): raise UserError(f"a question must be text, not {question!r} ({type(question).__name__})")
     many = isinstance(image, (list, tuple))
-    pictures, questions = list(image) if many else [image], [question] if isinstance(question, str) else list(question)
+    pictures, questions = list(image) if many else [image], list(question) if hasattr(question, "__iter__") and not isinstance(question, str) else [question]
+    for q in questions:
+        if not isinstance(q, str): raise UserError(f"a question must be text, not {q!r:.60} ({type(q).__name__})")
+        if not q.strip(): raise UserError(f"there is no question in {q!r:.60}")
     if isinstance(question, str): questions = questions*len(pictures)
     elif not many: pictures = pictures*len(questions)
     if len(pictures) != len(questions): raise UserError(f"{len(pictures)} pictures but {len(questions)} questions: give one question for each picture, or one for all of them")

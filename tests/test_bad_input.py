@@ -235,7 +235,7 @@ def test_numbers_and_places_from_the_shell(tmp_path, capsys):
     assert main(["evaluate", "--limit", "5", "--device", "cpu", "--quiet", "--output-dir", folder]) == 0
     for arguments, says in [(["evaluate", "--timeout", "-1", "--processes", "2"], "timeout must be a positive number"), (["report", folder, "--html", str(tmp_path/"x.html"), "--seed", "-1"], "seed must be a whole number of 0 or more"),
                             (["report", folder, "--spreadsheet"], "name its file with --csv"), (["evaluate", "--images", "zip"], "images='zip' is about VQAv2's pictures"),
-                            (["convert", "sample", str(file)], "a file stands where a folder is needed"), (["convert", "sample", str(tmp_path/"none"/"x.pth")], "does not exist; make it first")]:
+                            (["convert", "sample", str(file)], "file is a file, but our format is a folder"), (["convert", "sample", str(tmp_path/"new.pt")], "new.pt would be a file"), (["convert", "sample", str(tmp_path/"none"/"x.pth")], "does not exist; make it first")]:
         capsys.readouterr()
         assert main(arguments) == 2
         told = capsys.readouterr().err

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from beit3_colab.answers import NUM_VQAV2_ANSWERS
 from beit3_colab.checkpoints import convert, read_answers
 from beit3_colab.cli import main
 from beit3_colab.decoding import Decoders
+from beit3_colab.download_records import only_one
 from beit3_colab.environment import UserError, atomic_write
 from beit3_colab.images import ImageError
 from beit3_colab.official_data import choose_pictures, open_official
@@ -422,6 +424,14 @@ def test_a_disk_that_times_out_ends_the_waiting(tmp_path, monkeypatch):
     def fail(name, batch): raise TimeoutError(errno.ETIMEDOUT, "the disk does not answer")
     monkeypatch.setattr(source, "_fetch", fail)
     with source.fetching([PICTURE]), pytest.raises(TimeoutError, match="does not answer"): source.have(PICTURE)
+
+def test_waiting_for_another_process_ends_with_the_run(tmp_path):
+    source, others = ServerPictures(tmp_path, "https://nowhere.invalid", 1), set(threading.enumerate())
+    def fetchers(): return [t for t in set(threading.enumerate()) - others if t.name.startswith("pictures")]
+    (tmp_path/".locks").mkdir()
+    with only_one(tmp_path/".locks"/f"{zlib.crc32(PICTURE.encode()) % picture_sources._LOCKS}"): # another process fetches it
+        with source.fetching([PICTURE]): assert fetchers()
+        wait_for(lambda: not fetchers())
 
 @pytest.mark.parametrize("place", ["val2014.zip", "zips/val2014.zip", "given"])
 def test_a_zip_of_ones_own(server, picture_zip, vqa, tmp_path, place):

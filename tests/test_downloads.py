@@ -283,6 +283,14 @@ def test_wrong_length_not_told(server, target, content):
     fetch(server.url + FILE, target, size=len(CONTENT))
     assert_whole(target)
 
+@pytest.mark.parametrize("told", [True, False])
+def test_too_large(server, target, told):
+    server.fail(FILE, Fault(chunked=not told))
+    with pytest.raises(UserError, match="gives more than the 500 kB that it may have"): fetch(server.url + FILE, target, max_bytes=500_000)
+    assert sorted(p.name for p in target.parent.iterdir()) == [".weights.pth.lock"]
+    fetch(server.url + FILE, target, max_bytes=len(CONTENT))
+    assert_whole(target)
+
 def test_wrong_content(server, target):
     server.fail(FILE, Fault(content=CHANGED))
     with pytest.raises(UserError, match=f"its SHA-256 is {hashlib.sha256(CHANGED).hexdigest()}, expected {SHA256}"): fetch(server.url + FILE, target, sha256=SHA256)
