@@ -88,8 +88,8 @@ def make_parser() -> argparse.ArgumentParser: # of all commands
     p.add_argument("--html", metavar="FILE", help="write a page with summary, plots and a sample of answers")
     p.add_argument("--csv", metavar="FILE", help="write all answers as a table")
     p.add_argument("--spreadsheet", action="store_true", help="keep Excel and its like from taking texts of the table for formulas")
-    p.add_argument("--n", type=int, default=200, metavar="N", help="answers in the page (default: 200)")
-    p.add_argument("--seed", type=int, default=0, help="of their draw")
+    p.add_argument("--n", type=int, metavar="N", help="answers in the page (default: 200)")
+    p.add_argument("--seed", type=int, help="of their draw (default: 0)")
     p.add_argument("--data-path", metavar="DIR", help="where the data is now, if it was moved")
     p.add_argument("--checkpoint", metavar="NAME|PATH", help="load it to draw where it looks (default: no heat maps)")
     p.add_argument("--heat-maps", type=int, metavar="N", help="answers with a heat map (default: all; 24 for a full-size model on a CPU)")
@@ -166,15 +166,22 @@ def run_compare(args) -> int:
     return 0
 
 # %% ../nbs/11_cli.ipynb #3c43f8db
+def _check_report(args):
+    "Raise `UserError` for an argument that would do nothing."
+    given = lambda *names: [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) not in (None, False)]
+    if not args.csv and given("spreadsheet"): raise UserError("--spreadsheet is about the table that --csv writes; name its file with --csv FILE")
+    if not args.html and (idle := given("n", "seed", "checkpoint", "heat_maps")): raise UserError(f"{idle[0]} is about the page that --html writes; name its file with --html FILE")
+    if not args.checkpoint and (idle := given("heat_maps", "answers", "tokenizer", "config", "image_size", "device", "dtype")): raise UserError(f"{idle[0]} is about the model that draws where it looks; name it with --checkpoint NAME")
+
 def run_report(args) -> int:
     "`beit3-colab report`"
     from beit3_colab.run_folder import open_run
-    if args.spreadsheet and not args.csv: raise UserError("--spreadsheet is about the table that --csv writes; name its file with --csv FILE")
+    _check_report(args)
     run = open_run(args.folder, args.data_path)
     if args.html:
         from beit3_colab.predict import load_model
         vqa = args.checkpoint and load_model(args.checkpoint, args.config, args.answers, args.image_size, args.device, args.dtype, args.tokenizer)
-        print(run.to_html(args.html, args.n, vqa, heat_maps=args.heat_maps, seed=args.seed))
+        print(run.to_html(args.html, 200 if args.n is None else args.n, vqa, heat_maps=args.heat_maps, seed=args.seed or 0))
     if args.csv: print(run.to_csv(args.csv, args.spreadsheet))
     if args.html or args.csv: return 0
     print(run)

@@ -32,7 +32,7 @@ def mirrored(
 # %% ../nbs/03d_download_errors.ipynb #497d3a06
 def _shown(url):
     "A URL for messages: without user name and password."
-    return re.sub(r"(?<=://)[^/@]*@", "", url)
+    return re.sub(r"(?<=://)[^/?#]*@", "", url)
 
 # %% ../nbs/03d_download_errors.ipynb #a1d6bd62
 class NotOnServer(UserError):

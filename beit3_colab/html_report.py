@@ -13,10 +13,11 @@ from . import __version__
 from .answer_cards import Picture
 from .answer_index import VERDICTS, AnswerIndex
 from .answer_view import look, question_text
-from .attention import attention_map
+from .attention import attention_map, check_loaded
 from .confidence_intervals import _range_text
 from .environment import UserError, atomic_write
 from .images import preprocess, read_image
+from .pictures import is_url
 from .plots import accuracy_table, calibration_table, confusion_table, plot_accuracy, plot_calibration, plot_confusions
 from .report_cards import data_uri, draw_sample, heat_png, report_card, small_jpeg
 from .report_page import filters_html, page_html, table_html
@@ -50,15 +51,22 @@ def _costs(run) -> str:
     places = _places(run)
     return table_html("Time, speed and memory", (), [(name, _relative(places, value)) for name, value in rows])
 
-def _places(run) -> list[str]:
-    "Folders of this machine that a report need not tell, the innermost first."
-    found = {os.path.dirname(q.image) for q in run.questions if os.path.isabs(q.image)} | {str(getattr(run.data, "image_root", "")), str(run.folder), str(Path.home())}
-    return sorted((place for place in found if len(place) > 1), key=len, reverse=True)
+def _places(run) -> list[tuple[str, str]]: # regular expressions, and what takes the place of what they find
+    "Folders of this machine that a report need not tell, the innermost first; and addresses with spaces, whose end in a text is not seen."
+    folders = {os.path.dirname(q.image) for q in run.questions if os.path.isabs(q.image)} | {str(getattr(run.data, "image_root", "")), str(run.folder), str(Path.home())}
+    found = [(_folder_pattern(place), "") for place in sorted(folders, key=len, reverse=True) if len(place) > 1]
+    return found + [(re.escape(form), _public(url)) for url in {q.image for q in run.questions if is_url(q.image) and re.search(r"\s", q.image)} for form in (url, hide_passwords(url))]
+
+def _folder_pattern(place): return rf"(?<![\w.{'-' if os.path.isabs(place) else '/-'}]){re.escape(place)}/" # where a name begins, not inside of one
 
 def _relative(places, text) -> str:
     "Text without those folders, and without passwords and keys in addresses (before `@`, behind `?`): a report is sent to others."
-    for place in places: text = str(text).replace(f"{place}/", "")
+    if is_url(text): return _public(text)
+    for pattern, instead in places: text = re.sub(pattern, lambda _: instead, str(text))
     return re.sub(r"(https?://[^\s?#]*)[?#]\S*", r"\1", hide_passwords(text), flags=re.IGNORECASE)
+
+def _public(url) -> str: # an address without password and key
+    return re.sub(r"(?<=://)[^/?#]*@", "", re.split("[?#]", url, maxsplit=1)[0])
 
 # %% ../nbs/10g_html_report.ipynb #5152aa7d
 def plots_section(
@@ -88,7 +96,7 @@ def count_heat_maps(
     n: int, # answers in the report
 ) -> int: # how many of them, the first ones, get a heat map
     "How many heat maps can be had in moments."
-    if wanted is not None and (isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0): raise UserError(f"heat_maps must be a whole number of answers, not {wanted!r}")
+    if wanted is not None and (isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0): raise UserError(f"heat_maps (--heat-maps) must be a whole number of answers, 0 or more, not {wanted!r}")
     if vqa is None: return 0
     if wanted is not None: return min(wanted, n)
     return n if vqa.device.type != "cpu" or sum(p.numel() for p in vqa.model.parameters()) < 20_000_000 else min(n, 24)
@@ -102,17 +110,18 @@ def answer_cards(
     heat_maps: int, # the first so many get one
 ) -> list[str]: # HTML of each
     "Cards with picture and heat map; a picture that cannot be read leaves its reason in its place."
-    by_id, cards, places, shown = {q.question_id: q for q in run.questions}, [], _places(run), list(run.answers.iloc[rows].itertuples(index=False))
+    by_id, cards, tried, places, shown = {q.question_id: q for q in run.questions}, [], False, _places(run), list(run.answers.iloc[rows].itertuples(index=False))
     coming = run.data.pictures.fetching([by_id[row.question_id].image for row in shown]) if getattr(run.data, "remote", False) else nullcontext(lambda: None) # a server that is out of reach is found so once
     with coming as give_up, ThreadPoolExecutor(8) as pool:
         try: read = list(pool.map(lambda numbered: _read(run, by_id[numbered[1].question_id], vqa.config.image_size if numbered[0] < heat_maps else None), enumerate(shown)))
         finally: give_up() # after an interrupt the pool waits for its threads
-    for number, (row, (picture, image)) in enumerate(zip(shown, read)):
+    for row, (picture, image) in zip(shown, read):
         question, heat = by_id[row.question_id], None
         if image is not None:
+            first, tried = not tried, True
             try: heat = heat_png(attention_map(look(vqa, image, question), "cls", layer))
             except UserError:
-                if number == 0: raise # a layer that is not there, a model without a tokenizer: worth knowing before an hour of drawing
+                if first: raise # a layer that is not there, a model without a tokenizer: worth knowing before an hour of drawing
         note = (run.annotations or {}).get(row.question_id)
         cards.append(report_card(row, question_text(question, vqa), picture._replace(error=_relative(places, picture.error)), note and note.answers, heat, _relative(places, row.image_id)))
     return cards
@@ -177,6 +186,7 @@ def write_report(
     path = Path(path).expanduser()
     if path.suffix.lower() not in (".html", ".htm"): raise UserError(f"{path} must end in .html, not {path.suffix!r}")
     if not path.parent.is_dir(): raise UserError(f"folder {path.parent} does not exist; make it first")
+    check_loaded(vqa)
     vqa = vqa if vqa is not None else run.vqa
     sections = [summary_section(run), plots_section(run), answers_section(run, n, seed, vqa, layer, heat_maps), setup_section(run)]
     names = [(name, title) for name, title, section in zip(("summary", "plots", "answers", "setup"), ("Summary", "Plots", "Answers", "What was run"), sections) if section]

@@ -52,4 +52,4 @@ def hide_passwords(
     text, # anything
 ) -> str: # the same, any number of lines
     "Text in which addresses have neither user name nor password."
-    return re.sub(r"(?<=://)[^/@\s]*@", "", str(text))
+    return re.sub(r"(?<=://)[^/?#\s]*@", "", str(text)) # up to the last @: a password may hold one

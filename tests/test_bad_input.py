@@ -234,6 +234,11 @@ def test_numbers_and_places_from_the_shell(tmp_path, capsys):
     file.touch()
     assert main(["evaluate", "--limit", "5", "--device", "cpu", "--quiet", "--output-dir", folder]) == 0
     for arguments, says in [(["evaluate", "--timeout", "-1", "--processes", "2"], "timeout must be a positive number"), (["report", folder, "--html", str(tmp_path/"x.html"), "--seed", "-1"], "seed must be a whole number of 0 or more"),
+                            (["evaluate", "--timeout", "inf", "--processes", "2"], "timeout must be a positive number"), (["evaluate", "--processes", "²"], "processes must be a whole number"),
+                            (["report", folder, "--n", "5"], "--n is about the page that --html writes"), (["report", folder, "--csv", str(tmp_path/"x.csv"), "--checkpoint", "sample"], "--checkpoint is about the page"),
+                            (["report", folder, "--html", str(tmp_path/"x.html"), "--heat-maps", "3"], "--heat-maps is about the model that draws where it looks; name it with --checkpoint"),
+                            (["report", folder, "--html", str(tmp_path/"x.html"), "--device", "cpu"], "--device is about the model"),
+                            (["report", folder, "--html", str(tmp_path/"x.html"), "--checkpoint", "sample", "--heat-maps", "-1"], "heat_maps (--heat-maps) must be a whole number of answers, 0 or more, not -1"),
                             (["report", folder, "--spreadsheet"], "name its file with --csv"), (["evaluate", "--images", "zip"], "images='zip' is about VQAv2's pictures"),
                             (["convert", "sample", str(file)], "file is a file, but our format is a folder"), (["convert", "sample", str(tmp_path/"new.pt")], "new.pt would be a file"), (["convert", "sample", str(tmp_path/"none"/"x.pth")], "does not exist; make it first")]:
         capsys.readouterr()
@@ -247,7 +252,7 @@ def test_numbers_and_places_from_the_shell(tmp_path, capsys):
                                         (lambda run: beit3_colab.open_run(None), "a run folder is a path, not None"), (lambda run: beit3_colab.compare(run, None), "a run folder is a path, not None"),
                                         (lambda run: beit3_colab.load_model("sample", config={"num_head": 4}), "config has 'num_head', which is no field of Beit3Config; did you mean 'num_heads'?"),
                                         (lambda run: beit3_colab.load_model("llava"), "'llava' is neither a file, a folder nor a published checkpoint; published are beit3_base_patch16_480_vqa, "),
-                                        (lambda run: beit3_colab.attention.show_attention("sample", None, "?"), r"pass load_model\('sample'\)")], ids=range(9))
+                                        (lambda run: beit3_colab.attention.show_attention("sample", None, "?"), r"pass load_model\('sample'\)"), (lambda run: run.to_html("x.html", vqa="sample"), r"pass load_model\('sample'\)")], ids=range(10))
 def test_values_of_the_wrong_kind(tmp_path, monkeypatch, call, says):
     monkeypatch.chdir(tmp_path)
     run = beit3_colab.evaluate(limit=1, output_dir="run", device="cpu", progress=False)

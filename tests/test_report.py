@@ -2,12 +2,17 @@
 import re
 import threading
 import time
+from dataclasses import fields
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from playwright.sync_api import expect
 
+from beit3_colab.environment import UserError
 from beit3_colab.evaluation import evaluate
+from beit3_colab.images import ImageError
+from beit3_colab.report_cards import draw_sample
+from beit3_colab.run_folder import Run
 from file_server import FileServer
 from hostile import NASTY, PICTURE, SCRIPT, make_run
 from real_browser import open_browser, take_picture
@@ -138,11 +143,27 @@ def test_keys_in_addresses_stay_at_home(tmp_path):
     from beit3_colab.sample import open_sample
     sample = open_sample()
     with FileServer({"/first.jpg": sample.image_path(sample.questions[0]).read_bytes()}) as server:
-        address = server.url.replace("://", "://me:s3cret@")
-        own = [dict(image=f"{address}/{name}", question="What color is the car?") for name in ("first.jpg?token=k3y&size=2", "second.jpg?token=k3y")]
+        address = server.url.replace("://", "://me:s3cret@of-mine@")
+        own = [dict(image=f"{address}/{name}", question="What color is the car?") for name in ("first.jpg?token=k3y-of-mine&size=2", "second a.jpg?token=k3y-of-mine")]
         run = evaluate(questions=own, device="cpu", output_dir=tmp_path/"run", progress=False, bad_images="blank")
     page = run.to_html(tmp_path/"report.html", heat_maps=0).read_text(encoding="utf-8")
-    assert f"{server.url}/first.jpg" in page and f"{server.url}/second.jpg" in page and "s3cret" not in page and "k3y" not in page
+    assert f"{server.url}/first.jpg" in page and f"{server.url}/second a.jpg" in page and "s3cret" not in page and "of-mine" not in page # - is no letter of base64
+
+def test_only_whole_folder_names_are_left_out():
+    from beit3_colab.html_report import _folder_pattern, _relative
+    assert _relative([(_folder_pattern("/root"), "")], "/root/a.jpg, /mnt/root/a.jpg and file:///root/b.jpg") == "a.jpg, /mnt/root/a.jpg and file://b.jpg"
+    assert _relative([(_folder_pattern("data"), "")], "data/a.jpg, mydata/a.jpg, x/data/a.jpg") == "a.jpg, mydata/a.jpg, x/data/a.jpg"
+
+def test_a_layer_that_is_not_there_is_told_although_the_first_picture_is_missing(run, tmp_path):
+    first = draw_sample(run.answers, 5, 0)[0]
+    name = next(q.image for q in run.questions if q.question_id == run.answers.question_id[first])
+    class Missing(type(run.data)):
+        def read_image(self, question):
+            if question.image == name: raise ImageError(f"picture {name} does not exist")
+            return super().read_image(question)
+    broken = Run(run.folder, run.questions, run.annotations, Missing(**{f.name: getattr(run.data, f.name) for f in fields(run.data)}), run.vqa)
+    with pytest.raises(UserError, match="layer 99 does not exist"): broken.to_html(tmp_path/"x.html", n=5, layer=99)
+    assert broken.to_html(tmp_path/"x.html", n=5).read_text(encoding="utf-8").count("does not exist") >= 1
 
 
 def test_the_policy_holds_even_if_escaping_failed(open_page, path, tmp_path):
