@@ -130,7 +130,7 @@ def read_windows(
 def _start_decoders(windows, data, size, workers, regions):
     "Decoding processes with memory that the device copies from without a stop; None where the data cannot be sent to them."
     try: decoders = Decoders(data, size, workers, regions * max(map(len, windows)))
-    except (pickle.PicklingError, TypeError, AttributeError): return None # threads will do
+    except (pickle.PicklingError, TypeError, AttributeError, OSError): return None # data that cannot be sent, or a system that gives no more memory or processes: threads will do
     decoders.registered = int(torch.cuda.cudart().cudaHostRegister(decoders.pictures.ctypes.data, decoders.pictures.nbytes, 0)) == 0 # where the system forbids it (ulimit -l), copies are slower
     return decoders
 

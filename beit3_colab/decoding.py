@@ -58,12 +58,16 @@ class Decoders:
             os.ftruncate(descriptor, capacity*size*size*3)
             self.pictures = np.frombuffer(mmap.mmap(descriptor, capacity*size*size*3), np.uint8).reshape(capacity, size, size, 3)
             command = [sys.executable, "-c", f"import sys; sys.path[:0] = {sys.path!r}; from beit3_colab.decoding import worker; worker()"]
-            self.processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[descriptor]) for _ in range(processes)]
-            self.free = queue.SimpleQueue()
-            for process in self.processes:
-                pickle.dump((descriptor, capacity, size, data), process.stdin)
-                process.stdin.flush()
-                self.free.put(process)
+            self.processes, self.free = [], queue.SimpleQueue()
+            try:
+                for _ in range(processes): self.processes.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[descriptor])) # all begin before the first is told
+                for process in self.processes:
+                    pickle.dump((descriptor, capacity, size, data), process.stdin)
+                    process.stdin.flush()
+                    self.free.put(process)
+            except BaseException: # a limit of processes or memory, or an interrupt
+                self.close()
+                raise
         finally: os.close(descriptor) # the mapping stays
 
     def load(self,

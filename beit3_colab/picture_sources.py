@@ -23,7 +23,7 @@ def _list_folders(folder, names):
     found = set()
     for parent in {name.rpartition("/")[0] for name in names}:
         try: found |= {f"{parent}/{name}" for name in os.listdir(folder/parent)}
-        except (FileNotFoundError, NotADirectoryError): pass
+        except OSError: pass # not there, or not to be read: whoever wants the file is told why
     return found
 
 class FolderPictures:
@@ -104,7 +104,8 @@ def why_not_whole(
 # %% ../nbs/05b_picture_sources.ipynb #4e69daa2
 CONNECTIONS = 8 # to a server that serves others too
 _LOCKS = 256 # lock files for all pictures together
-_ENDED = UserError("the run that wanted the picture has ended")
+
+def _ended(): return UserError("the run that wanted the picture has ended; start it again to go on") # a new one each time: an exception keeps the frames that it passed
 
 class _Batch:
     "Pictures that are fetched together."
@@ -114,7 +115,7 @@ class _Batch:
     def writing(self):
         "Around the writing of a file, which the end waits for; after it none begins."
         with self._changed:
-            if self._over: raise _ENDED
+            if self._over: raise _ended()
             self._writing += 1
         try: yield
         finally:
@@ -122,7 +123,7 @@ class _Batch:
                 self._writing -= 1
                 self._changed.notify_all()
 
-    def give_up(self): self.failure = self.failure or _ENDED # whoever waits for a picture waits no longer
+    def give_up(self): self.failure = self.failure or _ended() # whoever waits for a picture waits no longer
 
     def check(self):
         if self.failure: raise self.failure
@@ -149,7 +150,8 @@ class ServerPictures:
     def __getstate__(self): return {k: v for k, v in self.__dict__.items() if not k.startswith("_")}
     def __setstate__(self, state):
         self.__dict__.update(state)
-        self._coming, self._own, self._resume = {}, threading.local(), 0. # name → future, and the batch it belongs to; a session for each thread; when the server may be asked again
+        self._coming, self._changing = {}, threading.Lock() # name → future, and the batch it belongs to; held by whoever changes that
+        self._own, self._resume = threading.local(), 0. # a session for each thread; when the server may be asked again
 
     def has(self, name: str) -> bool: return True # the server says so when it is asked
     def path(self, name: str) -> Path: return self.folder/name # where it is kept
@@ -172,7 +174,7 @@ class ServerPictures:
         if coming is None: return self._fetch(name, batch)
         while True:
             try: error = coming.exception(0.2) # asked for, not raised: a disk's own TimeoutError is no reason to wait on
-            except CancelledError: raise _ENDED from None
+            except CancelledError: raise _ended() from None
             except FutureTimeout: # a stopped run does not wait for a server that stands still
                 batch.check()
                 continue
@@ -184,14 +186,14 @@ class ServerPictures:
         names: list[str], # in the order in which they will be wanted
     ):
         """While this context is open, fetch pictures that are not here yet. Its value is a function that gives up those still on their way: call it before waiting for
-        threads that read them. Once the context is closed nothing is written any more."""
+        threads that read them. Once the context is closed no picture is written any more. Others may fetch at the same time, such as a report on a run that goes on."""
         pool, batch = ThreadPoolExecutor(self.connections, "pictures"), _Batch()
-        self._coming = {name: (pool.submit(self._ahead, name, batch), batch) for name in self.missing(names)}
+        with self._changing: self._coming |= {name: (pool.submit(self._ahead, name, batch), batch) for name in self.missing(names) if name not in self._coming}
         try: yield batch.give_up
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             batch.end()
-            self._coming = {}
+            with self._changing: self._coming = {name: entry for name, entry in self._coming.items() if entry[1] is not batch}
 
     def _ahead(self, name, batch):
         batch.check() # after a failure of the network or the disk nobody asks again
