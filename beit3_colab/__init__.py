@@ -8,7 +8,7 @@ __version__ = "0.1.0"
 
 _HOMES = {"evaluate": "evaluation", "load_model": "predict", "open_run": "run_folder", "compare": "comparison", "score": "scoring", "soft_score": "scoring",
           "check_submission": "results_file", "convert": "checkpoints", "UserError": "environment"}
-_GIVES = {"evaluate": ("run_folder", "Run"), "open_run": ("run_folder", "Run"), "load_model": ("predict", "VQA"), "compare": ("comparison", "Comparison")}
+_GIVES = {"evaluate": [("run_folder", "Run"), ("background", "BackgroundRun")], "open_run": [("run_folder", "Run")], "load_model": [("predict", "VQA")], "compare": [("comparison", "Comparison")]}
 __all__ = list(_HOMES)
 
 
@@ -19,7 +19,7 @@ def __getattr__(name):
     from importlib import import_module
     if name in _HOMES:
         complete, of = import_module(f"{__name__}.docstrings").with_parameters, lambda module, name: getattr(import_module(f"{__name__}.{module}"), name)
-        if name in _GIVES: complete(of(*_GIVES[name]))
+        for module, given in _GIVES.get(name, ()): complete(of(module, given))
         return complete(of(_HOMES[name], name))
     if name in _MODULES: return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -36,9 +36,12 @@ class BackgroundRun(Run):
             self.error = error
             if self._display.snapshot is None: self._display.warn(f"the run failed: {error}") # a text display has shown nothing that could tell it
         finally:
-            if self._display.run is not None: self.refresh()
-            self._over.set()
-            atexit.unregister(self._leave)
+            try:
+                if self._display.run is not None: self.refresh()
+            except Exception as error: self.error = self.error or error # the folder has gone
+            finally: # whatever happened: somebody may be waiting
+                self._over.set()
+                atexit.unregister(self._leave)
 
     def _leave(self): # Python exits; the evaluation sees that by itself
         self.stop()
@@ -92,13 +95,14 @@ def claim(
 
 def release(
     model, # that was claimed
+    user, # by whom; nothing happens when it is somebody else's by now
 ):
     "Let others claim a model again."
-    _users.pop(id(model), None)
+    if _users.get(id(model)) is user: del _users[id(model)]
 
 @contextmanager
 def exclusively(model, user):
     "Use a loaded model alone, see `claim`."
     claim(model, user)
     try: yield
-    finally: release(model)
+    finally: release(model, user)

@@ -222,6 +222,10 @@ def free_port() -> int: # on this machine
             return s.getsockname()[1]
 
 # %% ../nbs/01_distributed.ipynb #bf918340
+def _signal_name(number):
+    try: return signal.Signals(number).name
+    except ValueError: return "a real-time signal"
+
 class Workers:
     "Processes on this machine that run the same Python code as ranks 0 to `count` - 1."
     def __init__(self,
@@ -232,7 +236,7 @@ class Workers:
     ):
         shared = dict(WORLD_SIZE=count, LOCAL_WORLD_SIZE=count, MASTER_ADDR="127.0.0.1", MASTER_PORT=free_port(), BEIT3_COLAB_LAUNCHER="spawn",
                       PYTHONPATH=os.pathsep.join(p for p in sys.path if p)) # as the parent imports, from a checkout too
-        self.logs = [tempfile.TemporaryFile("w+") for _ in range(count)]
+        self.logs = [tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") for _ in range(count)] # libraries in C may write anything
         self.processes = [subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log, text=True,
                                            env={**os.environ, **(environment or {}), **{k: str(v) for k, v in shared.items()}, "RANK": str(r), "LOCAL_RANK": str(r)})
                           for r, log in enumerate(self.logs)]
@@ -243,6 +247,7 @@ class Workers:
     def running(self) -> int: # processes still at work
         "Count workers. Raises `WorkerError`, or `UserError` for bad input, when one has failed."
         codes = [p.poll() for p in self.processes]
+        if any(codes): codes = [p.poll() for p in self.processes] # the first cause may have been looked at before it failed
         failed = [(r, c) for r, c in enumerate(codes) if c not in (None, 0)]
         def follows(rank, code): return code > 0 or code == -signal.SIGABRT, _FOLLOWS in self._said(rank), rank # NCCL and gloo abort a process whose partner has gone
         if failed: raise self._explain(*min(failed, key=lambda f: follows(*f))) # several when this one looks late: the first cause
@@ -255,7 +260,7 @@ class Workers:
     def _explain(self, rank, code):
         said = self._said(rank)
         if code == 2: return UserError(said.rpartition("UserError: ")[2])
-        how = f"was ended by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"ended with status {code}"
+        how = f"was ended by signal {-code} ({_signal_name(-code)})" if code < 0 else f"ended with status {code}"
         return WorkerError(f"rank {rank} of {len(self.processes)} {how}" + (f":\n{said}" if said else ""))
 
     def stop(self, grace: float=5.):

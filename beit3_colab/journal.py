@@ -176,7 +176,7 @@ class JournalFollower:
         "The same, told apart by who wrote it."
         found = {}
         for path in sorted(self.folder.glob("answers-*.jsonl")):
-            if path == self.skipped: continue
+            if path == self.skipped or not path.stem.rpartition("-")[2].isdecimal(): continue # such as a copy that Drive made of a file written twice
             with open(path, "rb") as f:
                 f.seek(self._positions.get(path, 0))
                 block = f.read()

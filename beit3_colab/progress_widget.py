@@ -5,6 +5,7 @@
 # %% ../nbs/08d_progress_widget.ipynb #827597d4
 from __future__ import annotations
 import time
+from contextlib import suppress
 from .environment import UserError, format_bytes
 from .progress import Rank, Silent, Snapshot, TypeAccuracy, format_seconds
 from .texts import attribute_html, text_html
@@ -150,7 +151,7 @@ def _report_rows(s, run):
 # %% ../nbs/08d_progress_widget.ipynb #05b9192c
 class WidgetDisplay(Silent):
     "A widget with a Stop button; at the end, static HTML in its place."
-    interval, detail_interval = 0.2, 1. # seconds between two drawings
+    interval, detail_interval, visible = 0.2, 1., True # seconds between two drawings
     def __init__(self):
         super().__init__()
         self.box, self.label = None, ""
@@ -201,7 +202,8 @@ class WidgetDisplay(Silent):
     def _replace(self, snapshot):
         "Put the summary where the widget was."
         from IPython.display import HTML
-        if self.run is not None: self.run.refresh()
+        if self.run is not None:
+            with suppress(UserError): self.run.refresh() # a folder that has gone: what ended the run is said, and not that
         if self._handle is not None: self._handle.update(HTML(summary_html(snapshot, self.run)))
         self._say("No run folder was made." if self.run is None else f"{_code(f'open_run({str(self.run.folder)!r})')} opens the answers again.")
 

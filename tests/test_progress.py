@@ -2,6 +2,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +16,9 @@ from nbclient import NotebookClient
 from processes import PACE, environment, result, wait_until
 from real_browser import open_browser
 
+import beit3_colab
 from beit3_colab import UserError, evaluate, load_model, open_run
+from beit3_colab.background import BackgroundRun
 from beit3_colab.distributed import Workers
 from beit3_colab.progress import LogLines, Rank, Silent, Snapshot, Stopped, StatusFile, TextBar, TypeAccuracy, make_display
 from beit3_colab.progress_widget import WidgetDisplay, head_html, detail_html, summary_html
@@ -53,6 +56,7 @@ def count_answers(folder): return sum(p.read_bytes().count(b'"question_id"') for
 def paced(monkeypatch):
     "Kernels and processes started now answer slowly enough to be met at work."
     for name, value in environment(BEIT3_PACE=PACE).items(): monkeypatch.setenv(name, value)
+    monkeypatch.syspath_prepend(Path(__file__).with_name("paced")) # workers import as this process does
 
 @pytest.fixture
 def slow(vqa, monkeypatch):
@@ -232,6 +236,17 @@ def test_background_group_stops_and_continues(expected, paced, tmp_path):
     assert run.state == "stopped" and display.snapshots[-1].state == "stopped" and display.snapshots[-1].done == len(run.records) < len(run.questions)
     evaluate(output_dir=tmp_path, progress=False, **RUN)
     assert result(tmp_path) == expected
+
+def test_help_names_parameters_of_a_background_run_too():
+    beit3_colab.evaluate # what it gives is made complete with it
+    assert "timeout: seconds" in BackgroundRun.wait.__doc__
+
+def test_background_run_whose_folder_has_gone_ends_with_an_error(slow, tmp_path):
+    run = evaluate(slow, output_dir=tmp_path/"run", progress=False, background=True, **RUN)
+    wait_until(lambda: count_answers(tmp_path/"run") > 4)
+    shutil.rmtree(tmp_path/"run")
+    with pytest.raises(UserError): run.wait(120)
+    assert run.state == "failed" and not run.running
 
 def test_stopped_before_anything_was_answered(tmp_path):
     run = evaluate(output_dir=tmp_path/"run", progress=False, processes=2, background=True, **RUN)
