@@ -71,10 +71,11 @@ def identify(
 def find_answers(
     data: VQAData, # may know the answer list
     vqa: VQA, # loaded without one
+    progress: bool = True, # show downloads
 ) -> list[str]: # the answer of each class
     "The answer list from the data, for a checkpoint that brings none."
-    found = data.answer_list(vqa.config.num_classes)
-    if found is None and vqa.published: found = official_answers(vqa.config.num_classes)
+    found = data.answer_list(vqa.config.num_classes, progress)
+    if found is None and vqa.published: found = official_answers(vqa.config.num_classes, progress)
     if found is None:
         raise UserError(f"{vqa.name} was loaded without an answer list; pass answers=… (--answers: answer2label.txt or answers.json), "
                         "or a data_path (--data-path) that has the train and val annotations it is built from")
@@ -143,7 +144,7 @@ def answer_questions(
     questions: list, # of the run
     windows: list, # of this process, see `share_windows`
     journal: Journal, # takes the answers
-    records: dict[int, dict], # answers found at the start
+    known: set[int], # ids of questions that were answered before the start, by whichever process
     batch_size: int, # most questions in a batch
     workers: int, # decoding threads
     bad_images: str, # "stop" or "blank"
@@ -157,7 +158,7 @@ def answer_questions(
         nonlocal count
         found = finish_batch(parts, answers)
         clock.spent("model")
-        new = [_record(q, *row, error) for q, row, error in zip(asked, found, errors) if q.question_id not in records]
+        new = [_record(q, *row, error) for q, row, error in zip(asked, found, errors) if q.question_id not in known]
         journal.write(new)
         count += len(new)
         tally.count(new)
@@ -175,7 +176,7 @@ def answer_questions(
             pictures = _pictures_to_device(window.images, vqa.device)
             for batch in plan_batches([len(ids) for ids in window.input_ids], batch_size, vqa.mixes):
                 asked = [questions[window.indices[i]] for i in batch]
-                if all(q.question_id in records for q in asked): continue # of an earlier start; batches are the same, so whole ones are skipped
+                if all(q.question_id in known for q in asked): continue # of an earlier start; batches are the same, so whole ones are skipped
                 rows = [window.rows[i] for i in batch]
                 ids, counts = pad_questions([window.input_ids[i] for i in batch])
                 parts = start_batch(vqa, pictures, rows, ids, tally.warn, counts=counts)

@@ -20,16 +20,19 @@ from .decoding import usual_workers
 from .distributed import Group, Workers, find_world
 from .environment import UserError, atomic_write, peak_memory, read_json
 from .journal import Identity, Journal, JournalFollower, check_same_run, explain_os_errors, journal_path, open_folder, read_journals, this_process
+from .official_data import OfficialData
+from .official_files import ANNOTATIONS, official_file
 from .own_questions import OWN_SPLIT, keep_questions, write_questions
 from .predict import VQA, load_model
-from .progress import StatusFile, StatusReader, Stopped, ending, make_display
+from .progress import StatusFile, StatusReader, Stopped, ending, make_display, shows_downloads
 from .results_file import _count
 from .run_folder import Run, submission_name, write_submission
 from .tally import Tally
+from .vqav2 import VQAData
 
 # %% auto #0
 __all__ = ['check_others', 'wait_for_others', 'collect_records', 'evaluate', 'finished_before', 'finish_run', 'count_processes',
-           'worker_main', 'default_folder']
+           'worker_main', 'fetch_ahead', 'default_folder']
 
 # %% ../nbs/09_evaluation.ipynb #4d28514a
 def check_others(
@@ -105,20 +108,21 @@ def evaluate(
     if background: return _evaluate_in_background(arguments, processes, progress)
     started, world = time.monotonic(), find_world(local_rank=local_rank)
     count = count_processes(processes)
+    shown = shows_downloads(progress)
     if not isinstance(checkpoint, VQA): locate(checkpoint, download=False) # a name that is wrong is told before anything is fetched for it
-    if not isinstance(timeout, (int, float)) or not timeout > 0: raise UserError(f"timeout must be a positive number of seconds, not {timeout!r}")
+    if not isinstance(timeout, (int, float)) or not 0 < timeout < 1e9: raise UserError(f"timeout must be a positive number of seconds, not {timeout!r}")
     if count > 1 and world.size == 1: return _evaluate_spawned(arguments, count, progress)
     if str(device) in ("None", "auto", "cuda") and world.size > 1 and torch.cuda.is_available(): device = f"cuda:{world.local_rank % torch.cuda.device_count()}"
     if world.size > 1 and str(device).startswith("cuda:"): torch.cuda.set_device(device) # NCCL's exchange of values takes the current device, not that of its group
     check_workers(workers)
-    data, questions, annotations = select_questions(split, data_path, limit, seed, questions, question, bad_images, images, progress is not False, world)
+    data, questions, annotations = select_questions(split, data_path, limit, seed, questions, question, bad_images, images, shown, world)
     split = data.split
     if split != OWN_SPLIT: check_images(data, questions, bad_images) # one's own are looked at already
     loaded = isinstance(checkpoint, VQA)
     if loaded and any(x is not None for x in (config, image_size, dtype, tokenizer)): raise UserError("config, image_size, dtype and tokenizer belong to load_model when a loaded model is given")
-    vqa = checkpoint if loaded else load_model(checkpoint, config, answers, image_size, device, dtype, tokenizer)
+    vqa = checkpoint if loaded else load_model(checkpoint, config, answers, image_size, device, dtype, tokenizer, shown)
     own = read_answer_list(answers) if loaded and answers is not None else vqa.answers
-    answer_list = check_answer_list(own or find_answers(data, vqa), vqa.config.num_classes)
+    answer_list = check_answer_list(own or find_answers(data, vqa, shown), vqa.config.num_classes)
     if not loaded: vqa.answers = answer_list # `run.vqa` can be asked
     check_tokens(questions, vqa)
     if vqa.tokenizer is None and any(q.token_ids is None for q in questions): raise UserError(f"{vqa.name} was loaded without a tokenizer; pass tokenizer=… (--tokenizer: beit3.spm)")
@@ -168,7 +172,7 @@ def _answer_share(group, vqa, answer_list, data, questions, annotations, identit
             check_others(group, tally, shares)
         tally.tell = tell
         threads = workers or usual_workers(vqa.device.type, os.cpu_count() or 1, world.local_size)
-        done = answer_questions(vqa, answer_list, data, questions, windows[world.rank], journal, records, size, threads, bad_images, tally)
+        done = answer_questions(vqa, answer_list, data, questions, windows[world.rank], journal, known, size, threads, bad_images, tally)
         if world.size > 1: wait_for_others(group, tally, shares)
         tally.settle()
         records = collect_records(group, folder, identity, journal, shares)
@@ -214,7 +218,7 @@ def count_processes(
     "How many processes to start."
     if wanted is None: return 1
     if wanted == "auto": return max(1, torch.cuda.device_count())
-    if isinstance(wanted, bool) or not str(wanted).isdigit() or int(wanted) < 1: raise UserError(f"processes must be a whole number of 1 or more, or 'auto', not {wanted!r}")
+    if isinstance(wanted, bool) or not str(wanted).isdecimal() or int(wanted) < 1: raise UserError(f"processes must be a whole number of 1 or more, or 'auto', not {wanted!r}")
     return int(wanted)
 
 # %% ../nbs/09_evaluation.ipynb #51830c51
@@ -234,10 +238,22 @@ def worker_main(
         os._exit(2) # at once: the others may be waiting in a collective call
 
 # %% ../nbs/09_evaluation.ipynb #4226ac34
+def fetch_ahead(
+    checkpoint: str|Path, # see `evaluate`
+    answers: str|Path|list[str]|None, # likewise
+    data: VQAData, # of the run
+    progress: bool, # show downloads
+):
+    "Fetch what processes that are to be started would fetch, here where people see it."
+    file, folder = locate(checkpoint, progress=progress)
+    if folder is None and answers is None and isinstance(data, OfficialData): # the answer list will be built
+        for name in ANNOTATIONS: official_file(name, progress)
+
 def _evaluate_spawned(arguments, count, progress):
     "Run `evaluate` in `count` processes and watch them."
     if isinstance(arguments["checkpoint"], VQA): raise UserError("a loaded model cannot be sent to other processes; pass the checkpoint's name or path")
-    data, questions, annotations = select_questions(*(arguments[name] for name in ("split", "data_path", "limit", "seed", "questions", "question", "bad_images", "images")), progress is not False)
+    data, questions, annotations = select_questions(*(arguments[name] for name in ("split", "data_path", "limit", "seed", "questions", "question", "bad_images", "images")), shown := shows_downloads(progress))
+    fetch_ahead(arguments["checkpoint"], arguments["answers"], data, shown)
     folder = Path(arguments["output_dir"] or default_folder(f"{Path(str(arguments['checkpoint'])).stem}_{data.split}")).expanduser()
     job = {k: str(v) if isinstance(v, (Path, torch.device, torch.dtype)) else v for k, v in arguments.items()} | {"output_dir": str(folder.absolute())}
     cores = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count))}
@@ -277,7 +293,7 @@ def _evaluate_in_background(arguments, processes, progress):
         with exclusively(model, display): evaluate(**arguments, processes=processes, progress=display)
     try: return BackgroundRun(work, display)
     except BaseException: # the display could not be shown
-        release(model)
+        release(model, display)
         raise
 
 # %% ../nbs/09_evaluation.ipynb #b9eb5d3f

@@ -26,9 +26,10 @@ class OfficialData(VQAData):
     "A split of VQAv2 in the cache folder, fetched by name."
     def answer_list(self,
         expected: int|None = None, # classes of the head that the list is for; VQAv2's 3,129 without it
+        progress: bool = True, # show downloads
     ) -> list[str]: # the answer of each class
         "The answer list of the official annotations, see `official_answers`."
-        return official_answers(expected or NUM_VQAV2_ANSWERS)
+        return official_answers(expected or NUM_VQAV2_ANSWERS, progress)
 
 # %% ../nbs/05c_official_data.ipynb #440ca608
 def open_official(

@@ -176,6 +176,7 @@ class VQA:
         fast = self.fast
         with _steady_attention(self.device):
             if fast is None:
+                if counts is not None: raise ValueError("counts belong to a model that mixes lengths (`vqa.mixes`); this one takes questions of equal length")
                 images = images if rows is None else images[to_device(rows, images.device)]
                 return predict_logits(self.model, images, input_ids) if self.rough is None else predict_twice(self.rough, self.model, images, input_ids)
             images, input_ids, rows, counts = (t if t is None else to_device(t, self.device) for t in (images, input_ids, rows, counts))
@@ -255,6 +256,7 @@ def load_model(
     device: str|torch.device|None = None, # without it a GPU if there is one
     dtype: str|torch.dtype|None = None, # without it what the device is good at; see `choose_dtype`, and `predict_twice` for "bfloat16+float32"
     tokenizer: str|Path|None = None, # SentencePiece model; without it the one beside the weights
+    progress: bool = True, # show the download of a published checkpoint
 ) -> VQA: # ready to answer
     "Load a model with its tokenizer and answers. Raises `UserError` naming what is missing or does not fit."
     device = find_device(device)
@@ -265,7 +267,7 @@ def load_model(
     if float8:
         check_float8(device)
         dtype = choose_dtype(device)
-    file, folder = locate(name_or_path)
+    file, folder = locate(name_or_path, progress=progress)
     beside = folder or file.parent
     known = read_config(folder/CONFIG_FILE) if folder else {}
     weights, known = read_weights(file), {**known, **read_config(config)}

@@ -13,7 +13,7 @@ from .environment import UserError
 # %% auto #0
 __all__ = ['WIDGET_HINT', 'Rank', 'TypeAccuracy', 'Snapshot', 'RateHistory', 'format_seconds', 'describe', 'describe_rate',
            'describe_accuracy', 'Silent', 'LogLines', 'TextBar', 'StatusFile', 'StatusReader', 'in_notebook',
-           'make_display', 'StopAsked', 'Stopped', 'ending']
+           'shows_downloads', 'make_display', 'StopAsked', 'Stopped', 'ending']
 
 # %% ../nbs/08_progress.ipynb #5e05b27a
 @dataclass(frozen=True)
@@ -125,6 +125,7 @@ class Silent:
     "Takes events and shows nothing; base of all displays."
     interval = 0.1 # seconds between two drawings
     every_rank = False # whether all processes of a group have one, or only the main one
+    visible = False # whether people see it, and so downloads too
     def __init__(self): self._last, self.snapshot, self.run, self.stop_asked = -float("inf"), None, None, threading.Event()
 
     def prepare(self): pass # something may be shown already: data and model are being loaded
@@ -160,7 +161,7 @@ class Silent:
 # %% ../nbs/08_progress.ipynb #1c0e5c88
 class LogLines(Silent):
     "One line a minute, for a log file or a pipe; none twice in a row."
-    interval = 60.
+    interval, visible = 60., True
     def __init__(self,
         stream=None, # where to write; standard error without it
     ):
@@ -175,6 +176,7 @@ class LogLines(Silent):
 # %% ../nbs/08_progress.ipynb #6966265b
 class TextBar(Silent):
     "A tqdm bar, for a terminal or a notebook without widgets."
+    visible = True
     def __init__(self,
         stream=None, # where to write; standard error without it
     ):
@@ -241,6 +243,12 @@ def in_notebook() -> bool: # JupyterLab, Notebook, Colab, Kaggle, VS Code: whate
     return getattr(shell, "kernel", None) is not None
 
 # %% ../nbs/08_progress.ipynb #811f5d7c
+def shows_downloads(
+    progress: bool|str|Silent, # as for `make_display`
+) -> bool: # whether downloads are to be shown
+    "False where nothing is to be shown, and in a process that only leaves its state for another."
+    return progress.visible if isinstance(progress, Silent) else progress is not False
+
 WIDGET_HINT = "pip install ipywidgets, and restart the kernel, for a progress display with accuracy, memory and a Stop button"
 _hinted = []
 

@@ -66,6 +66,7 @@ def check_arguments(
     if args.task not in (None, "vqav2"): raise UserError(f"--task {args.task} is not offered; this library evaluates vqav2") # first: other tasks are documented with fewer arguments
     if not args.eval: raise UserError("training is not offered; add --eval to evaluate, or train with microsoft/unilm's own script")
     if missing := [f"--{name}" for name in _NEEDED if getattr(args, name) is None]: raise UserError(f"{', '.join(missing)} missing; unilm's command for VQAv2 names {', '.join(f'--{name}' for name in _NEEDED)}")
+    if args.num_workers is not None and args.num_workers < 0: raise UserError(f"--num_workers must be 0 or more, not {args.num_workers}")
     if args.num_max_bpe_tokens != 64: raise UserError(f"--num_max_bpe_tokens {args.num_max_bpe_tokens} is not offered; published checkpoints use 64")
     if not args.model.startswith("beit3_"): raise UserError(f"--model {args.model} is not a BEiT-3 model; use beit3_base_patch16_480 or beit3_large_patch16_480")
     return [f"--{name}" for name in (*_SWITCHES, *_VALUES) if getattr(args, name) is not None]
@@ -82,8 +83,9 @@ def main(
     from beit3_colab.evaluation import evaluate
     main_process = find_world(local_rank=args.local_rank).is_main
     if main_process and ignored: print(f"ignored, for they concern training or other tasks: {' '.join(ignored)}", file=sys.stderr)
+    workers = 1 if args.num_workers == 0 else args.num_workers # PyTorch's 0 is no process beside this one; the thread here is none
     run = evaluate(args.finetune, "test", args.data_path, tokenizer=args.sentencepiece_model, image_size=args.input_size, batch_size=args.eval_batch_size or args.batch_size,
-                   device=args.device if args.device != "cuda" else None, output_dir=args.output_dir, workers=args.num_workers, local_rank=args.local_rank)
+                   device=args.device if args.device != "cuda" else None, output_dir=args.output_dir, workers=workers, local_rank=args.local_rank)
     if main_process: print(run.report(), f"submission: {run.submission}", sep="\n")
     return 0
 

@@ -93,7 +93,7 @@ def check_official(
     from beit3_colab.published_checkpoints import download_published, find_published
     from beit3_colab.evaluation import evaluate, finished_before
     def fetched():
-        path = download_published(CHECKPOINT)
+        path = download_published(CHECKPOINT, progress is not False)
         return True, f"{path.name}, {path.stat().st_size:,} bytes"
     def accuracy():
         folder = cache_folder()/"selftest"/run_name(CHECKPOINT, "val", QUESTIONS)

@@ -39,6 +39,11 @@ def children(pid):
     for one in found: found += [child for child, parent in parents.items() if parent == one]
     return found[1:]
 
+def command(pid):
+    "What a process was started as; nothing when it has gone."
+    try: return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError): return b""
+
 def alive(pid):
     try: return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError): return False

@@ -316,6 +316,43 @@ def test_a_report_gives_up_a_server_that_is_out_of_reach(server, vqa, tmp_path):
     assert text.count("class='missing'") == COUNT and "busy or failing" in text
     assert len(pictures_asked(server)) - before <= 2 * picture_sources.CONNECTIONS * 6 # six tries each of those that were under way, not of all forty
 
+def test_two_fetch_at_once(server, source):
+    "A report on a run that goes on: the one ends, and the other's pictures still come, and its waiting can still be ended."
+    names = [p.removeprefix(f"{PICTURES}/") for p in pictures_of(server)]
+    first, second, gate = names[:8], names[8:12], threading.Event()
+    for name in first: server.fail(f"{PICTURES}/{name}", Fault(gate=gate))
+    failures = []
+    def read(name):
+        try: source.have(name)
+        except UserError as error: failures.append(error)
+    try:
+        with source.fetching(first) as give_up:
+            with source.fetching([first[0], *second]): # one of them is on its way already
+                for name in second: source.have(name)
+            waiting = [threading.Thread(target=read, args=[name], daemon=True) for name in first[:2]]
+            for thread in waiting: thread.start()
+            give_up()
+            for thread in waiting: thread.join(60)
+            assert len(failures) == 2 and all("has ended" in str(e) for e in failures)
+    finally: gate.set()
+    ended, errors = picture_sources._Batch(), []
+    ended.end()
+    for _ in range(2):
+        with pytest.raises(UserError, match="has ended") as error, ended.writing(): pass
+        errors.append(error.value)
+    assert errors[0] is not errors[1] # one for all would keep the frames of every run
+    assert source.missing(second) == []
+
+def test_quiet_means_no_downloads_shown(server, tmp_path, capfd):
+    for options in (dict(), dict(processes=2, batch_size=2), dict(background=True)):
+        shutil.rmtree(tmp_path/"cache", ignore_errors=True)
+        run = run_val(NAME, tmp_path, output_dir=tmp_path/str(len(options)), **options)
+        if options.get("background"): run.wait()
+        assert capfd.readouterr() == ("", "")
+    shutil.rmtree(tmp_path/"cache")
+    run_val(NAME, tmp_path, output_dir=tmp_path/"seen", progress="log", processes=2, batch_size=2)
+    assert f"{NAME}.pth" in capfd.readouterr().err # fetched by the process that people see, not by those that it starts
+
 def test_answers_come_before_the_last_picture(server, vqa, tmp_path, monkeypatch):
     monkeypatch.setattr("beit3_colab.evaluation.REMOTE_BATCH", 2) # 8 of the 40 pictures make a window
     open_official("val", progress=False)

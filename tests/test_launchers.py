@@ -14,6 +14,7 @@ from processes import BIN, COMMAND, LIMIT, PACE, answers, environment, free_port
 
 from beit3_colab import evaluate
 from beit3_colab.distributed import World, find_world
+from beit3_colab.journal import read_journals
 
 
 def launch(*launcher, folder, count):
@@ -74,6 +75,22 @@ def test_progress_is_complete_where_disks_are_not_shared(single, start, tmp_path
     assert result(tmp_path/"0") == result(single)
     total = report(tmp_path/"0")["questions"]
     assert both[0].err.splitlines()[-1].startswith(f"{total} of {total} questions (100 %)"), both[0].err
+
+def test_nothing_is_answered_twice_where_disks_are_not_shared(single, start, tmp_path):
+    "Two such nodes are killed and started again: work is shared out anew, and each knows what the other has answered."
+    count, variables = LAUNCHERS["openmpi"]
+    def both(**more):
+        port = free_port()
+        return [start(tmp_path/str(r), MASTER_ADDR="127.0.0.1", MASTER_PORT=port, **more, **{k: v(r) for k, v in variables.items()}) for r in range(count)]
+    first = both(BEIT3_PACE=PACE)
+    wait_until(lambda: min(answers(tmp_path/str(r)) for r in range(count)) > 15)
+    for process in first: process.kill(signal.SIGKILL)
+    for process in first: process.wait()
+    known = [set(read_journals(tmp_path/str(r))) for r in range(count)]
+    assert all(known) and not known[0] & known[1]
+    for process in both(): process.finish()
+    assert result(tmp_path/"0") == result(single)
+    assert report(tmp_path/"0")["questions"] == len(json.loads(result(single))) - len(known[0] | known[1])
 
 def test_more_processes_than_work(start, tmp_path):
     start(tmp_path/"one", "--limit", 3).finish()

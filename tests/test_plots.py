@@ -129,13 +129,16 @@ def test_map_keeps_the_pictures_aspect(vqa, size):
     halves = [attention_share(drawn, box, size) for box in ((0, 0, size[0]/2, size[1]), (size[0]/2, 0, size[0], size[1]))]
     assert sum(h.attention for h in halves) == pytest.approx(1) and [h.area for h in halves] == pytest.approx([.5, .5])
 
-@pytest.mark.parametrize("question", ["$x$ or $y$? <b>", "a " * 100, "?", ""])
+@pytest.mark.parametrize("question", ["$x$ or $y$? <b>", "a " * 100, "?"])
 def test_attention_of_odd_questions(vqa, question, tmp_path):
     picture = Image.new("RGB", (50, 40), "red")
     figure = show_attention(vqa, picture, question, path=tmp_path/"map.png")
     words = question_words(vqa.attention(picture, question))
     assert sum(bool(ax.get_title()) for ax in figure.axes) == 2 + len(words)
     assert not any(t.get_parse_math() for t in texts(figure) if "$" in t.get_text())
+
+def test_attention_without_a_question_is_refused(vqa):
+    with pytest.raises(UserError, match="there is no question in ' '"): show_attention(vqa, Image.new("RGB", (50, 40), "red"), " ")
 
 def test_attention_is_drawn_over_the_photo_as_the_model_saw_it(vqa, tmp_path):
     exif = Image.Exif()
