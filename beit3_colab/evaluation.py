@@ -245,7 +245,7 @@ def fetch_ahead(
     progress: bool, # show downloads
 ):
     "Fetch what processes that are to be started would fetch, here where people see it."
-    file, folder = locate(checkpoint, progress=progress)
+    _, folder = locate(checkpoint, progress=progress)
     if folder is None and answers is None and isinstance(data, OfficialData): # the answer list will be built
         for name in ANNOTATIONS: official_file(name, progress)
 

@@ -15,6 +15,7 @@ from .answer_index import VERDICTS, AnswerIndex
 from .answer_view import look, question_text
 from .attention import attention_map, check_loaded
 from .confidence_intervals import _range_text
+from .download_errors import _shown
 from .environment import UserError, atomic_write
 from .images import preprocess, read_image
 from .pictures import is_url
@@ -66,7 +67,7 @@ def _relative(places, text) -> str:
     return re.sub(r"(https?://[^\s?#]*)[?#]\S*", r"\1", hide_passwords(text), flags=re.IGNORECASE)
 
 def _public(url) -> str: # an address without password and key
-    return re.sub(r"(?<=://)[^/?#]*@", "", re.split("[?#]", url, maxsplit=1)[0])
+    return _shown(re.split("[?#]", url, maxsplit=1)[0])
 
 # %% ../nbs/10g_html_report.ipynb #5152aa7d
 def plots_section(

@@ -151,7 +151,7 @@ def test_keys_in_addresses_stay_at_home(tmp_path):
 
 def test_only_whole_folder_names_are_left_out():
     from beit3_colab.html_report import _folder_pattern, _relative
-    assert _relative([(_folder_pattern("/root"), "")], "/root/a.jpg, /mnt/root/a.jpg and file:///root/b.jpg") == "a.jpg, /mnt/root/a.jpg and file://b.jpg"
+    assert _relative([(_folder_pattern("/photos"), "")], "/photos/a.jpg, /mnt/photos/a.jpg and file:///photos/b.jpg") == "a.jpg, /mnt/photos/a.jpg and file://b.jpg"
     assert _relative([(_folder_pattern("data"), "")], "data/a.jpg, mydata/a.jpg, x/data/a.jpg") == "a.jpg, mydata/a.jpg, x/data/a.jpg"
 
 def test_a_layer_that_is_not_there_is_told_although_the_first_picture_is_missing(run, tmp_path):
