@@ -6,21 +6,25 @@ from pkgutil import iter_modules
 
 __version__ = "0.1.0"
 
-_HOMES = {"evaluate": "evaluation", "load_model": "predict", "open_run": "run_folder", "compare": "comparison", "score": "scoring", "soft_score": "scoring",
-          "check_submission": "results_file", "convert": "checkpoints", "UserError": "environment"}
-_GIVES = {"evaluate": [("run_folder", "Run"), ("background", "BackgroundRun")], "open_run": [("run_folder", "Run")], "load_model": [("predict", "VQA")], "compare": [("comparison", "Comparison")]}
+_HOMES = {
+    "evaluate": "evaluation",
+    "load_model": "model.vqa",
+    "open_run": "look.run",
+    "compare": "look.run",
+    "score": "scoring.score",
+    "soft_score": "scoring.score",
+    "check_submission": "scoring.results",
+    "convert": "model.checkpoint",
+    "UserError": "machine.messages",
+}
 __all__ = list(_HOMES)
-
 
 _MODULES = tuple(sorted(m.name for m in iter_modules(__path__) if not m.name.startswith("_")))
 
 
 def __getattr__(name):
     from importlib import import_module
-    if name in _HOMES:
-        complete, of = import_module(f"{__name__}.docstrings").with_parameters, lambda module, name: getattr(import_module(f"{__name__}.{module}"), name)
-        for module, given in _GIVES.get(name, ()): complete(of(module, given))
-        return complete(of(_HOMES[name], name))
+    if name in _HOMES: return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     if name in _MODULES: return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

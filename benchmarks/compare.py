@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from beit3_colab.comparison import compare, paired_intervals, paired_table, sign_flip_test
-from beit3_colab.journal import Identity
-from beit3_colab.run_folder import Run
-from beit3_colab.vqav2 import Annotation, Question
+from beit3_colab.look.run import compare
+from beit3_colab.run.comparison import paired_intervals, paired_table, sign_flip_test
+from beit3_colab.run.journal import Identity
+from beit3_colab.look.run import Run
+from beit3_colab.data.dataset import Annotation, Question
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--questions", type=int, default=214_354)

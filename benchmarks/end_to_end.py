@@ -21,9 +21,9 @@ from common import Results, machine, synchronize, table
 from model_speed import MANY, build, configuration
 
 from beit3_colab import evaluate, load_model
-from beit3_colab.checkpoints import save_folder
-from beit3_colab.model import init_weights
-from beit3_colab.predict import sample_folder
+from beit3_colab.model.checkpoint import save_folder
+from beit3_colab.model.beit3 import init_weights
+from beit3_colab.model.checkpoint import sample_folder
 
 WORDS = "is the red car to left of blue house how many trees can you see a checked kite in this picture what color are houses weather like".split()
 LENGTHS = {3: 3, 4: 15, 5: 24, 6: 21, 7: 14, 8: 9, 9: 6, 10: 3, 11: 2, 12: 1, 13: .7, 14: .5, 15: .4, 16: .2, 18: .1, 20: .1} # words of a question: about VQAv2's, percent

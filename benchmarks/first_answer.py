@@ -38,9 +38,10 @@ def make(root, size, device):
     from model_speed import build, configuration
     from PIL import Image
 
-    from beit3_colab.checkpoints import save_folder, to_official
-    from beit3_colab.model import init_weights
-    from beit3_colab.predict import sample_folder
+    from beit3_colab.model.checkpoint import save_folder
+    from beit3_colab.model.weights import to_official
+    from beit3_colab.model.beit3 import init_weights
+    from beit3_colab.model.checkpoint import sample_folder
     config = configuration(size)
     model = init_weights(build(config, device)).to("cpu")
     answers, tokenizer = [f"answer {i}" for i in range(config.num_classes)], (sample_folder()/"sentencepiece.model").read_bytes()

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from common import Results, machine, table, timed
 from model_speed import TILES
 
-from beit3_colab import kernels
-from beit3_colab.fast_model import Float8Linear
+from beit3_colab.model import kernels
+from beit3_colab.model.fused import Float8Linear
 
 
 def products(rows, width, device):

@@ -14,10 +14,11 @@ import reference
 import torch
 from common import Results, machine, processor_seconds, table, timed
 
-from beit3_colab import kernels, predict
-from beit3_colab.fast_model import FastBeit3, operations
-from beit3_colab.model import Beit3Config, Beit3ForVQA, init_weights, model_size
-from beit3_colab.predict import DOUBLE_CHECK, VQA, predict_logits
+from beit3_colab.model import kernels
+from beit3_colab.model import vqa as predict
+from beit3_colab.model.fused import FastBeit3, operations
+from beit3_colab.model.beit3 import Beit3Config, Beit3ForVQA, init_weights, model_size
+from beit3_colab.model.vqa import DOUBLE_CHECK, VQA, predict_logits
 
 MANY = 10**9 # questions: enough to compile for
 POOL = 40 # questions of which a share is in doubt
@@ -164,9 +165,9 @@ def kernel_group(name):
 
 def sample_agreement(device, dtypes):
     "To how many of the sample's questions a dtype gives float32's answer, with how large a difference of logits."
-    from beit3_colab.batches import plan_batches, plan_windows, read_windows
-    from beit3_colab.predict import load_model
-    from beit3_colab.sample import open_sample
+    from beit3_colab.run.batches import plan_batches, plan_windows, read_windows
+    from beit3_colab.model.vqa import load_model
+    from beit3_colab.scenes.sample import open_sample
     data = open_sample()
     def logits(dtype, many):
         vqa, found = load_model("sample", device=device, dtype=dtype).expect(many), {}

@@ -12,7 +12,7 @@ import json
 CODE = """
 import json, statistics, tempfile, time
 from beit3_colab import evaluate, load_model
-from beit3_colab.progress import Rank, Silent, Snapshot, TypeAccuracy
+from beit3_colab.progress import Rank, Display, Snapshot, TypeAccuracy
 from beit3_colab.progress_widget import WidgetDisplay
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ class Timed:
     def draw(self, snapshot, final): self.updates += snapshot.state == "running"; super().draw(snapshot, final)
     def end(self, state, error=""): self.cpu += time.process_time(); super().end(state, error) # the summary comes after the answers
 class TimedWidget(Timed, WidgetDisplay): pass
-class TimedSilence(Timed, Silent): pass
+class TimedSilence(Timed, Display): pass
 
 vqa = load_model("sample", device={device!r})
 def answering(kind):

@@ -50,10 +50,12 @@ def make_data(root, split, questions):
 def leave_out_the_model(batch=128):
     "Replace decoding and the model by what costs nothing."
     import torch
-    from beit3_colab import batches, evaluation
-    from beit3_colab.model import Beit3Config, Beit3ForVQA
-    from beit3_colab.predict import VQA, sample_folder
-    from beit3_colab.text import Tokenizer
+    from beit3_colab.run import batches
+    from beit3_colab.run import runner as evaluation
+    from beit3_colab.model.beit3 import Beit3Config, Beit3ForVQA
+    from beit3_colab.model.vqa import VQA
+    from beit3_colab.model.checkpoint import sample_folder
+    from beit3_colab.model.tokenizer import Tokenizer
     made = torch.randn(batch, 3129)
 
     class StandIn(VQA):

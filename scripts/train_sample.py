@@ -20,15 +20,18 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from beit3_colab.answers import normalize_word, soft_labels
-from beit3_colab.checkpoints import save_folder
-from beit3_colab.images import normalize, preprocess
-from beit3_colab.model import Beit3Config, Beit3ForVQA, init_weights
-from beit3_colab.predict import load_model
-from beit3_colab.sample import FIRST_TRAINING_SEED, HELD_OUT_SEEDS
-from beit3_colab.scenes import answer_list, ask_scene, draw_scene, make_scene, scene_data
-from beit3_colab.text import Tokenizer
-from beit3_colab.vqav2 import load_annotations
+from beit3_colab.data.answer_list import normalize_word, soft_labels
+from beit3_colab.model.checkpoint import save_folder
+from beit3_colab.pictures.reading import normalize, preprocess
+from beit3_colab.model.beit3 import Beit3Config, Beit3ForVQA, init_weights
+from beit3_colab.model.vqa import load_model
+from beit3_colab.scenes.sample import FIRST_TRAINING_SEED, HELD_OUT_SEEDS
+from beit3_colab.scenes.questions import answer_list, ask_scene
+from beit3_colab.scenes.drawing import draw_scene
+from beit3_colab.scenes.description import make_scene
+from beit3_colab.scenes.sample import scene_data
+from beit3_colab.model.tokenizer import Tokenizer
+from beit3_colab.data.vqa_files import load_annotations
 
 
 def train_tokenizer(num_scenes, vocab_size):

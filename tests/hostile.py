@@ -6,9 +6,11 @@ from dataclasses import replace
 
 from PIL import Image
 
-from beit3_colab.journal import Identity
-from beit3_colab.run_folder import Run, write_submission
-from beit3_colab.vqav2 import Annotation, Question, VQAData
+from beit3_colab.run.journal import Identity
+from beit3_colab.run.folder import write_submission
+from beit3_colab.look.run import Run
+from beit3_colab.data.dataset import Annotation, Question
+from beit3_colab.data.vqav2 import VQAData
 
 SCRIPT, PICTURE, CLOSING, FORMULA = "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "--></script></style></title>", r"$x_1$ \frac{1}{2} \(y\) \begin{z}"
 NASTY = f"{SCRIPT}{PICTURE}{CLOSING}\"' onmouseover='alert(1)' {FORMULA} \u202eesrever\u202c \x00\x1b[31m مرحبا \ud800 &lt;"

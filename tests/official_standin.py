@@ -6,11 +6,11 @@ from functools import lru_cache
 
 import torch
 
-from beit3_colab.checkpoints import to_official
-from beit3_colab.model import Beit3Config, Beit3ForVQA
-from beit3_colab.official_files import OFFICIAL_FILES
-from beit3_colab.predict import sample_folder
-from beit3_colab.sample import sample_data_folder
+from beit3_colab.model.weights import to_official
+from beit3_colab.model.beit3 import Beit3Config, Beit3ForVQA
+from beit3_colab.data.vqav2_online import OFFICIAL_FILES
+from beit3_colab.model.checkpoint import sample_folder
+from beit3_colab.scenes.sample import sample_data_folder
 
 RELEASES = "/github.com/addf400/files/releases/download/beit3"
 QUESTIONS = "/s3.amazonaws.com/cvmlp/vqa/mscoco/vqa"

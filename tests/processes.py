@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from beit3_colab.distributed import free_port # noqa: F401 - for tests
+from beit3_colab.machine.distributed import free_port # noqa: F401 - for tests
 
 LIMIT = 150 # questions
 COMMAND = ["evaluate", "--device", "cpu", "--batch-size", "2", "--limit", str(LIMIT), "--quiet"] # small batches: enough windows for several ranks

@@ -16,13 +16,13 @@ from PIL import Image
 
 import beit3_colab
 from beit3_colab import evaluate, load_model, soft_score
-from beit3_colab.answers import soft_labels
-from beit3_colab.checkpoints import read_weights
-from beit3_colab.cli import main, make_parser
-from beit3_colab.environment import UserError
-from beit3_colab.journal import read_journals
-from beit3_colab.sample import open_sample
-from beit3_colab.vqav2 import annotations_file, questions_file
+from beit3_colab.data.answer_list import soft_labels
+from beit3_colab.model.checkpoint import read_weights
+from beit3_colab.commands.cli import main, make_parser
+from beit3_colab.machine.messages import UserError
+from beit3_colab.run.journal import read_journals
+from beit3_colab.scenes.sample import open_sample
+from beit3_colab.data.vqav2 import annotations_file, questions_file
 
 GOLDEN = Path(__file__).parent/"golden"
 
@@ -229,7 +229,7 @@ def test_weights_of_nan_are_told(tmp_path):
     with pytest.raises(UserError, match="gives NaN"): evaluate(vqa, limit=5, output_dir=tmp_path, progress=False)
 
 def test_numbers_and_places_from_the_shell(tmp_path, capsys):
-    from beit3_colab.cli import main
+    from beit3_colab.commands.cli import main
     folder, file = str(tmp_path/"run"), tmp_path/"file"
     file.touch()
     assert main(["evaluate", "--limit", "5", "--device", "cpu", "--quiet", "--output-dir", folder]) == 0
@@ -252,7 +252,7 @@ def test_numbers_and_places_from_the_shell(tmp_path, capsys):
                                         (lambda run: beit3_colab.open_run(None), "a run folder is a path, not None"), (lambda run: beit3_colab.compare(run, None), "a run folder is a path, not None"),
                                         (lambda run: beit3_colab.load_model("sample", config={"num_head": 4}), "config has 'num_head', which is no field of Beit3Config; did you mean 'num_heads'?"),
                                         (lambda run: beit3_colab.load_model("llava"), "'llava' is neither a file, a folder nor a published checkpoint; published are beit3_base_patch16_480_vqa, "),
-                                        (lambda run: beit3_colab.attention.show_attention("sample", None, "?"), r"pass load_model\('sample'\)"), (lambda run: run.to_html("x.html", vqa="sample"), r"pass load_model\('sample'\)")], ids=range(10))
+                                        (lambda run: beit3_colab.look.figures.show_attention("sample", None, "?"), r"pass load_model\('sample'\)"), (lambda run: run.to_html("x.html", vqa="sample"), r"pass load_model\('sample'\)")], ids=range(10))
 def test_values_of_the_wrong_kind(tmp_path, monkeypatch, call, says):
     monkeypatch.chdir(tmp_path)
     run = beit3_colab.evaluate(limit=1, output_dir="run", device="cpu", progress=False)

@@ -2,10 +2,10 @@
 import numpy as np
 import pytest
 
-from beit3_colab.answer_page import STYLE
+from beit3_colab.look.cards import STYLE
 from beit3_colab.evaluation import evaluate
-from beit3_colab.plots import MARKS
-from beit3_colab.run_folder import Run, open_run
+from beit3_colab.scoring.rules import MARKS
+from beit3_colab.look.run import Run, open_run
 
 NASTY = '"><script>a()</script><img src=x onerror=alert(1)>'
 

@@ -19,17 +19,20 @@ from official_standin import (ANSWERS, PICTURES, QUESTIONS, make_checkpoint, mir
 from official_standin import official_json as all_json, serve_picture_zip as all_in_a_zip, serve_pictures as all_pictures
 
 from beit3_colab import evaluate, load_model, open_run
-from beit3_colab import official_data, official_files, picture_sources
-from beit3_colab.answers import NUM_VQAV2_ANSWERS
-from beit3_colab.checkpoints import convert, read_answers
-from beit3_colab.cli import main
-from beit3_colab.decoding import Decoders
-from beit3_colab.download_records import only_one
-from beit3_colab.environment import UserError, atomic_write
-from beit3_colab.images import ImageError
-from beit3_colab.official_data import choose_pictures, open_official
-from beit3_colab.official_files import ANNOTATIONS, official_answers, official_folder
-from beit3_colab.picture_sources import ServerPictures, ZipPictures
+from beit3_colab.data import vqav2_online as official_data
+from beit3_colab.data import vqav2_online as official_files
+from beit3_colab.pictures import sources as picture_sources
+from beit3_colab.data.answer_list import NUM_VQAV2_ANSWERS
+from beit3_colab.model.checkpoint import convert, read_answers
+from beit3_colab.commands.cli import main
+from beit3_colab.pictures.decoding import Decoders
+from beit3_colab.downloads.records import locked
+from beit3_colab.machine.messages import UserError
+from beit3_colab.machine.files import atomic_write
+from beit3_colab.pictures.reading import ImageError
+from beit3_colab.data.vqav2_online import choose_pictures, open_official
+from beit3_colab.data.vqav2_online import ANNOTATIONS, official_answers, official_folder
+from beit3_colab.pictures.sources import ServerPictures, ZipPictures
 
 NAME = "beit3_base_patch16_480_vqa"
 VAL_QUESTIONS, VAL_ANNOTATIONS = f"{QUESTIONS}/v2_Questions_Val_mscoco.zip", f"{QUESTIONS}/v2_Annotations_Val_mscoco.zip"
@@ -123,7 +126,7 @@ def test_two_programs_at_once_download_each_thing_once(server):
 def pictures_of(server): return [p for p in server.files if p.startswith(f"{PICTURES}/val2014/")]
 
 def test_the_whole_test_split_has_its_name_and_its_phase(server, vqa, tmp_path, monkeypatch):
-    monkeypatch.setattr("beit3_colab.results_file._TEST2015", COUNT)
+    monkeypatch.setattr("beit3_colab.scoring.results._TEST2015", COUNT)
     run = evaluate(vqa, split="test", output_dir=tmp_path/"run", device="cpu", progress=False, images="single", batch_size=64)
     assert run.submission.name == "submit_vqav2_test.json" and "test-dev and test-standard phases" in run.evalai
     assert run.accuracy is None and len(json.loads(run.submission.read_text())) == COUNT
@@ -176,10 +179,10 @@ def test_disk_full_while_unpacking(server, monkeypatch):
         if isinstance(data, bytes): raise OSError(errno.ENOSPC, "No space left on device")
         atomic_write(path, data)
     with monkeypatch.context() as m:
-        m.setattr("beit3_colab.download_records.atomic_write", full)
+        m.setattr("beit3_colab.machine.files.atomic_write", full)
         with pytest.raises(UserError, match="is full; free some space"): open_official("val", progress=False)
     with monkeypatch.context() as m:
-        m.setattr("beit3_colab.download_errors.shutil.disk_usage", lambda folder: type("Usage", (), {"free": 10}))
+        m.setattr("beit3_colab.downloads.failures.shutil.disk_usage", lambda folder: type("Usage", (), {"free": 10}))
         with pytest.raises(UserError, match="are needed under"): open_official("val", progress=False)
     assert open_official("val", progress=False).annotations
 
@@ -285,7 +288,7 @@ def test_disk_full_at_a_picture(server, vqa, tmp_path, monkeypatch):
 
 def test_no_space_for_the_pictures(server, vqa, tmp_path, monkeypatch):
     open_official("val", progress=False)
-    monkeypatch.setattr("beit3_colab.download_errors.shutil.disk_usage", lambda folder: type("Usage", (), {"free": 200_000}))
+    monkeypatch.setattr("beit3_colab.downloads.failures.shutil.disk_usage", lambda folder: type("Usage", (), {"free": 200_000}))
     with pytest.raises(UserError, match=r"\d\.\d MB are needed under"): run_val(vqa, tmp_path)
     assert pictures_asked(server) == []
 
@@ -354,7 +357,7 @@ def test_quiet_means_no_downloads_shown(server, tmp_path, capfd):
     assert f"{NAME}.pth" in capfd.readouterr().err # fetched by the process that people see, not by those that it starts
 
 def test_answers_come_before_the_last_picture(server, vqa, tmp_path, monkeypatch):
-    monkeypatch.setattr("beit3_colab.evaluation.REMOTE_BATCH", 2) # 8 of the 40 pictures make a window
+    monkeypatch.setattr("beit3_colab.run.answering.REMOTE_BATCH", 2) # 8 of the 40 pictures make a window
     open_official("val", progress=False)
     gate, last = threading.Event(), open_official("val", progress=False).questions[-1].image
     server.fail(f"{PICTURES}/{last}", Fault(gate=gate))
@@ -414,7 +417,7 @@ def test_many_pictures_are_better_had_in_a_zip(server, vqa, tmp_path, monkeypatc
 def test_decoding_processes_find_what_was_fetched(server):
     data = open_official("val", progress=False)
     data = choose_pictures(data, data.questions)
-    from beit3_colab.batches import _load_elsewhere
+    from beit3_colab.run.batches import _load_elsewhere
     decoders = Decoders(data, 32, processes=1, capacity=2)
     try:
         assert _load_elsewhere(data, decoders, data.questions[0], 0)[0] is None and decoders.pictures[0].std() > 1
@@ -466,7 +469,7 @@ def test_waiting_for_another_process_ends_with_the_run(tmp_path):
     source, others = ServerPictures(tmp_path, "https://nowhere.invalid", 1), set(threading.enumerate())
     def fetchers(): return [t for t in set(threading.enumerate()) - others if t.name.startswith("pictures")]
     (tmp_path/".locks").mkdir()
-    with only_one(tmp_path/".locks"/f"{zlib.crc32(PICTURE.encode()) % picture_sources._LOCKS}"): # another process fetches it
+    with locked(tmp_path/".locks"/f"{zlib.crc32(PICTURE.encode()) % picture_sources._LOCKS}"): # another process fetches it
         with source.fetching([PICTURE]): assert fetchers()
         wait_for(lambda: not fetchers())
 

@@ -8,15 +8,17 @@ import pytest
 import torch
 from processes import wait_until
 
-from beit3_colab import answering, batches, evaluate
-from beit3_colab.background import exclusively
-from beit3_colab.decoding import Decoders
-from beit3_colab.environment import UserError
-from beit3_colab.fast_model import FastBeit3
-from beit3_colab.predict import VQA, load_model, to_device
-from beit3_colab.journal import Journal
-from beit3_colab.sample import open_sample
-from beit3_colab.vqav2 import group_by_image
+from beit3_colab import evaluate
+from beit3_colab.run import answering
+from beit3_colab.run import batches
+from beit3_colab.run.runner import exclusively
+from beit3_colab.pictures.decoding import Decoders
+from beit3_colab.machine.messages import UserError
+from beit3_colab.model.fused import FastBeit3
+from beit3_colab.model.vqa import VQA, load_model, to_device
+from beit3_colab.run.journal import Journal
+from beit3_colab.scenes.sample import open_sample
+from beit3_colab.data.dataset import group_by_image
 
 
 @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="decoding processes are for Linux")

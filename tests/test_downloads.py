@@ -20,10 +20,16 @@ from pathlib import Path
 
 import pytest
 
-from beit3_colab import download_errors, download_progress, download_records, downloads, zip_files
-from beit3_colab.downloads import fetch, mirrored, read_record
-from beit3_colab.environment import UserError
-from beit3_colab.zip_files import extract_zip, read_zip_member
+from beit3_colab.downloads import failures as download_errors
+from beit3_colab.progress import displays as download_progress
+from beit3_colab.downloads import records as download_records
+from beit3_colab.downloads import fetching as downloads
+from beit3_colab.downloads import zips as zip_files
+from beit3_colab.downloads.fetching import fetch
+from beit3_colab.downloads.failures import mirrored
+from beit3_colab.downloads.records import read_record
+from beit3_colab.machine.messages import UserError
+from beit3_colab.downloads.zips import extract_zip, read_zip_member
 from file_server import Fault, FileServer, nobody
 
 FILE = "/files/weights.pth"

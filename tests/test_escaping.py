@@ -8,14 +8,17 @@ import ipywidgets
 import pytest
 
 import beit3_colab
-from beit3_colab import answer_page, browse, compare_browser, report_page
-from beit3_colab.attention_view import explore_attention
-from beit3_colab.comparison import compare
-from beit3_colab.download_progress import NotebookProgress
-from beit3_colab.predict import load_model
-from beit3_colab.progress import Rank, Snapshot, TypeAccuracy
-from beit3_colab.progress_widget import WidgetDisplay, head_html
-from beit3_colab.scoring import check_submission
+from beit3_colab.look import cards as answer_page
+from beit3_colab.look import browser as browse
+from beit3_colab.look import pairs as compare_browser
+from beit3_colab.look import report as report_page
+from beit3_colab.look.attention_view import explore_attention
+from beit3_colab.look.run import compare
+from beit3_colab.progress.displays import NotebookProgress
+from beit3_colab.model.vqa import load_model
+from beit3_colab.progress.snapshot import Rank, Snapshot, TypeAccuracy
+from beit3_colab.progress.widget import WidgetDisplay, head_html
+from beit3_colab.scoring.results import check_submission
 from hostile import FORMULA, NASTY, PICTURE, SCRIPT, SHOWN, check, make_run, without_answers
 
 FOLDER = Path(beit3_colab.__file__).parent

@@ -12,10 +12,11 @@ import pytest
 from jupyter_client import KernelManager
 from processes import LIMIT, PACE, alive, answers, children, command, environment, rank_of, result, wait_until
 
-from beit3_colab import evaluate, evaluation
-from beit3_colab.distributed import WorkerError
-from beit3_colab.environment import UserError
-from beit3_colab.journal import JournalFollower, journal_path
+from beit3_colab import evaluate
+from beit3_colab.run import runner as evaluation
+from beit3_colab.machine.distributed import WorkerError
+from beit3_colab.machine.messages import UserError
+from beit3_colab.run.journal import JournalFollower, journal_path
 
 KINDS = [("worker", signal.SIGKILL), ("parent", signal.SIGKILL), ("worker", signal.SIGTERM), ("parent", signal.SIGTERM), ("parent", signal.SIGINT)]
 

@@ -14,10 +14,11 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForVisualQuest
 
 import beit3_colab.huggingface as huggingface # noqa: E402 - tells the Auto classes
 from beit3_colab import UserError, convert, load_model
-from beit3_colab.answers import soft_labels
-from beit3_colab.checkpoints import build_model, read_answers, read_weights
-from beit3_colab.predict import sample_folder
-from beit3_colab.scenes import draw_scene, make_scene
+from beit3_colab.data.answer_list import soft_labels
+from beit3_colab.model.checkpoint import build_model, read_answers, read_weights
+from beit3_colab.model.checkpoint import sample_folder
+from beit3_colab.scenes.drawing import draw_scene
+from beit3_colab.scenes.description import make_scene
 
 GOLDEN, OLDER = Path(__file__).parent/"golden", ("transformers==4.49.0", "tokenizers>=0.21,<0.22", "huggingface_hub>=0.26,<1")
 V5 = int(transformers.__version__.split(".")[0]) >= 5

@@ -13,8 +13,8 @@ from packaging.version import Version
 from processes import BIN, COMMAND, LIMIT, PACE, answers, environment, free_port, result, wait_until
 
 from beit3_colab import evaluate
-from beit3_colab.distributed import World, find_world
-from beit3_colab.journal import read_journals
+from beit3_colab.machine.distributed import World, find_world
+from beit3_colab.run.journal import read_journals
 
 
 def launch(*launcher, folder, count):
@@ -110,8 +110,8 @@ def test_from_a_script_without_a_main_guard(tmp_path):
     assert done.returncode == 0 and int(done.stdout) >= 20, done.stderr
 
 def test_drop_in_command_under_torchrun(tmp_path):
-    from beit3_colab.predict import sample_folder
-    from beit3_colab.sample import open_sample
+    from beit3_colab.model.checkpoint import sample_folder
+    from beit3_colab.scenes.sample import open_sample
     data = open_sample()
     questions = [dict(question_id=q.question_id, image_id=q.image_id, question=q.question) for q in data.questions[:40]]
     for sub in ("vqa", "test2015"): (tmp_path/"data"/sub).mkdir(parents=True)

@@ -5,8 +5,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from beit3_colab.checkpoints import build_model, convert, from_official, read_weights
-from beit3_colab.model import resize_positions
+from beit3_colab.model.checkpoint import build_model, convert, read_weights
+from beit3_colab.model.weights import from_official
+from beit3_colab.model.beit3 import resize_positions
 
 GOLDEN = Path(__file__).parent/"golden"
 

@@ -10,11 +10,12 @@ import pytest
 from file_server import FileServer
 
 from beit3_colab import compare, evaluate, load_model, open_run
-from beit3_colab.cli import main
-from beit3_colab.environment import UserError
-from beit3_colab.plots import plot_accuracy, show_answers
-from beit3_colab.scenes import draw_scene, make_scene
-from beit3_colab.tables import read_csv
+from beit3_colab.commands.cli import main
+from beit3_colab.machine.messages import UserError
+from beit3_colab.look.plots import plot_accuracy, show_answers
+from beit3_colab.scenes.drawing import draw_scene
+from beit3_colab.scenes.description import make_scene
+from beit3_colab.look.tables import read_csv
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +152,7 @@ def test_images_are_vqav2s(vqa, tmp_path, cache):
     for own in (dict(questions=own_rows(tmp_path)), dict(split="sample")):
         with pytest.raises(UserError, match="is about VQAv2's pictures; leave it out for (your own|sample)"): evaluate(vqa, images=tmp_path/"gone.zip", **own)
 
-@pytest.mark.parametrize("place", ["beit3_colab.own_questions.atomic_write", "beit3_colab.evaluation.keep_questions"])
+@pytest.mark.parametrize("place", ["beit3_colab.machine.files.atomic_write", "beit3_colab.data.own.keep_questions"])
 def test_a_full_disk_is_told(vqa, tmp_path, cache, monkeypatch, place):
     def fail(*args, **kwargs): raise OSError(errno.ENOSPC, "No space left on device")
     monkeypatch.setattr(place, fail)

@@ -11,13 +11,17 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from beit3_colab.attention import attention_map, attention_share, clean_text, heat_map, new_figure, question_words, show_attention
-from beit3_colab.attention_view import explore_attention
-from beit3_colab.environment import UserError
+from beit3_colab.model.attention import attention_map, attention_share, question_words
+from beit3_colab.machine.messages import clean_text
+from beit3_colab.look.figures import heat_map, new_figure, show_attention
+from beit3_colab.look.attention_view import explore_attention
+from beit3_colab.machine.messages import UserError
 from beit3_colab.evaluation import evaluate
-from beit3_colab.plots import calibration_table, confusion_table, correctness, plot_accuracy, plot_calibration, plot_confusions, show_answers
-from beit3_colab.predict import load_model
-from beit3_colab.scenes import draw_scene, make_scene
+from beit3_colab.look.plots import calibration_table, confusion_table, plot_accuracy, plot_calibration, plot_confusions, show_answers
+from beit3_colab.scoring.rules import correctness
+from beit3_colab.model.vqa import load_model
+from beit3_colab.scenes.drawing import draw_scene
+from beit3_colab.scenes.description import make_scene
 
 PLOTS = [show_answers, plot_accuracy, plot_calibration, plot_confusions]
 NASTY = r"--><script>a()</script><img src=x onerror=alert(1)> costs $5 \frac{$x^2$}{_} & \$ ${"
@@ -75,7 +79,7 @@ def test_a_dollar_looks_like_a_dollar():
         figure.text(.1, .5, text, **options)
         content = io.BytesIO(); figure.savefig(content, format="png")
         return np.asarray(Image.open(content).convert("L"), dtype=int)
-    from beit3_colab.attention import PLAIN
+    from beit3_colab.look.figures import PLAIN
     assert (pixels("$x$", **PLAIN) == pixels(r"\$x\$")).all()
     assert (pixels("$x$", **PLAIN) != pixels("$x$")).any()
 
@@ -102,7 +106,7 @@ def test_marks_are_signs_and_words(run):
         assert label.startswith({"right": "✓", "partly right": "½", "wrong": "✗"}[word]) and word in label
 
 def test_figures_leave_no_state(run):
-    code = "import beit3_colab.plots, beit3_colab.attention, sys; print([m for m in ('matplotlib', 'pandas') if m in sys.modules])"
+    code = "import beit3_colab.plots, beit3_colab.model.attention, sys; print([m for m in ('matplotlib', 'pandas') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     import matplotlib
     before = dict(matplotlib.rcParams)

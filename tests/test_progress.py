@@ -18,10 +18,11 @@ from real_browser import open_browser
 
 import beit3_colab
 from beit3_colab import UserError, evaluate, load_model, open_run
-from beit3_colab.background import BackgroundRun
-from beit3_colab.distributed import Workers
-from beit3_colab.progress import LogLines, Rank, Silent, Snapshot, Stopped, StatusFile, TextBar, TypeAccuracy, make_display
-from beit3_colab.progress_widget import WidgetDisplay, head_html, detail_html, summary_html
+from beit3_colab.evaluation.background import BackgroundRun
+from beit3_colab.machine.distributed import Workers
+from beit3_colab.progress.displays import LogLines, Display, Stopped, StatusFile, TextBar, make_display
+from beit3_colab.progress.snapshot import Rank, Snapshot, TypeAccuracy
+from beit3_colab.progress.widget import WidgetDisplay, head_html, detail_html, summary_html
 
 ROOT = Path(__file__).parent.parent
 RUN = dict(device="cpu", batch_size=2, limit=150) # small batches: a run that takes long enough to be stopped
@@ -30,7 +31,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 HALF = Snapshot(100, 50, 10, 8., 71.2, (68.1, 74.3), (BAD,), (TypeAccuracy(BAD, 80.), TypeAccuracy("number", 60., (50., 70.))), 10**9, 2*10**9, (Rank(0, 20, 50, 2.5), Rank(1, 20, 40, 2.5, 60.)), (4., 5., 6.))
 
 
-class Recorder(Silent):
+class Recorder(Display):
     "Keeps all that it is told."
     interval = 0.
     def __init__(self, stop_at=None):
@@ -106,7 +107,7 @@ def test_summary_is_static_and_complete(vqa, tmp_path, state, says):
 def test_at_most_ten_updates_a_second(monkeypatch):
     display, changes = WidgetDisplay(), []
     now = [100.]
-    monkeypatch.setattr("beit3_colab.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("beit3_colab.progress.displays.time.monotonic", lambda: now[0])
     display.show(HALF)
     display.head.observe(lambda change: changes.append(now[0]), "value")
     for i in range(5000):
@@ -119,7 +120,7 @@ def test_at_most_ten_updates_a_second(monkeypatch):
 
 def test_a_log_gets_a_line_a_minute(monkeypatch):
     now, out = [100.], io.StringIO()
-    monkeypatch.setattr("beit3_colab.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("beit3_colab.progress.displays.time.monotonic", lambda: now[0])
     display = LogLines(out)
     for i in range(6000):
         now[0] = 100 + i/10
@@ -162,7 +163,7 @@ def test_display_is_told_of_every_rank_of_a_group(vqa, expected, tmp_path, monke
         def running(self):
             if looks != "at once": wait_until(lambda: looks == "late" and count_answers(tmp_path) > kept + 20 or all(p.poll() is not None for p in self.processes))
             return super().running()
-    monkeypatch.setattr("beit3_colab.evaluation.Workers", LateWorkers)
+    monkeypatch.setattr("beit3_colab.machine.distributed.Workers", LateWorkers)
     evaluate(output_dir=tmp_path, progress=display, processes=2, **RUN)
     assert result(tmp_path) == expected
     last = display.snapshots[-1]
@@ -172,8 +173,8 @@ def test_display_is_told_of_every_rank_of_a_group(vqa, expected, tmp_path, monke
     assert looks != "at once" or any(r.rate > 0 for s in display.snapshots for r in s.ranks)
 
 def test_warnings_of_started_processes_are_shown(tmp_path, monkeypatch):
-    from beit3_colab.progress import StatusReader
-    from beit3_colab.tally import Tally
+    from beit3_colab.progress.displays import StatusReader
+    from beit3_colab.run.tally import Tally
     status = StatusFile(tmp_path/"1.json")
     status.show(replace(HALF, warnings=("halved",)), final=True)
     display = Recorder()
@@ -186,7 +187,7 @@ def test_warnings_of_started_processes_are_shown(tmp_path, monkeypatch):
     assert display.warned == ["rank 1: halved", f"rank 1: {BAD}"] == list(display.snapshot.warnings)
 
 def test_an_unreadable_picture_is_told_as_text(vqa, tmp_path):
-    from beit3_colab.sample import open_sample
+    from beit3_colab.scenes.sample import open_sample
     sample = open_sample()
     questions = [dict(question_id=q.question_id, image_id=q.image_id, question=q.question) for q in sample.questions[:20]]
     for sub in ("vqa", "test2015"): (tmp_path/BAD.replace("/", "")/sub).mkdir(parents=True)

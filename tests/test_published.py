@@ -5,7 +5,7 @@ import pytest
 from file_server import Fault, FileServer
 
 from beit3_colab import load_model
-from beit3_colab.environment import UserError
+from beit3_colab.machine.messages import UserError
 
 GOLDEN = Path(__file__).parent/"golden"
 NAME, PATH = "beit3_base_patch16_480_vqa", "/github.com/addf400/files/releases/download/beit3"

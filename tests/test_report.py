@@ -8,11 +8,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from playwright.sync_api import expect
 
-from beit3_colab.environment import UserError
+from beit3_colab.machine.messages import UserError
 from beit3_colab.evaluation import evaluate
-from beit3_colab.images import ImageError
-from beit3_colab.report_cards import draw_sample
-from beit3_colab.run_folder import Run
+from beit3_colab.pictures.reading import ImageError
+from beit3_colab.look.report import draw_sample
+from beit3_colab.look.run import Run
 from file_server import FileServer
 from hostile import NASTY, PICTURE, SCRIPT, make_run
 from real_browser import open_browser, take_picture
@@ -140,7 +140,7 @@ def test_hostile_texts_are_seen_and_nothing_of_them_runs(open_page, tmp_path):
     assert NASTY[:8] in page.title()
 
 def test_keys_in_addresses_stay_at_home(tmp_path):
-    from beit3_colab.sample import open_sample
+    from beit3_colab.scenes.sample import open_sample
     sample = open_sample()
     with FileServer({"/first.jpg": sample.image_path(sample.questions[0]).read_bytes()}) as server:
         address = server.url.replace("://", "://me:s3cret@of-mine@")
@@ -150,7 +150,7 @@ def test_keys_in_addresses_stay_at_home(tmp_path):
     assert f"{server.url}/first.jpg" in page and f"{server.url}/second a.jpg" in page and "s3cret" not in page and "of-mine" not in page # - is no letter of base64
 
 def test_only_whole_folder_names_are_left_out():
-    from beit3_colab.html_report import _folder_pattern, _relative
+    from beit3_colab.look.report import _folder_pattern, _relative
     assert _relative([(_folder_pattern("/photos"), "")], "/photos/a.jpg, /mnt/photos/a.jpg and file:///photos/b.jpg") == "a.jpg, /mnt/photos/a.jpg and file://b.jpg"
     assert _relative([(_folder_pattern("data"), "")], "data/a.jpg, mydata/a.jpg, x/data/a.jpg") == "a.jpg, mydata/a.jpg, x/data/a.jpg"
 

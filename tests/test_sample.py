@@ -4,8 +4,8 @@ import pytest
 from PIL import Image
 
 from beit3_colab import evaluate, score
-from beit3_colab.sample import FIRST_TRAINING_SEED, HELD_OUT_SEEDS, open_sample, sample_data_folder
-from beit3_colab.predict import sample_folder
+from beit3_colab.scenes.sample import FIRST_TRAINING_SEED, HELD_OUT_SEEDS, open_sample, sample_data_folder
+from beit3_colab.model.checkpoint import sample_folder
 
 
 @pytest.fixture(scope="module")

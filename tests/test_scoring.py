@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beit3_colab.environment import UserError
-from beit3_colab.scoring import RunningScore, check_submission, normalize_answer, score, soft_score, vqa_accuracy
-from beit3_colab.vqav2 import Annotation, load_annotations
+from beit3_colab.machine.messages import UserError
+from beit3_colab.scoring.score import RunningScore, score, soft_score
+from beit3_colab.scoring.results import check_submission
+from beit3_colab.scoring.rules import normalize_answer, vqa_accuracy
+from beit3_colab.data.dataset import Annotation
+from beit3_colab.data.vqa_files import load_annotations
 
 GOLDEN = json.loads(gzip.decompress((Path(__file__).parent/"golden"/"vqa_scoring.json.gz").read_bytes()))
 EXPECTED = GOLDEN["expected"]

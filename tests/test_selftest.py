@@ -7,9 +7,9 @@ from file_server import Fault, FileServer
 from official_standin import ANSWERS, QUESTIONS as QUESTIONS_PATH, RELEASES, make_checkpoint, mirror, official_json, serve_json, serve_pictures
 
 from beit3_colab import evaluate
-from beit3_colab.cli import main
-from beit3_colab.official_files import ANNOTATIONS
-from beit3_colab.selftest import CHECKPOINT, QUESTIONS, expected_range, selftest
+from beit3_colab.commands.cli import main
+from beit3_colab.data.vqav2_online import ANNOTATIONS
+from beit3_colab.commands.selftest import CHECKPOINT, QUESTIONS, expected_range, selftest
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,13 @@ import pytest
 import torch
 from packaging.version import Version
 
-from beit3_colab import kernels, predict
-from beit3_colab.batches import pad_questions
-from beit3_colab.environment import UserError
-from beit3_colab.fast_model import COMPILE_FROM, FastBeit3, operations
-from beit3_colab.model import Beit3Config, Beit3ForVQA, init_weights, model_size
-from beit3_colab.predict import VQA, load_model, predict_logits
+from beit3_colab.model import kernels
+from beit3_colab.model import vqa as predict
+from beit3_colab.run.batches import pad_questions
+from beit3_colab.machine.messages import UserError
+from beit3_colab.model.fused import COMPILE_FROM, FastBeit3, operations
+from beit3_colab.model.beit3 import Beit3Config, Beit3ForVQA, init_weights, model_size
+from beit3_colab.model.vqa import VQA, load_model, predict_logits
 
 KERNELS = """
 import itertools, torch

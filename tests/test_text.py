@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from beit3_colab.text import Tokenizer
+from beit3_colab.model.tokenizer import Tokenizer
 
 GOLDEN = Path(__file__).parent/"golden"
 ROWS = json.loads((GOLDEN/"tokenizer.json").read_text())["rows"]

@@ -13,8 +13,9 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from processes import PACE
 
 from beit3_colab import load_model
-from beit3_colab.checkpoints import PUBLISHED
-from beit3_colab.scenes import draw_scene, make_scene
+from beit3_colab.model.weights import PUBLISHED
+from beit3_colab.scenes.drawing import draw_scene
+from beit3_colab.scenes.description import make_scene
 
 TUTORIALS = sorted((ROOT/"nbs"/"tutorials").glob("*.ipynb"))
 

@@ -5,9 +5,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from beit3_colab import answering, decoding, evaluate, images
-from beit3_colab.predict import load_model
-from beit3_colab.journal import Journal
+from beit3_colab import evaluate
+from beit3_colab.run import answering
+from beit3_colab.pictures import decoding
+from beit3_colab.pictures import reading as images
+from beit3_colab.model.vqa import load_model
+from beit3_colab.run.journal import Journal
 
 PARTS = {"the disk that pictures come from": (images, "open", open), "decoding pictures with 1 worker ": (decoding, "preprocess", decoding.preprocess),
          "writing the answers": (Journal, "_append", Journal._append)}

@@ -9,7 +9,7 @@ from importlib.abc import MetaPathFinder
 
 class Pacer(MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name != "beit3_colab.predict": return None
+        if name != "beit3_colab.model.vqa": return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
         load = spec.loader.exec_module
