@@ -400,15 +400,20 @@ class Reference:
 
     def write_face(self, page: Page):
         "What `beit3_colab` offers, in full, with the classes that it gives."
-        library = self.library
         page.heading(2, FACE)
-        page.add(f"`from beit3_colab import …`: {link_list(library.face)}.", "")
-        for name, (source, node) in library.face.items():
-            if isinstance(node, ast.ClassDef): write_class(page, library, (source, node), 3, whole=True)
-            else: write_function(page, source, node, name, 3)
+        self.write_listed(page, "`from beit3_colab import …`", self.library.face.values())
         page.heading(2, "What you get")
-        page.add(f"Made by the above: {link_list(node.name for _, node in library.results)}.", "")
-        for place in library.results: write_class(page, library, place, 3, whole=True)
+        self.write_listed(page, "Made by the above", self.library.results)
+
+    def write_listed(self, page: Page, title: str, items):
+        "Functions and classes, each whole, below a line that links to them."
+        spot, found = len(page.lines), {}
+        page.add("", "")
+        for source, node in items:
+            if isinstance(node, ast.ClassDef): address = write_class(page, self.library, (source, node), 3, whole=True)
+            else: address = write_function(page, source, node, node.name, 3)
+            found[node.name] = address.removeprefix(page.path)
+        page.lines[spot] = f"{title}: {', '.join(f'[{code(name)}]({address})' for name, address in found.items())}."
 
     def write_index(self, page: Page):
         "Every module with what it knows and its names, a table for each page."
@@ -438,10 +443,6 @@ def places(library: Library, source: Source) -> str:
     "Links to a module's notebook and to its source."
     paths = {"notebook": source.notebook, "source": f"beit3_colab/{source.path.relative_to(library.folder).as_posix()}"}
     return " · ".join(f"[{title}](../../{path})" for title, path in paths.items() if path)
-
-def link_list(names) -> str:
-    "Names with links to their headings on the same page."
-    return ", ".join(f"[{code(name)}](#{slug(name)})" for name in names)
 
 def passed_on(library: Library, source: Source) -> dict[str, Source]:
     "Names that a module offers and another defines: a package's face, or a door for names that people import."
