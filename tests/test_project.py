@@ -1,18 +1,21 @@
-"The notebooks are clean and tested, the modules are what they export, the README is the index, and the wheel works alone."
+"The notebooks are clean and tested, modules and pages are made from them, links lead somewhere, the wheel works alone."
 import ast
 import configparser
+import inspect
 import json
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted(p.relative_to(ROOT) for p in (ROOT/"nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+PAGES = [Path("README.md"), *sorted(p.relative_to(ROOT) for p in (ROOT/"docs").rglob("*.md"))]
 SOURCES = ("nbs", "beit3_colab", "settings.ini", "setup.py", "pyproject.toml", "README.md", "LICENSE")
 
 
@@ -51,17 +54,52 @@ def test_saved_outputs_hold_no_errors(notebook):
     cells = json.loads((ROOT/notebook).read_text())["cells"]
     assert not [o for c in cells for o in c.get("outputs", []) if o["output_type"] == "error"]
 
-def test_readme_is_the_index():
-    sys.path.insert(0, str(ROOT/"scripts"))
-    from make_readme import readme
-    assert (ROOT/"README.md").read_text(encoding="utf-8") == readme()
+def test_docs_are_what_the_script_makes(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT/"scripts")
+    from make_docs import make_docs
+    made = make_docs()
+    assert {p for p in (ROOT/"docs").rglob("*") if p.is_file()} | {ROOT/"README.md"} == set(made)
+    other = [str(p) for p, data in made.items() if p.read_bytes() != data]
+    assert not other, f"run scripts/make_docs.py: {other}"
+
+def test_reference_names_what_is_imported():
+    import beit3_colab
+    text = (ROOT/"docs"/"reference.md").read_text(encoding="utf-8")
+    face = text.partition("\n## What you get\n")[0]
+    assert re.findall(r"^### `(\w+)`$", face, re.M) == list(beit3_colab.__all__)
+    for name in beit3_colab.__all__:
+        told = re.search(rf"^### `{name}`$(.*?)(?=^##)", text, re.M | re.S)[1]
+        if not isinstance(getattr(beit3_colab, name), type): # each parameter has a row, and each row says something
+            parameters = inspect.signature(getattr(beit3_colab, name)).parameters
+            assert re.findall(r"^\| `\**(\w+)` \|.* [^|]+ \|$", told, re.M) == list(parameters), name
+
+def headings(page):
+    "The addresses of a page's headings, as GitHub makes them."
+    seen, found = Counter(), set()
+    for line in re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S).splitlines():
+        if not line.startswith("#"): continue
+        address = re.sub(r"[^\w\- ]", "", line.lstrip("#").strip().lower()).replace(" ", "-")
+        found.add(f"{address}-{seen[address]}" if seen[address] else address)
+        seen[address] += 1
+    return found
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_links_lead_somewhere(page):
+    page, addresses = ROOT/page, {}
+    text = re.sub(r"^```.*?^```|`[^`\n]+`", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for link in re.findall(r"\]\((?![a-z]+:)([^)]+)\)", text):
+        path, _, anchor = link.partition("#")
+        target = page.parent/path if path else page
+        assert target.exists(), link
+        if target not in addresses and anchor: addresses[target] = headings(target)
+        assert not anchor or anchor in addresses[target], link
 
 def test_readme_opens_with_a_picture(copy, command):
     first, = re.findall(r"\A# .*?\n\n> .*?\n\n!\[(.{50,})\]\((.*?)\)\n", (ROOT/"README.md").read_text(encoding="utf-8"))
     picture = (ROOT/first[1]).read_bytes() # where GitHub looks for it
     assert picture.startswith(b"\x89PNG") and len(picture) < 250_000
     done = command("python", "-c", "import setuptools; setuptools.setup = lambda **given: print(given['long_description']); import runpy; runpy.run_path('setup.py')", cwd=copy)
-    assert f"](https://raw.githubusercontent.com/beit3-colab/beit3_colab/main/{first[1]})" in done.stdout and "](nbs/" not in done.stdout # where the package index does
+    assert f"](https://raw.githubusercontent.com/beit3-colab/beit3_colab/main/{first[1]})" in done.stdout and not re.search(r"\]\((?!https://)", done.stdout) # where the package index does
 
 def test_readme_installs_in_two_lines():
     lines = [line for line in (ROOT/"README.md").read_text().splitlines() if line.startswith("python3 -m venv")]
