@@ -14,6 +14,7 @@ from ..machine.messages import UserError
 from ..machine.files import atomic_write, cache_folder, explain_disk, read_json
 from ..pictures.reading import check_address, check_image, fetch_picture, ImageError, is_url, open_picture
 from ..pictures.reading import to_file
+from ..pictures.sources import OwnPictures
 from .answer_list import normalize_word
 from .dataset import Annotation, Question
 from .vqav2 import VQAData
@@ -167,6 +168,9 @@ class OwnData(VQAData):
     @property
     def metric(self) -> str: # "official" where ten people or more answered every question that has answers, else "exact", see `beit3_colab.scoring.rules.METRICS`
         return "official" if self.annotations and min(len(a.answers) for a in self.annotations.values()) >= 10 else "exact"
+
+    @property
+    def source(self) -> OwnPictures: return OwnPictures(self.image_root, self.pictures) # where its pictures come from
 
     def image_path(self, question: Question) -> Path: # raises `ImageError` for an address that gives no picture
         name = question.image

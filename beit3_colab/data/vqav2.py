@@ -10,6 +10,7 @@ from pathlib import Path
 from ..machine.messages import UserError
 from ..machine.files import check_drive
 from ..pictures.reading import read_image
+from ..pictures.sources import FolderPictures, PictureSource
 from .answer_list import build_answer_list, read_answer_list
 from .dataset import Annotation, Question
 from .vqa_files import check_annotations, find_repeated, load_annotations, load_questions, split_name
@@ -34,6 +35,8 @@ class VQAData:
     @property
     def metric(self) -> str: return "official" # how answers are scored, see `beit3_colab.scoring.rules.METRICS`
 
+    @property
+    def source(self) -> PictureSource: return FolderPictures(self.image_root) if self.pictures is None else self.pictures # where its pictures come from
     @property
     def remote(self) -> bool: return self.pictures is not None and self.pictures.remote # whether pictures come from a server
     def image_path(self, question: Question) -> Path: return self.image_root/question.image if self.pictures is None else self.pictures.path(question.image)

@@ -19,7 +19,7 @@ from ..downloads.failures import hide_password
 from ..pictures.reading import is_url, preprocess, read_image
 from ..pictures.thumbnails import Thumbnail
 from ..scoring.rules import correctness, MARKS
-from ..model.attention import attention_map, check_loaded, look
+from ..model.attention import attention_map, check_loaded
 from ..run.journal import explain_os_errors
 from ..run.folder import RunFolder
 from .figures import heat_map
@@ -356,7 +356,7 @@ def answer_cards(
         question, heat = by_id[row.question_id], None
         if image is not None:
             first, tried = not tried, True
-            try: heat = heat_png(attention_map(look(vqa, image, question), "cls", layer))
+            try: heat = heat_png(attention_map(vqa.attention(image, question), "cls", layer))
             except UserError:
                 if first: raise # a layer that is not there, a model without a tokenizer: worth knowing before an hour of drawing
         note = (run.annotations or {}).get(row.question_id)

@@ -16,7 +16,7 @@ from ..data.own import open_questions
 from ..model.vqa import VQA
 from .journal import Identity
 from .folder import choose_questions, open_data
-from .batches import draw_subset
+from .windows import draw_subset
 
 # %% auto #0
 __all__ = ['select_questions', 'identify', 'find_answers', 'check_images', 'check_tokens']
