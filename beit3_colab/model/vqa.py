@@ -13,6 +13,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from ..machine.messages import check_whole_number, UserError
 from ..machine.device import choose_dtype, find_device
+from ..progress.choosing import showing
 from ..pictures.reading import ImageError, normalize, open_picture, preprocess
 from ..data.answer_list import check_answer_list, read_answer_list
 from ..data.vqav2_online import official_answers
@@ -268,7 +269,7 @@ def load_model(
     if float8:
         check_float8(device)
         dtype = choose_dtype(device)
-    file, folder = locate(name_or_path, progress=progress)
+    with showing(progress): file, folder = locate(name_or_path)
     beside = folder or file.parent
     known = read_config(folder/CONFIG_FILE) if folder else {}
     weights, known = read_weights(file), {**known, **read_config(config)}

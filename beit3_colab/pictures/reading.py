@@ -12,6 +12,7 @@ import numpy as np
 from ..machine.messages import UserError
 from ..machine.files import cache_folder
 from ..downloads.fetching import fetch
+from ..progress.choosing import showing
 
 # %% auto #0
 __all__ = ['MAX_PICTURE_BYTES', 'ImageError', 'having_file', 'file_seconds', 'read_image', 'check_image', 'preprocess',
@@ -131,7 +132,8 @@ def fetch_picture(
     suffix = PurePosixPath(unquote(urlsplit(url).path)).suffix.lower()
     name = hashlib.sha256(url.encode()).hexdigest()[:32] + (suffix if suffix[1:].isalnum() and len(suffix) < 6 and suffix not in (".html", ".htm") else "")
     path = cache_folder()/"pictures"/name
-    try: fetch(url, path, max_bytes=MAX_PICTURE_BYTES)
+    try:
+        with showing(False): fetch(url, path, max_bytes=MAX_PICTURE_BYTES)
     except UserError as error: raise ImageError(f"picture {error}") from None
     checked = path.with_name(path.name + ".checked")
     if checked.exists() and checked.stat().st_mtime_ns >= path.stat().st_mtime_ns: return path

@@ -8,7 +8,8 @@ import time
 from collections import deque
 from ..machine.device import PeakMemory
 from ..progress.snapshot import Rank, RateHistory, Snapshot, TypeAccuracy
-from ..progress.displays import Display, StatusReader
+from ..progress.display import Display
+from ..progress.status_file import StatusReader
 from ..scoring.rules import answer_score
 from ..scoring.score import RunningScore
 from .journal import JournalFollower
@@ -45,7 +46,7 @@ class Tally:
         questions: list, # of the run
         annotations: dict|None, # of these questions, where public
         records: dict[int, dict], # answers found at the start
-        display: Display, # takes snapshots, see `beit3_colab.progress.displays`
+        display: Display, # takes snapshots, see `beit3_colab.progress.display`
         follower: JournalFollower|None = None, # of the other processes
         rank: int = 0, # of this process
         shares: list[int]|None = None, # questions that each rank was given
