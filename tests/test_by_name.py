@@ -108,8 +108,7 @@ def test_two_processes_download_each_thing_once(server, tmp_path):
     assert [p.name for p in sorted(run.folder.glob("answers-*.jsonl"))] == ["answers-0.jsonl", "answers-1.jsonl"]
     assert all(len(p.read_text().splitlines()) > 10 for p in run.folder.glob("answers-*.jsonl"))
 
-TWO = """from beit3_colab.official_data import choose_pictures, open_official
-from beit3_colab.official_files import official_answers
+TWO = """from beit3_colab.data.vqav2_online import choose_pictures, official_answers, open_official
 data = open_official("val")
 questions = data.questions[:40]
 data = choose_pictures(data, questions)
@@ -179,7 +178,7 @@ def test_disk_full_while_unpacking(server, monkeypatch):
         if isinstance(data, bytes): raise OSError(errno.ENOSPC, "No space left on device")
         atomic_write(path, data)
     with monkeypatch.context() as m:
-        m.setattr("beit3_colab.machine.files.atomic_write", full)
+        m.setattr("beit3_colab.downloads.records.atomic_write", full)
         with pytest.raises(UserError, match="is full; free some space"): open_official("val")
     with monkeypatch.context() as m:
         m.setattr("beit3_colab.machine.files.shutil.disk_usage", lambda folder: type("Usage", (), {"free": 10}))
