@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse, difflib, functools, json, os, select, shlex, sys
 import beit3_colab
 from ..machine.messages import UserError
-from ..progress.displays import Stopped
+from ..progress.display import Stopped
 
 # %% auto #0
 __all__ = ['OneLineParser', 'make_parser', 'run_evaluate', 'run_score', 'run_check', 'run_compare', 'run_report', 'run_convert',

@@ -147,7 +147,7 @@ def check_cache(problems: list[Problem]) -> dict[str, str]: # name → value
 
 def check_settings(problems: list[Problem]) -> dict[str, str]: # name → value
     "Environment variables that change what the library does; of a proxy only that there is one."
-    from beit3_colab.downloads.failures import mirrored
+    from beit3_colab.downloads.job import mirrored
     names = [n for n in sorted(os.environ) if n.startswith("BEIT3_COLAB_")] + [n for n in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MPLBACKEND") if n in os.environ]
     rows = {name: os.environ[name] for name in names} | {name: "is set" for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy") if os.environ.get(name)}
     try: mirrored("https://example.org")
@@ -167,7 +167,7 @@ def check_addresses(
 ) -> dict[str, str]: # what it is → status
     "Whether the official addresses answer."
     import requests
-    from beit3_colab.downloads.failures import mirrored
+    from beit3_colab.downloads.job import mirrored
     rows = {}
     for what, url in official_addresses().items():
         host = urlsplit(url).netloc

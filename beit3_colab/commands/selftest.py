@@ -92,10 +92,11 @@ def check_official(
 ):
     "Evaluate questions of VQAv2 val with a published checkpoint, both fetched by name, and compare with the published figure."
     from beit3_colab.model.weights import download_published, find_published
+    from beit3_colab.progress.choosing import showing
     from beit3_colab.evaluation import evaluate
     from beit3_colab.run.runner import finished_before
     def fetched():
-        path = download_published(CHECKPOINT, progress is not False)
+        with showing(progress): path = download_published(CHECKPOINT)
         return True, f"{path.name}, {path.stat().st_size:,} bytes"
     def accuracy():
         folder = cache_folder()/"selftest"/run_name(CHECKPOINT, "val", QUESTIONS)

@@ -178,7 +178,7 @@ class OwnData(VQAData):
         return self.pictures/name.removeprefix(MEMORY) if name.startswith(MEMORY) else self.image_root/name
 
     def read_image(self, question: Question): return open_picture(self.image_path(question)) # PIL.Image in RGB, upright; raises `ImageError`
-    def answer_list(self, expected=None, progress=True): return None # own questions bring no answer list
+    def answer_list(self, expected=None): return None # own questions bring no answer list
 
 # %% ../../nbs/05_data/06_own.ipynb #2af19dc2
 class _Rows:

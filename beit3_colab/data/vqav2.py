@@ -45,7 +45,6 @@ class VQAData:
 
     def answer_list(self,
         expected: int|None = None, # classes of the head that the list is for, where that decides something
-        progress: bool = True, # show downloads, where there are any
     ) -> list[str]|None: # None where neither file is there
         "The answer list that belongs to the data: unilm's file, or built from the train and val annotations (takes seconds)."
         index = self.image_root/"answer2label.txt"

@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from ..machine.messages import UserError
 from ..machine.distributed import find_world, Group
-from ..progress.displays import ending, make_display, shows_downloads
+from ..progress.choosing import make_display, showing
+from ..progress.display import ending
 from ..data.answer_list import check_answer_list, read_answer_list
 from ..data.own import keep_questions, OWN_SPLIT
 from ..model.checkpoint import locate
@@ -58,26 +59,26 @@ def evaluate(
     if background: return evaluate_in_background(arguments, processes, progress)
     started, world = time.monotonic(), find_world(local_rank=local_rank)
     count = count_processes(processes)
-    shown = shows_downloads(progress)
+    display = make_display(progress)
     if not isinstance(checkpoint, VQA): locate(checkpoint, download=False) # a name that is wrong is told before anything is fetched for it
     if not isinstance(timeout, (int, float)) or not 0 < timeout < 1e9: raise UserError(f"timeout must be a positive number of seconds, not {timeout!r}")
-    if count > 1 and world.size == 1: return evaluate_spawned(arguments, count, progress)
+    if count > 1 and world.size == 1: return evaluate_spawned(arguments, count, display)
     if str(device) in ("None", "auto", "cuda") and world.size > 1 and torch.cuda.is_available(): device = f"cuda:{world.local_rank % torch.cuda.device_count()}"
     if world.size > 1 and str(device).startswith("cuda:"): torch.cuda.set_device(device) # NCCL's exchange of values takes the current device, not that of its group
     check_workers(workers)
-    data, questions, annotations = select_questions(split, data_path, limit, seed, questions, question, bad_images, images, shown, world)
+    with showing(display): data, questions, annotations = select_questions(split, data_path, limit, seed, questions, question, bad_images, images, world)
     split = data.split
     if split != OWN_SPLIT: check_images(data, questions, bad_images) # one's own are looked at already
     loaded = isinstance(checkpoint, VQA)
     if loaded and any(x is not None for x in (config, image_size, dtype, tokenizer)): raise UserError("config, image_size, dtype and tokenizer belong to load_model when a loaded model is given")
-    vqa = checkpoint if loaded else load_model(checkpoint, config, answers, image_size, device, dtype, tokenizer, shown)
+    vqa = checkpoint if loaded else load_model(checkpoint, config, answers, image_size, device, dtype, tokenizer, display)
     own = read_answer_list(answers) if loaded and answers is not None else vqa.answers
-    answer_list = check_answer_list(own or find_answers(data, vqa, shown), vqa.config.num_classes)
+    with showing(display): answer_list = check_answer_list(own or find_answers(data, vqa), vqa.config.num_classes)
     if not loaded: vqa.answers = answer_list # `run.vqa` can be asked
     check_tokens(questions, vqa)
     if vqa.tokenizer is None and any(q.token_ids is None for q in questions): raise UserError(f"{vqa.name} was loaded without a tokenizer; pass tokenizer=… (--tokenizer: beit3.spm)")
     identity = identify(vqa, answer_list, split, questions, data.pictures_sha256)
-    group, display = Group(world, vqa.device, timeout), make_display(progress)
+    group = Group(world, vqa.device, timeout)
     if not world.is_main and not display.every_rank: display = make_display(False)
     with ending(display), closing(group), exclusively(vqa, display):
         size = min(group.gather(find_batch_size(vqa.expect(len(questions)), batch_size, sharing=math.ceil(world.local_size / max(1, torch.cuda.device_count()))))) # batches must be the same on all

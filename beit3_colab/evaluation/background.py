@@ -6,7 +6,8 @@ import asyncio, atexit, threading
 from collections.abc import Callable
 from ..machine.messages import UserError
 from ..machine.distributed import find_world
-from ..progress.displays import Display, ending, make_display, Stopped
+from ..progress.choosing import make_display
+from ..progress.display import Display, ending, Stopped
 from ..model.vqa import VQA
 from ..look.run import Run
 from ..run.runner import claim, exclusively, release

@@ -9,7 +9,9 @@ from pathlib import Path
 import torch
 from ..machine.messages import UserError
 from ..machine.distributed import find_world, Workers
-from ..progress.displays import ending, make_display, shows_downloads, StatusFile, StatusReader, Stopped
+from ..progress.choosing import make_display, showing
+from ..progress.display import ending, Stopped
+from ..progress.status_file import StatusFile, StatusReader
 from ..data.vqav2 import VQAData
 from ..data.vqav2_online import ANNOTATIONS, official_file, OfficialData
 from ..data.own import OWN_SPLIT, write_questions
@@ -56,22 +58,21 @@ def fetch_ahead(
     checkpoint: str|Path, # see `evaluate`
     answers: str|Path|list[str]|None, # likewise
     data: VQAData, # of the run
-    progress: bool, # show downloads
 ):
     "Fetch what processes that are to be started would fetch, here where people see it."
-    _, folder = locate(checkpoint, progress=progress)
+    _, folder = locate(checkpoint)
     if folder is None and answers is None and isinstance(data, OfficialData): # the answer list will be built
-        for name in ANNOTATIONS: official_file(name, progress)
+        for name in ANNOTATIONS: official_file(name)
 
 def evaluate_spawned(arguments, count, progress):
     "Run `evaluate` in `count` processes and watch them."
     if isinstance(arguments["checkpoint"], VQA): raise UserError("a loaded model cannot be sent to other processes; pass the checkpoint's name or path")
-    data, questions, annotations = select_questions(*(arguments[name] for name in ("split", "data_path", "limit", "seed", "questions", "question", "bad_images", "images")), shown := shows_downloads(progress))
-    fetch_ahead(arguments["checkpoint"], arguments["answers"], data, shown)
+    display = make_display(progress)
+    with showing(display): data, questions, annotations = select_questions(*(arguments[name] for name in ("split", "data_path", "limit", "seed", "questions", "question", "bad_images", "images")))
+    with showing(display): fetch_ahead(arguments["checkpoint"], arguments["answers"], data)
     folder = Path(arguments["output_dir"] or default_folder(f"{Path(str(arguments['checkpoint'])).stem}_{data.split}")).expanduser()
     job = {k: str(v) if isinstance(v, (Path, torch.device, torch.dtype)) else v for k, v in arguments.items()} | {"output_dir": str(folder.absolute())}
     cores = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count))}
-    display = make_display(progress)
     with ending(display), tempfile.TemporaryDirectory(prefix="beit3_colab-", ignore_cleanup_errors=True) as statuses:
         display.prepare()
         if data.split == OWN_SPLIT: job |= dict(questions=str(write_questions(data, statuses, data.pictures)), question=None) # pictures given in memory are files by now

@@ -15,7 +15,7 @@ import beit3_colab
 from ..machine.messages import attribute_html, clean_line, format_interval, hide_passwords, text_html
 from ..machine.messages import UserError
 from ..machine.files import atomic_write
-from ..downloads.failures import hide_password
+from ..downloads.job import hide_password
 from ..pictures.reading import is_url, preprocess, read_image
 from ..pictures.thumbnails import Thumbnail
 from ..scoring.rules import correctness, MARKS

@@ -28,13 +28,12 @@ __all__ = ['open_data', 'RunFolder', 'index_soft_score', 'label', 'answer_table'
 def open_data(
     split: str, # "sample", or a split of VQAv2: "val", "train", "test", "test-dev"
     data_path: str|Path|None = None, # folder in the official layout or with unilm's index; without it the official files are fetched by name
-    progress: bool = True, # show downloads
 ) -> VQAData: # questions, and annotations where they are public
     "Open the sample, a split on disk, or one by name."
     if split == "sample":
         if data_path is not None: raise UserError(f"split 'sample' is built in and takes no data_path, but {data_path} was given; use split='val' or leave data_path out")
         return open_sample()
-    return open_official(split, progress) if data_path is None else open_vqav2(data_path, split)
+    return open_official(split) if data_path is None else open_vqav2(data_path, split)
 
 # %% ../../nbs/09_run/05_folder.ipynb #f0dd7980
 class RunFolder:

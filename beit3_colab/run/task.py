@@ -31,20 +31,19 @@ def select_questions(
     question: str|list[str]|None = None, # likewise
     bad_images: str = "stop", # likewise
     images: str|Path = "auto", # likewise
-    progress: bool = True, # show downloads
     world: World = World(), # our place; the first process speaks for all
 ) -> tuple[VQAData, list, dict|None]: # all of the data, the questions of the run, and their annotations where public
     "Open a split and choose the questions of a run; every process of a run finds the same."
     if own is None:
         if question is not None: raise UserError("question=… is asked about the pictures of a folder: pass questions=… (--questions), the folder")
-        data = open_data(split or ("sample" if data_path is None else "val"), data_path, progress)
+        data = open_data(split or ("sample" if data_path is None else "val"), data_path)
     else:
         if split is not None or data_path is not None: raise UserError("split and data_path belong to VQAv2 and the sample; leave them out when questions are given")
         data = open_questions(own, question, bad_images)
     if str(images) != "auto" and data.split not in IMAGE_FOLDERS: raise UserError(f"images={str(images)!r} is about VQAv2's pictures; leave it out for {'your own' if own is not None else data.split}")
     subset = draw_subset(data.questions, limit, seed)
     questions, annotations = choose_questions(data, None if limit is None else {q.question_id for q in subset})
-    return choose_pictures(data, questions, images, progress, world.size, check=world.is_main), questions, annotations
+    return choose_pictures(data, questions, images, world.size, check=world.is_main), questions, annotations
 
 # %% ../../nbs/09_run/06_task.ipynb #f9bc1467
 def identify(
@@ -65,11 +64,10 @@ def identify(
 def find_answers(
     data: VQAData, # may know the answer list
     vqa: VQA, # loaded without one
-    progress: bool = True, # show downloads
 ) -> list[str]: # the answer of each class
     "The answer list from the data, for a checkpoint that brings none."
-    found = data.answer_list(vqa.config.num_classes, progress)
-    if found is None and vqa.published: found = official_answers(vqa.config.num_classes, progress)
+    found = data.answer_list(vqa.config.num_classes)
+    if found is None and vqa.published: found = official_answers(vqa.config.num_classes)
     if found is None:
         raise UserError(f"{vqa.name} was loaded without an answer list; pass answers=… (--answers: answer2label.txt or answers.json), "
                         "or a data_path (--data-path) that has the train and val annotations it is built from")
