@@ -256,7 +256,7 @@ def test_faults_that_pass(server, source, fault):
     whole = (sample_folder_once()/PICTURE).read_bytes()
     server.files[f"{PICTURES}/val2014/moved.jpg"] = whole
     server.fail(f"{PICTURES}/{PICTURE}", PASSING[fault](whole))
-    assert source.have(PICTURE).read_bytes() == whole
+    assert source.fetch(PICTURE).read_bytes() == whole
     assert kept() == [Path(PICTURE).name]
 
 STAYING = {"gone": (Fault(status=404), ImageError, "status 404"), "cut on the server": (Fault(content=b"\xff\xd8\xff\xe0 cut"), ImageError, "is no whole picture"),
@@ -268,10 +268,10 @@ STAYING = {"gone": (Fault(status=404), ImageError, "status 404"), "cut on the se
 def test_faults_that_stay(server, source, fault):
     what, kind, says = STAYING[fault]
     server.fail(f"{PICTURES}/{PICTURE}", *[what]*20)
-    with pytest.raises(UserError, match=says) as error: source.have(PICTURE)
+    with pytest.raises(UserError, match=says) as error: source.fetch(PICTURE)
     assert type(error.value) is kind and kept() == []
     server.faults.clear()
-    source.have(PICTURE)
+    source.fetch(PICTURE)
     assert kept() == [Path(PICTURE).name]
 
 def test_disk_full_at_a_picture(server, vqa, tmp_path, monkeypatch):
@@ -326,12 +326,12 @@ def test_two_fetch_at_once(server, source):
     for name in first: server.fail(f"{PICTURES}/{name}", Fault(gate=gate))
     failures = []
     def read(name):
-        try: source.have(name)
+        try: source.fetch(name)
         except UserError as error: failures.append(error)
     try:
         with source.fetching(first) as give_up:
             with source.fetching([first[0], *second]): # one of them is on its way already
-                for name in second: source.have(name)
+                for name in second: source.fetch(name)
             waiting = [threading.Thread(target=read, args=[name], daemon=True) for name in first[:2]]
             for thread in waiting: thread.start()
             give_up()
@@ -344,7 +344,7 @@ def test_two_fetch_at_once(server, source):
         with pytest.raises(UserError, match="has ended") as error, ended.writing(): pass
         errors.append(error.value)
     assert errors[0] is not errors[1] # one for all would keep the frames of every run
-    assert source.missing(second) == []
+    assert source.to_fetch(second) == []
 
 def test_quiet_means_no_downloads_shown(server, tmp_path, capfd):
     for options in (dict(), dict(processes=2, batch_size=2), dict(background=True)):
@@ -399,14 +399,14 @@ def test_connections_are_bounded_and_wait_when_asked(server, source):
         return content(path)
     server.content = slow
     with source.fetching(names):
-        for name in names: source.have(name)
+        for name in names: source.fetch(name)
     assert most[0] == picture_sources.CONNECTIONS == 8
     server.requests.clear()
     more = [p.removeprefix(f"{PICTURES}/") for p in pictures_of(server)][20:]
     server.fail(f"{PICTURES}/{more[0]}", Fault(status=429, headers={"Retry-After": "1"}))
     begun = time.monotonic()
     with source.fetching(more):
-        for name in more: source.have(name)
+        for name in more: source.fetch(name)
     assert time.monotonic() - begun >= 1 and len(server.requests) == 21
 
 def test_many_pictures_are_better_had_in_a_zip(server, vqa, tmp_path, monkeypatch, caplog):
@@ -462,8 +462,8 @@ def test_a_zip_on_a_disk_that_fails_is_kept(server, picture_zip, vqa, tmp_path, 
 def test_a_disk_that_times_out_ends_the_waiting(tmp_path, monkeypatch):
     source = ServerPictures(tmp_path, "https://nowhere.invalid", 1)
     def fail(name, batch): raise TimeoutError(errno.ETIMEDOUT, "the disk does not answer")
-    monkeypatch.setattr(source, "_fetch", fail)
-    with source.fetching([PICTURE]), pytest.raises(TimeoutError, match="does not answer"): source.have(PICTURE)
+    monkeypatch.setattr(source, "_download", fail)
+    with source.fetching([PICTURE]), pytest.raises(TimeoutError, match="does not answer"): source.fetch(PICTURE)
 
 def test_waiting_for_another_process_ends_with_the_run(tmp_path):
     source, others = ServerPictures(tmp_path, "https://nowhere.invalid", 1), set(threading.enumerate())

@@ -8,8 +8,8 @@ import ipywidgets
 import pytest
 
 import beit3_colab
-from beit3_colab.look import report as report_page
 from beit3_colab.look.attention_view import explore_attention
+from beit3_colab.look.report import REPORT_SCRIPT, REPORT_STYLE
 from beit3_colab.look.run import compare
 from beit3_colab.look.widgets import KEYS
 from beit3_colab.progress.displays import NotebookProgress
@@ -41,7 +41,7 @@ def every_html(widget):
 
 def own_parts_removed(content):
     "Without the style sheets and the script of the browsers, which are constants."
-    for part in (report_page.SCRIPT, KEYS): content = content.replace(part, "")
+    for part in (REPORT_SCRIPT, KEYS): content = content.replace(part, "")
     return re.sub(r"<style>\s*/\* The browsers of answers.*?</style>", "", content, flags=re.S)
 
 @pytest.fixture(scope="module")
@@ -120,9 +120,9 @@ def report(run, vqa):
     made = []
     for n, (shown, model) in enumerate(((run, vqa), (without_answers(run), None))):
         page = shown.to_html(run.folder/f"{n}.html", vqa=model).read_text(encoding="utf-8")
-        assert page.count("<script") == 1 and page.count("<style") == 1 and f"<script>{report_page.SCRIPT}</script>" in page and f"<style>{report_page.STYLE}</style>" in page
+        assert page.count("<script") == 1 and page.count("<style") == 1 and f"<script>{REPORT_SCRIPT}</script>" in page and f"<style>{REPORT_STYLE}</style>" in page
         title = re.search("<title>([^<]*)</title>", page) # a browser takes no formulas there
-        made.append(page.replace(report_page.SCRIPT, "").replace(report_page.STYLE, "").replace(title.group(), ""))
+        made.append(page.replace(REPORT_SCRIPT, "").replace(REPORT_STYLE, "").replace(title.group(), ""))
     return made
 
 

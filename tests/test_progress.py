@@ -173,12 +173,14 @@ def test_display_is_told_of_every_rank_of_a_group(vqa, expected, tmp_path, monke
     assert looks != "at once" or any(r.rate > 0 for s in display.snapshots for r in s.ranks)
 
 def test_warnings_of_started_processes_are_shown(tmp_path, monkeypatch):
+    from types import SimpleNamespace
     from beit3_colab.progress.displays import StatusReader
-    from beit3_colab.run.tally import Tally
+    from beit3_colab.run.tally import GroupView, Tally
     status = StatusFile(tmp_path/"1.json")
     status.show(replace(HALF, warnings=("halved",)), final=True)
     display = Recorder()
-    tally = Tally([], None, {}, display, statuses=[StatusReader(tmp_path/"0.json"), StatusReader(tmp_path/"1.json")])
+    nothing = SimpleNamespace(questions=[], annotations=None, metric="official")
+    tally = Tally(nothing, {}, display, GroupView(statuses=tuple(StatusReader(tmp_path/f"{rank}.json") for rank in range(2))))
     tally.show(final=True)
     stamp = (tmp_path/"1.json").stat()
     status.show(replace(HALF, warnings=("halved", BAD)), final=True)

@@ -194,7 +194,7 @@ def _server_pictures(data, questions, connections, check):
     "Pictures from the server; says what that means for many, and checks the free space."
     source = ServerPictures(official_folder(), PICTURES, connections)
     if not check: return source
-    missing = len(source.missing([q.image for q in questions]))
+    missing = len(source.to_fetch([q.image for q in questions]))
     check_space(official_folder(), missing * BYTES_PER_PICTURE)
     if missing >= MANY_PICTURES:
         folder = IMAGE_FOLDERS[data.split]

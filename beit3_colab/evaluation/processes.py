@@ -16,7 +16,7 @@ from ..data.own import OWN_SPLIT, write_questions
 from ..model.checkpoint import locate
 from ..model.vqa import VQA
 from ..run.journal import explain_os_errors, JournalFollower, read_journals
-from ..run.tally import Tally
+from ..run.tally import GroupView, Tally
 from ..look.run import Run
 from ..run.task import select_questions
 from ..run.runner import default_folder
@@ -83,13 +83,14 @@ def evaluate_spawned(arguments, count, progress):
                 if tally is None and (folder/"run.json").exists():
                     display.begin(Run(folder, questions, annotations, data))
                     follower = JournalFollower(folder, display.run.identity.fingerprint())
-                    tally = Tally(questions, annotations, earlier, display, follower, statuses=[StatusReader(Path(statuses)/f"{r}.json") for r in range(count)], metric=data.metric)
+                    readers = tuple(StatusReader(Path(statuses)/f"{r}.json") for r in range(count))
+                    tally = Tally(display.run, earlier, display, GroupView(follower=follower, statuses=readers))
                 if tally: tally.show()
                 else: display.check_stop()
                 time.sleep(0.05)
         finally:
             workers.stop()
-            if tally: tally.settle()
+            if tally: tally.finish()
     if display.run is None and not (folder/"run.json").exists(): raise Stopped("nothing was answered yet; start again with the same call") # stopped while the model was loaded
     run = display.run or Run(folder, questions, annotations, data)
     run.refresh()

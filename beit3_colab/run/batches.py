@@ -146,7 +146,7 @@ def _load_elsewhere(data, decoders, question, place):
     "Have the picture on this machine, then have a decoding process load it."
     begun = time.perf_counter()
     try:
-        if getattr(data, "remote", False): data.pictures.have(question.image)
+        if getattr(data, "remote", False): data.pictures.fetch(question.image)
     except ImageError as problem:
         decoders.pictures[place] = 128
         return str(problem), time.perf_counter() - begun, 0.

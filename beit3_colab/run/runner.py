@@ -18,7 +18,7 @@ from ..machine.distributed import Group
 from ..pictures.decoding import usual_workers
 from .journal import check_same_run, explain_os_errors, Identity, Journal, journal_path
 from .journal import JournalFollower, read_journals
-from .tally import Tally
+from .tally import GroupView, Tally
 from .folder import RunFolder, submission_name, write_submission
 from .answering import answer_questions, REMOTE_BATCH, share_windows
 
@@ -68,7 +68,7 @@ def wait_for_others(
     shares: list[set[int]], # question ids of each rank
 ):
     "Wait until every rank says that it has finished; on another node's own disk its journal cannot be seen."
-    tally.tell = None
+    tally.stop_heartbeat()
     group.say("finished") # its last word
     while group.words().count("finished") < group.world.size:
         tally.show(final=False)
@@ -111,20 +111,21 @@ def answer_share(group, vqa, answer_list, data, questions, annotations, identity
         span = min(size, REMOTE_BATCH) if getattr(data, "remote", False) else size # small windows: answers come while most pictures are still on their way
         windows = share_windows(questions, known, span, world.size)
         shares = [{questions[i].question_id for w in share for g in w for i in g} for share in windows]
-        if world.is_main: display.begin(make_run(folder, questions, annotations, data, vqa))
-        tally = Tally(questions, annotations, records, display, JournalFollower(folder, fingerprint, world.rank) if world.size > 1 else None,
-                      world.rank, [len(s - known) for s in shares], lambda: peak_memory(vqa.device), metric=data.metric)
-        def tell(): # at each look; a rank that hangs is named while the others are still at work
+        run = make_run(folder, questions, annotations, data, vqa)
+        if world.is_main: display.begin(run)
+        follower = JournalFollower(folder, fingerprint, world.rank) if world.size > 1 else None
+        view = GroupView(world.rank, tuple(len(s - known) for s in shares), follower)
+        def heartbeat(tally): # at each look; a rank that hangs is named while the others are still at work
             group.say(str(len(tally.done)))
             check_others(group, tally, shares)
-        tally.tell = tell
+        tally = Tally(run, records, display, view, lambda: peak_memory(vqa.device), heartbeat)
         threads = workers or usual_workers(vqa.device.type, os.cpu_count() or 1, world.local_size)
         done = answer_questions(vqa, answer_list, data, questions, windows[world.rank], journal, known, size, threads, bad_images, tally)
         if world.size > 1: wait_for_others(group, tally, shares)
-        tally.settle()
+        tally.finish()
         records = collect_records(group, folder, identity, journal, shares)
         for rank, share in enumerate(shares): tally.count([records[i] for i in share - tally.done if i in records], rank) # of a node whose disk is not seen here
-        tally.settle()
+        tally.finish()
         all_done = group.gather({**done, "warnings": tally.warnings, "memory": asdict(peak_memory(vqa.device))})
     finally: journal.close()
     return all_done, records
