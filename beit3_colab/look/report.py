@@ -180,7 +180,7 @@ class _HeatMaps:
 
     def draw(self, image, question) -> tuple|None: # from `heat_png`
         first, self.tried = not self.tried, True
-        try: return heat_png(attention_map(look(self.shown.vqa, image, question), "cls", self.shown.layer))
+        try: return heat_png(attention_map(self.shown.vqa.attention(image, question), "cls", self.shown.layer))
         except UserError:
             if first: raise # a layer that is not there, a model without a tokenizer
             return None

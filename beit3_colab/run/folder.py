@@ -38,6 +38,7 @@ def open_data(
 # %% ../../nbs/09_run/05_folder.ipynb #f0dd7980
 class RunFolder:
     "A run, finished or not: its answers, accuracy, submission and report."
+    running: bool = False # whether it still goes on; a run in the background says so
     def __init__(self,
         folder: str|Path, # run folder
         questions: list, # of the run, in order
