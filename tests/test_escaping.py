@@ -9,7 +9,7 @@ import pytest
 
 import beit3_colab
 from beit3_colab.look.attention_view import explore_attention
-from beit3_colab.look.report import REPORT_SCRIPT, REPORT_STYLE
+from beit3_colab.look.report_page import REPORT_SCRIPT, REPORT_STYLE
 from beit3_colab.look.run import compare
 from beit3_colab.look.widgets import KEYS
 from beit3_colab.progress.bars import NotebookBar
