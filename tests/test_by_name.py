@@ -30,9 +30,9 @@ from beit3_colab.downloads.records import locked
 from beit3_colab.machine.messages import UserError
 from beit3_colab.machine.files import atomic_write
 from beit3_colab.pictures.reading import ImageError
-from beit3_colab.data.vqav2_online import choose_pictures, open_official
+from beit3_colab.data.vqav2 import open_official
 from beit3_colab.data.vqav2_online import ANNOTATIONS, official_answers, official_folder
-from beit3_colab.pictures.sources import ServerPictures, ZipPictures
+from beit3_colab.pictures.sources import FolderPictures, ServerPictures, ZipPictures
 
 NAME = "beit3_base_patch16_480_vqa"
 VAL_QUESTIONS, VAL_ANNOTATIONS = f"{QUESTIONS}/v2_Questions_Val_mscoco.zip", f"{QUESTIONS}/v2_Annotations_Val_mscoco.zip"
@@ -108,12 +108,12 @@ def test_two_processes_download_each_thing_once(server, tmp_path):
     assert [p.name for p in sorted(run.folder.glob("answers-*.jsonl"))] == ["answers-0.jsonl", "answers-1.jsonl"]
     assert all(len(p.read_text().splitlines()) > 10 for p in run.folder.glob("answers-*.jsonl"))
 
-TWO = """from beit3_colab.official_data import choose_pictures, open_official
-from beit3_colab.official_files import official_answers
+TWO = """from beit3_colab.data.vqav2 import open_official
+from beit3_colab.data.vqav2_online import official_answers
 data = open_official("val", progress=False)
 questions = data.questions[:40]
-data = choose_pictures(data, questions)
-with data.pictures.fetching([q.image for q in questions]):
+data = data.choose_pictures(questions)
+with data.source.fetching([q.image for q in questions]):
     for q in questions: data.read_image(q)
 print(len(official_answers(5, progress=False)))"""
 
@@ -126,7 +126,7 @@ def test_two_programs_at_once_download_each_thing_once(server):
 def pictures_of(server): return [p for p in server.files if p.startswith(f"{PICTURES}/val2014/")]
 
 def test_the_whole_test_split_has_its_name_and_its_phase(server, vqa, tmp_path, monkeypatch):
-    monkeypatch.setattr("beit3_colab.scoring.results._TEST2015", COUNT)
+    monkeypatch.setattr("beit3_colab.data.vqa_files.TEST2015", COUNT)
     run = evaluate(vqa, split="test", output_dir=tmp_path/"run", device="cpu", progress=False, images="single", batch_size=64)
     assert run.submission.name == "submit_vqav2_test.json" and "test-dev and test-standard phases" in run.evalai
     assert run.accuracy is None and len(json.loads(run.submission.read_text())) == COUNT
@@ -256,7 +256,7 @@ def test_faults_that_pass(server, source, fault):
     whole = (sample_folder_once()/PICTURE).read_bytes()
     server.files[f"{PICTURES}/val2014/moved.jpg"] = whole
     server.fail(f"{PICTURES}/{PICTURE}", PASSING[fault](whole))
-    assert source.have(PICTURE).read_bytes() == whole
+    assert source.fetch(PICTURE).read_bytes() == whole
     assert kept() == [Path(PICTURE).name]
 
 STAYING = {"gone": (Fault(status=404), ImageError, "status 404"), "cut on the server": (Fault(content=b"\xff\xd8\xff\xe0 cut"), ImageError, "is no whole picture"),
@@ -268,10 +268,10 @@ STAYING = {"gone": (Fault(status=404), ImageError, "status 404"), "cut on the se
 def test_faults_that_stay(server, source, fault):
     what, kind, says = STAYING[fault]
     server.fail(f"{PICTURES}/{PICTURE}", *[what]*20)
-    with pytest.raises(UserError, match=says) as error: source.have(PICTURE)
+    with pytest.raises(UserError, match=says) as error: source.fetch(PICTURE)
     assert type(error.value) is kind and kept() == []
     server.faults.clear()
-    source.have(PICTURE)
+    source.fetch(PICTURE)
     assert kept() == [Path(PICTURE).name]
 
 def test_disk_full_at_a_picture(server, vqa, tmp_path, monkeypatch):
@@ -326,12 +326,12 @@ def test_two_fetch_at_once(server, source):
     for name in first: server.fail(f"{PICTURES}/{name}", Fault(gate=gate))
     failures = []
     def read(name):
-        try: source.have(name)
+        try: source.fetch(name)
         except UserError as error: failures.append(error)
     try:
         with source.fetching(first) as give_up:
             with source.fetching([first[0], *second]): # one of them is on its way already
-                for name in second: source.have(name)
+                for name in second: source.fetch(name)
             waiting = [threading.Thread(target=read, args=[name], daemon=True) for name in first[:2]]
             for thread in waiting: thread.start()
             give_up()
@@ -399,14 +399,14 @@ def test_connections_are_bounded_and_wait_when_asked(server, source):
         return content(path)
     server.content = slow
     with source.fetching(names):
-        for name in names: source.have(name)
+        for name in names: source.fetch(name)
     assert most[0] == picture_sources.CONNECTIONS == 8
     server.requests.clear()
     more = [p.removeprefix(f"{PICTURES}/") for p in pictures_of(server)][20:]
     server.fail(f"{PICTURES}/{more[0]}", Fault(status=429, headers={"Retry-After": "1"}))
     begun = time.monotonic()
     with source.fetching(more):
-        for name in more: source.have(name)
+        for name in more: source.fetch(name)
     assert time.monotonic() - begun >= 1 and len(server.requests) == 21
 
 def test_many_pictures_are_better_had_in_a_zip(server, vqa, tmp_path, monkeypatch, caplog):
@@ -416,7 +416,7 @@ def test_many_pictures_are_better_had_in_a_zip(server, vqa, tmp_path, monkeypatc
 
 def test_decoding_processes_find_what_was_fetched(server):
     data = open_official("val", progress=False)
-    data = choose_pictures(data, data.questions)
+    data = data.choose_pictures(data.questions)
     from beit3_colab.run.batches import _load_elsewhere
     decoders = Decoders(data, 32, processes=1, capacity=2)
     try:
@@ -463,7 +463,7 @@ def test_a_disk_that_times_out_ends_the_waiting(tmp_path, monkeypatch):
     source = ServerPictures(tmp_path, "https://nowhere.invalid", 1)
     def fail(name, batch): raise TimeoutError(errno.ETIMEDOUT, "the disk does not answer")
     monkeypatch.setattr(source, "_fetch", fail)
-    with source.fetching([PICTURE]), pytest.raises(TimeoutError, match="does not answer"): source.have(PICTURE)
+    with source.fetching([PICTURE]), pytest.raises(TimeoutError, match="does not answer"): source.fetch(PICTURE)
 
 def test_waiting_for_another_process_ends_with_the_run(tmp_path):
     source, others = ServerPictures(tmp_path, "https://nowhere.invalid", 1), set(threading.enumerate())
@@ -483,7 +483,7 @@ def test_a_zip_of_ones_own(server, picture_zip, vqa, tmp_path, place):
     path.write_bytes(*picture_zip.values())
     options = dict(data_path=tmp_path/"data", **({"images": path} if place == "given" else {}))
     run = run_val(vqa, tmp_path, **options)
-    assert len(run.records) >= 60 and isinstance(run.data.pictures, ZipPictures) and server.requests == []
+    assert len(run.records) >= 60 and isinstance(run.data.source, ZipPictures) and server.requests == []
     assert open_run(run.folder).data.read_image(run.questions[0]).size
     assert run_val(vqa, tmp_path, **options).report() == run.report() # nothing was left to do
     path.unlink()
@@ -498,7 +498,7 @@ def test_pictures_of_ones_own_come_first(server, picture_zip, vqa, tmp_path):
     (tmp_path/"data"/"val2014.zip").write_bytes(*picture_zip.values())
     before = len(server.requests)
     run = run_val(vqa, tmp_path, data_path=tmp_path/"data", output_dir=tmp_path/"own")
-    assert run.data.pictures is None and len(server.requests) == before
+    assert type(run.data.source) is FolderPictures and len(server.requests) == before
     moved = run_val(vqa, tmp_path, data_path=tmp_path/"data", output_dir=tmp_path/"own2", images=sample_folder_once())
     assert moved.submission.read_bytes() == run.submission.read_bytes()
 

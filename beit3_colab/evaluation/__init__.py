@@ -7,17 +7,17 @@ from contextlib import closing
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 import torch
 from ..machine.messages import UserError
 from ..machine.distributed import find_world, Group
 from ..progress.displays import ending, make_display, shows_downloads
 from ..data.answer_list import check_answer_list, read_answer_list
-from ..data.own import keep_questions, OWN_SPLIT
 from ..model.checkpoint import locate
 from ..model.vqa import load_model, VQA
 from ..run.journal import explain_os_errors, open_folder, this_process
 from ..look.run import Run
-from ..run.task import check_images, check_tokens, find_answers, identify, select_questions
+from ..run.task import open_task
 from ..run.batches import find_batch_size
 from ..run.answering import check_workers
 from ..run.runner import answer_share, default_folder, exclusively, finish_run
@@ -65,34 +65,28 @@ def evaluate(
     if str(device) in ("None", "auto", "cuda") and world.size > 1 and torch.cuda.is_available(): device = f"cuda:{world.local_rank % torch.cuda.device_count()}"
     if world.size > 1 and str(device).startswith("cuda:"): torch.cuda.set_device(device) # NCCL's exchange of values takes the current device, not that of its group
     check_workers(workers)
-    data, questions, annotations = select_questions(split, data_path, limit, seed, questions, question, bad_images, images, shown, world)
-    split = data.split
-    if split != OWN_SPLIT: check_images(data, questions, bad_images) # one's own are looked at already
+    choice = SimpleNamespace(**{name: arguments[name] for name in ("split", "data_path", "limit", "seed", "questions", "question", "bad_images", "images")})
+    task = open_task(choice, world, shown)
     loaded = isinstance(checkpoint, VQA)
     if loaded and any(x is not None for x in (config, image_size, dtype, tokenizer)): raise UserError("config, image_size, dtype and tokenizer belong to load_model when a loaded model is given")
     vqa = checkpoint if loaded else load_model(checkpoint, config, answers, image_size, device, dtype, tokenizer, shown)
     own = read_answer_list(answers) if loaded and answers is not None else vqa.answers
-    answer_list = check_answer_list(own or find_answers(data, vqa, shown), vqa.config.num_classes)
+    answer_list = check_answer_list(own or task.answer_list(vqa, shown), vqa.config.num_classes)
     if not loaded: vqa.answers = answer_list # `run.vqa` can be asked
-    check_tokens(questions, vqa)
-    if vqa.tokenizer is None and any(q.token_ids is None for q in questions): raise UserError(f"{vqa.name} was loaded without a tokenizer; pass tokenizer=… (--tokenizer: beit3.spm)")
-    identity = identify(vqa, answer_list, split, questions, data.pictures_sha256)
+    task.check_tokens(vqa)
+    identity = task.identify(vqa, answer_list)
     group, display = Group(world, vqa.device, timeout), make_display(progress)
     if not world.is_main and not display.every_rank: display = make_display(False)
     with ending(display), closing(group), exclusively(vqa, display):
-        size = min(group.gather(find_batch_size(vqa.expect(len(questions)), batch_size, sharing=math.ceil(world.local_size / max(1, torch.cuda.device_count()))))) # batches must be the same on all
+        size = min(group.gather(find_batch_size(vqa.expect(len(task.questions)), batch_size, sharing=math.ceil(world.local_size / max(1, torch.cuda.device_count()))))) # batches must be the same on all
         chosen = group.gather(str(output_dir or default_folder(identity)))[0] # a folder by default is chosen by the main process; one that was given is each process's own affair
         folder = open_folder(output_dir or chosen, identity)
-        if split == OWN_SPLIT:
-            data_path = data.image_root
-            with explain_os_errors(folder): data = keep_questions(data, folder) if world.is_main else data
-        info = dict(schema_version=1, identity=asdict(identity), data_path=None if data_path is None else str(Path(data_path).resolve()), images=images if images in ("auto", "zip", "single") else str(Path(images).expanduser().resolve()),
-                    limit=limit, seed=seed,
-                    question_ids=None if limit is None else [q.question_id for q in questions], started=datetime.now().isoformat(timespec="seconds"), process=this_process(), submission=None)
+        with explain_os_errors(folder): task = task.keep_in(folder) if world.is_main else task
+        info = dict(schema_version=1, identity=asdict(identity), **task.info(), started=datetime.now().isoformat(timespec="seconds"), process=this_process(), submission=None)
         loading = time.monotonic() - started
-        done, records = answer_share(group, vqa, answer_list, data, questions, annotations, identity, folder, info, size, workers, bad_images, display, Run)
-        if world.is_main: finish_run(folder, info, done, records, questions, len(questions) == len(data.questions), vqa, size, started, loading, world)
+        done, records = answer_share(group, vqa, answer_list, task.dataset, task.questions, task.annotations, identity, folder, info, size, workers, bad_images, display, Run)
+        if world.is_main: finish_run(folder, info, done, records, task, vqa, size, started, loading, world)
         group.barrier() # nobody leaves before the files are written
-    run = display.run or Run(folder, questions, annotations, data, vqa)
+    run = display.run or Run(folder, task.questions, task.annotations, task.dataset, vqa)
     run.refresh()
     return run

@@ -6,19 +6,18 @@
 from __future__ import annotations
 import json, os, sys, tempfile, time
 from pathlib import Path
+from types import SimpleNamespace
 import torch
 from ..machine.messages import UserError
 from ..machine.distributed import find_world, Workers
 from ..progress.displays import ending, make_display, shows_downloads, StatusFile, StatusReader, Stopped
-from ..data.vqav2 import VQAData
-from ..data.vqav2_online import ANNOTATIONS, official_file, OfficialData
-from ..data.own import OWN_SPLIT, write_questions
+from ..data.dataset import Dataset
 from ..model.checkpoint import locate
 from ..model.vqa import VQA
 from ..run.journal import explain_os_errors, JournalFollower, read_journals
 from ..run.tally import Tally
 from ..look.run import Run
-from ..run.task import select_questions
+from ..run.task import open_task
 from ..run.runner import default_folder
 
 # %% auto #0
@@ -36,8 +35,8 @@ def count_processes(
 
 # %% ../../nbs/12_evaluation/02_processes.ipynb #51830c51
 WORKER = ("import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); " # an interrupt is the parent's affair, from the first moment on
-           "from beit3_colab.distributed import start_worker; job = start_worker(); " # and a worker sees its parent's end also while it imports PyTorch
-           "from beit3_colab.evaluation import worker_main; worker_main(job)")
+           "from beit3_colab.machine.distributed import start_worker; job = start_worker(); " # and a worker sees its parent's end also while it imports PyTorch
+           "from beit3_colab.evaluation.processes import worker_main; worker_main(job)")
 
 def worker_main(
     job: str, # arguments of `evaluate`, as JSON
@@ -55,18 +54,19 @@ def worker_main(
 def fetch_ahead(
     checkpoint: str|Path, # see `evaluate`
     answers: str|Path|list[str]|None, # likewise
-    data: VQAData, # of the run
+    data: Dataset, # of the run
     progress: bool, # show downloads
 ):
     "Fetch what processes that are to be started would fetch, here where people see it."
     _, folder = locate(checkpoint, progress=progress)
-    if folder is None and answers is None and isinstance(data, OfficialData): # the answer list will be built
-        for name in ANNOTATIONS: official_file(name, progress)
+    if folder is None and answers is None: data.fetch_answer_sources(progress) # the answer list will be built
 
 def evaluate_spawned(arguments, count, progress):
     "Run `evaluate` in `count` processes and watch them."
     if isinstance(arguments["checkpoint"], VQA): raise UserError("a loaded model cannot be sent to other processes; pass the checkpoint's name or path")
-    data, questions, annotations = select_questions(*(arguments[name] for name in ("split", "data_path", "limit", "seed", "questions", "question", "bad_images", "images")), shown := shows_downloads(progress))
+    choice = SimpleNamespace(**{name: arguments[name] for name in ("split", "data_path", "limit", "seed", "questions", "question", "bad_images", "images")})
+    task = open_task(choice, progress=(shown := shows_downloads(progress)))
+    data, questions, annotations = task.dataset, task.questions, task.annotations
     fetch_ahead(arguments["checkpoint"], arguments["answers"], data, shown)
     folder = Path(arguments["output_dir"] or default_folder(f"{Path(str(arguments['checkpoint'])).stem}_{data.split}")).expanduser()
     job = {k: str(v) if isinstance(v, (Path, torch.device, torch.dtype)) else v for k, v in arguments.items()} | {"output_dir": str(folder.absolute())}
@@ -74,7 +74,7 @@ def evaluate_spawned(arguments, count, progress):
     display = make_display(progress)
     with ending(display), tempfile.TemporaryDirectory(prefix="beit3_colab-", ignore_cleanup_errors=True) as statuses:
         display.prepare()
-        if data.split == OWN_SPLIT: job |= dict(questions=str(write_questions(data, statuses, data.pictures)), question=None) # pictures given in memory are files by now
+        job |= data.worker_arguments(Path(statuses))
         with explain_os_errors(folder): earlier = read_journals(folder) # before anybody writes there: what comes later is an answer of this session
         workers, tally, going = Workers(WORKER, count, json.dumps(job | {"status": statuses}), cores), None, True
         try:

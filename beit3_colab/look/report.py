@@ -7,7 +7,6 @@ from __future__ import annotations
 import base64, hashlib, io, os, re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 import numpy as np
@@ -348,7 +347,7 @@ def answer_cards(
 ) -> list[str]: # HTML of each
     "Cards with picture and heat map; a picture that cannot be read leaves its reason in its place."
     by_id, cards, tried, places, shown = {q.question_id: q for q in run.questions}, [], False, _places(run), list(run.answers.iloc[rows].itertuples(index=False))
-    coming = run.data.pictures.fetching([by_id[row.question_id].image for row in shown]) if getattr(run.data, "remote", False) else nullcontext(lambda: None) # a server that is out of reach is found so once
+    coming = run.data.source.fetching([by_id[row.question_id].image for row in shown]) # a server that is out of reach is found so once
     with coming as give_up, ThreadPoolExecutor(8) as pool:
         try: read = list(pool.map(lambda numbered: _read_thumbnail(run, by_id[numbered[1].question_id], vqa.config.image_size if numbered[0] < heat_maps else None), enumerate(shown)))
         finally: give_up() # after an interrupt the pool waits for its threads

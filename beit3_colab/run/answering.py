@@ -11,7 +11,7 @@ import torch
 from ..machine.messages import check_whole_number, UserError
 from ..machine.device import multiplies_bfloat16
 from ..machine.distributed import share_out
-from ..data.vqav2 import VQAData
+from ..data.dataset import Dataset
 from ..model.vqa import to_device, VQA
 from .journal import Journal
 from .tally import Tally
@@ -57,7 +57,7 @@ def share_windows(
 def answer_questions(
     vqa: VQA, # loaded model
     answers: list[str], # its answer list
-    data: VQAData, # where the pictures are
+    data: Dataset, # where the pictures are
     questions: list, # of the run
     windows: list, # of this process, see `share_windows`
     journal: Journal, # takes the answers
@@ -102,7 +102,7 @@ def answer_questions(
                 while len(under_way) > ahead: keep(*under_way.popleft())
     while under_way: keep(*under_way.popleft())
     seconds = {**clock.seconds, "answering": time.monotonic() - clock.started, "reading": reading[0], "decoding": reading[1]}
-    return dict(seconds=seconds, questions=count, images=images, limited_by=what_limited(seconds, workers, str(vqa.device), getattr(data, "remote", False), _advice(vqa)))
+    return dict(seconds=seconds, questions=count, images=images, limited_by=what_limited(seconds, workers, str(vqa.device), data.remote, _advice(vqa)))
 
 # %% ../../nbs/09_run/08_answering.ipynb #58f7e4b8
 def _advice(vqa):

@@ -4,42 +4,21 @@
 
 # %% ../../nbs/09_run/07_batches.ipynb #3efd5572
 from __future__ import annotations
-import math, pickle, random, time
+import math, pickle, time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 import torch
-from ..machine.messages import check_whole_number, UserError
+from ..machine.messages import UserError
 from ..pictures.reading import ImageError
 from ..pictures.decoding import Decoders, load_image, want_processes
-from ..data.dataset import group_by_image
-from ..data.vqav2 import VQAData
+from ..data.dataset import Dataset, group_by_image
 from ..model.tokenizer import PAD
 from ..model.vqa import to_device, VQA
 
 # %% auto #0
-__all__ = ['IMAGES_PER_BATCH', 'draw_subset', 'plan_windows', 'plan_batches', 'pad_questions', 'Window', 'read_windows',
-           'find_batch_size', 'is_out_of_memory', 'start_batch', 'finish_batch']
-
-# %% ../../nbs/09_run/07_batches.ipynb #55899d29
-def draw_subset(
-    questions: list, # of a split
-    limit: int|None, # questions wanted; None for all
-    seed: int = 0, # which pictures are drawn
-) -> list: # at least `limit` questions, in the order of the split
-    "Draw whole images at random until their questions reach `limit`: the intervals count images, so an image is in or out."
-    check_whole_number("seed", seed, 0)
-    if limit is None: return questions
-    check_whole_number("limit", limit)
-    groups = group_by_image(questions)
-    random.Random(seed).shuffle(groups)
-    taken, count = [], 0
-    for group in groups:
-        if count >= limit: break
-        taken += group
-        count += len(group)
-    return [questions[i] for i in sorted(taken)]
+__all__ = ['IMAGES_PER_BATCH', 'plan_windows', 'plan_batches', 'pad_questions', 'Window', 'read_windows', 'find_batch_size',
+           'is_out_of_memory', 'start_batch', 'finish_batch']
 
 # %% ../../nbs/09_run/07_batches.ipynb #4124d270
 IMAGES_PER_BATCH = 4 # a window has this many images for each question of a batch, so that most batches are full
@@ -90,7 +69,7 @@ class Window:
 def read_windows(
     windows: list, # from `plan_windows`
     questions: list, # of the run
-    data: VQAData, # knows where pictures are
+    data: Dataset, # knows where pictures are
     vqa: VQA, # knows its picture size and tokens
     workers: int, # decoding threads, or processes for a GPU
     ahead: int = 2, # windows in the making
@@ -100,7 +79,7 @@ def read_windows(
     decoders = _start_decoders(windows, data, size, workers, ahead + 1) if want_processes(vqa.device.type, sum(map(len, windows))) else None
     largest = max(map(len, windows), default=0)
     places = torch.empty(min(ahead + 1, len(windows)) * largest, size, size, 3, dtype=torch.uint8) if not on_gpu else None if decoders is None else torch.from_numpy(decoders.pictures)
-    coming = data.pictures.fetching([questions[group[0]].image for window in windows for group in window]) if getattr(data, "remote", False) else nullcontext(lambda: None)
+    coming = data.source.fetching([questions[group[0]].image for window in windows for group in window])
     def start(number, window):
         first = number % (ahead + 1) * largest # the place of an earlier window is taken again: that one is answered, or see `copied`
         images = torch.empty(len(window), size, size, 3, dtype=torch.uint8, pin_memory=True) if places is None else places[first:first + len(window)]
@@ -146,7 +125,7 @@ def _load_elsewhere(data, decoders, question, place):
     "Have the picture on this machine, then have a decoding process load it."
     begun = time.perf_counter()
     try:
-        if getattr(data, "remote", False): data.pictures.have(question.image)
+        data.source.fetch(question.image)
     except ImageError as problem:
         decoders.pictures[place] = 128
         return str(problem), time.perf_counter() - begun, 0.

@@ -19,7 +19,7 @@ from ..pictures.decoding import usual_workers
 from .journal import check_same_run, explain_os_errors, Identity, Journal, journal_path
 from .journal import JournalFollower, read_journals
 from .tally import Tally
-from .folder import RunFolder, submission_name, write_submission
+from .folder import RunFolder, write_submission
 from .answering import answer_questions, REMOTE_BATCH, share_windows
 
 # %% auto #0
@@ -108,7 +108,7 @@ def answer_share(group, vqa, answer_list, data, questions, annotations, identity
         if not (folder/"run.json").exists(): _write_info(folder, info) # the folder is another than the main process's
         records = read_journals(folder, fingerprint)
         known = set().union(*group.gather(set(records))) # the same on every rank, also where disks are not shared
-        span = min(size, REMOTE_BATCH) if getattr(data, "remote", False) else size # small windows: answers come while most pictures are still on their way
+        span = min(size, REMOTE_BATCH) if data.remote else size # small windows: answers come while most pictures are still on their way
         windows = share_windows(questions, known, span, world.size)
         shares = [{questions[i].question_id for w in share for g in w for i in g} for share in windows]
         if world.is_main: display.begin(make_run(folder, questions, annotations, data, vqa))
@@ -140,11 +140,11 @@ def finished_before(
     return (folder/"run.json").exists() and bool(read_json(folder/"run.json", "run file").get("submission"))
 
 # %% ../../nbs/09_run/09_runner.ipynb #f9da739a
-def finish_run(folder, info, done, records, questions, whole, vqa, batch_size, started, loading, world):
+def finish_run(folder, info, done, records, task, vqa, batch_size, started, loading, world):
     "Write the submission, then what was measured: times of the main process, counts of all, the largest memory."
     if finished_before(folder) and not sum(d["questions"] for d in done) and (folder/read_json(folder/"run.json", "run file")["submission"]).exists(): return # nothing was left to do
     before = time.monotonic()
-    path = write_submission(folder, submission_name(info["identity"]["split"], whole, len(questions)), questions, records)
+    path = write_submission(folder, task.dataset.results_name(task.whole, len(task.questions)), task.questions, records)
     now, device = time.monotonic(), [d["memory"]["device"] for d in done if d["memory"]["device"] is not None]
     seconds = {**done[0]["seconds"], "answering": max(d["seconds"]["answering"] for d in done), "loading": loading, "total": now - started}
     seconds["writing"] += now - before

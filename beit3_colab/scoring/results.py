@@ -11,10 +11,10 @@ from pathlib import Path
 from ..machine.messages import first_few, plural, short_repr, text_html, UserError
 from ..machine.files import read_json
 from ..data.dataset import Annotation
-from ..data.vqa_files import load_annotations, load_questions
+from ..data.vqa_files import load_annotations, load_questions, submission_phase
 
 # %% auto #0
-__all__ = ['read_annotations', 'read_results', 'match_questions', 'SubmissionCheck', 'submission_phase', 'check_submission']
+__all__ = ['read_annotations', 'read_results', 'match_questions', 'SubmissionCheck', 'check_submission']
 
 # %% ../../nbs/06_scoring/03_results.ipynb #c0400f3e
 def read_annotations(source) -> dict[int, Annotation]:
@@ -34,9 +34,10 @@ def _read_list(source, what: str="results file"):
         raise UserError(f"{what} {source} cannot be read: write a list of {{question_id, answer}}") from None
 
 # %% ../../nbs/06_scoring/03_results.ipynb #5849f130
-def _read_pairs(results) -> list[tuple]:
+def _read_pairs(results, text_ids=False) -> list[tuple]:
     "(question_id, answer) pairs in the order given, not checked yet except for shape."
     results = _read_list(results)
+    if isinstance(results, dict) and text_ids: return list(results.items())
     if isinstance(results, dict): # JSON has no integer keys, so digits are read as one
         return [(int(k) if isinstance(k, str) and k.isascii() and k.isdigit() and len(k) < 20 else k, v) for k, v in results.items()]
     if not isinstance(results, (list, tuple)):
@@ -47,16 +48,18 @@ def _read_pairs(results) -> list[tuple]:
     return [(r["question_id"], r["answer"]) for r in results]
 
 # %% ../../nbs/06_scoring/03_results.ipynb #b90abd61
-def read_results(results) -> dict[int, str]:
-    "question_id → answer. Raises `UserError` for a wrong type, a repeated question or no result at all."
-    answers, repeated = {}, []
-    for question_id, answer in _read_pairs(results):
-        if isinstance(question_id, bool) or not isinstance(question_id, numbers.Integral):
+def read_results(results, known=()) -> dict[int|str, str]:
+    """question_id → answer. Raises `UserError` for a wrong type, a repeated question or no result at all.
+    `known` has the ids that were asked: where one of them is a text, results may have texts."""
+    answers, repeated, text_ids = {}, [], any(isinstance(i, str) for i in known)
+    for question_id, answer in _read_pairs(results, text_ids):
+        whole = not isinstance(question_id, bool) and isinstance(question_id, numbers.Integral)
+        if not (whole or text_ids and isinstance(question_id, str)):
             raise UserError(f"question_id {short_repr(question_id)} is {type(question_id).__name__}, not an integer")
         if not isinstance(answer, str):
             raise UserError(f"the answer to question {question_id} is {short_repr(answer)}, not a text")
         if question_id in answers: repeated.append(question_id)
-        answers[int(question_id)] = answer
+        answers[int(question_id) if whole else question_id] = answer
     if repeated: raise UserError(f"results answer {plural(len(set(repeated)), 'question')} more than once ({first_few(repeated)}): keep one answer each")
     if not answers: raise UserError("results are empty: there is nothing to score")
     return answers
@@ -110,25 +113,26 @@ class SubmissionCheck:
         return self
 
 # %% ../../nbs/06_scoring/03_results.ipynb #069c72d0
-def _entry_faults(entry) -> list[tuple[str, object]]:
+def _entry_faults(entry, kinds=(int,)) -> list[tuple[str, object]]:
     "What is wrong with one entry, whatever it is: (fault, the value that shows it)."
     if not isinstance(entry, dict): return [("not an object with question_id and answer", entry)]
     faults = [(f"no {key}", entry) for key in ("question_id", "answer") if key not in entry]
     faults += [("a key other than question_id and answer", key) for key in entry if key not in ("question_id", "answer")]
     question_id, answer = entry.get("question_id", 0), entry.get("answer", "-")
-    if type(question_id) is not int: faults.append((f"a question_id that is {type(question_id).__name__} instead of int", question_id))
+    if "question_id" in entry and type(question_id) not in kinds:
+        faults.append((f"a question_id that is {type(question_id).__name__} instead of {' or '.join(k.__name__ for k in kinds)}", question_id))
     if not isinstance(answer, str): faults.append((f"an answer that is {type(answer).__name__} instead of str", answer))
     return faults
 
 # %% ../../nbs/06_scoring/03_results.ipynb #d7d3f087
-def _shape_problems(results) -> tuple[list[str], list[int]]:
+def _shape_problems(results, kinds=(int,)) -> tuple[list[str], list[int|str]]:
     "Sentences about the list and its entries, and the question_ids that can be read from it."
     if not isinstance(results, (list, tuple)):
         return [f'The results are {type(results).__name__} instead of a list: write [{{"question_id": 1, "answer": "yes"}}, …].'], []
     found, ids = defaultdict(list), []
     for entry in results:
-        for fault, value in _entry_faults(entry): found[fault].append(value)
-        if isinstance(entry, dict) and type(entry.get("question_id")) is int: ids.append(entry["question_id"])
+        for fault, value in _entry_faults(entry, kinds): found[fault].append(value)
+        if isinstance(entry, dict) and type(entry.get("question_id")) in kinds: ids.append(entry["question_id"])
     return [f"{plural(len(values), 'entry')} with {fault}: {first_few(values)}." if not fault.startswith("not") else
             f"{plural(len(values), 'entry')} {'is' if len(values) == 1 else 'are'} {fault}: {first_few(values)}." for fault, values in found.items()], ids
 
@@ -139,18 +143,6 @@ def _empty_answers(results) -> list[str]:
     empty = [r.get("question_id") for r in results if isinstance(r, dict) and isinstance(r.get("answer"), str) and not r["answer"].strip()]
     return [f"{plural(len(empty), 'answer')} {'is' if len(empty) == 1 else 'are'} empty (question_id {first_few(empty)})."] if empty else []
 
-# %% ../../nbs/06_scoring/03_results.ipynb #cf65fcbf
-_TEST2015, _TEST_DEV = 447_793, 107_394 # numbers of questions
-
-def submission_phase(
-    num_questions: int, # of the questions file
-) -> str: # a sentence, "" for a file that is none of EvalAI's
-    "Which EvalAI phase takes results for that many questions."
-    if num_questions == _TEST2015: return "These are all questions of test2015: EvalAI takes them in its test-dev and test-standard phases."
-    if num_questions == _TEST_DEV: return (f"These are the test-dev questions alone. EvalAI's test-dev phase, too, wants all {_TEST2015:,} "
-                                           "questions of test2015: check against that questions file.")
-    return ""
-
 # %% ../../nbs/06_scoring/03_results.ipynb #452682b0
 def check_submission(
     results, # path of a results file, or what was parsed from one
@@ -159,7 +151,7 @@ def check_submission(
     "Everything that is wrong with a results file, checked against the questions. Raises `UserError` only for files that are not JSON, and for bad questions."
     asked = {q.question_id: None for q in load_questions(questions)} # a dict keeps the order
     results = _read_list(results)
-    problems, ids = _shape_problems(results)
+    problems, ids = _shape_problems(results, tuple(dict.fromkeys(type(i) for i in asked)))
     times = Counter(ids)
     duplicates = tuple(q for q, n in times.items() if n > 1)
     missing, extra = tuple(q for q in asked if q not in times), tuple(q for q in times if q not in asked)

@@ -79,7 +79,8 @@ def score(
 ) -> Score: # figures in percent
     "Official VQA accuracy (or exact match). Raises `UserError` when results and annotations do not fit each other. Source: GT-Vision-Lab/VQA, `vqaEval.py`."
     if resamples < 100: raise UserError(f"resamples={resamples} is too few for a 95 % interval: take 1000")
-    annotations, answers = read_annotations(annotations), read_results(results)
+    annotations = read_annotations(annotations)
+    answers = read_results(results, annotations)
     ids = match_questions(annotations, answers, partial)
     values, image_ids = [], []
     answer_types, question_types = defaultdict(list), defaultdict(list) # type → positions
@@ -179,6 +180,7 @@ def soft_score(
     partial: bool=False, # score only the answered questions
 ) -> SoftScore: # in percent
     "BEiT-3 soft score: the soft label of each predicted answer, averaged. Source: microsoft/unilm beit3, `VQAScore`."
-    annotations, answers = read_annotations(annotations), read_results(results)
+    annotations = read_annotations(annotations)
+    answers = read_results(results, annotations)
     ids = match_questions(annotations, answers, partial)
     return SoftScore(_percent([soft_label_score(annotations[q].answers.count(answers[q])) for q in ids]), len(ids))
