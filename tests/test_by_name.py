@@ -30,9 +30,9 @@ from beit3_colab.downloads.records import locked
 from beit3_colab.machine.messages import UserError
 from beit3_colab.machine.files import atomic_write
 from beit3_colab.pictures.reading import ImageError
-from beit3_colab.data.vqav2_online import choose_pictures, open_official
+from beit3_colab.data.vqav2 import open_official
 from beit3_colab.data.vqav2_online import ANNOTATIONS, official_answers, official_folder
-from beit3_colab.pictures.sources import ServerPictures, ZipPictures
+from beit3_colab.pictures.sources import FolderPictures, ServerPictures, ZipPictures
 
 NAME = "beit3_base_patch16_480_vqa"
 VAL_QUESTIONS, VAL_ANNOTATIONS = f"{QUESTIONS}/v2_Questions_Val_mscoco.zip", f"{QUESTIONS}/v2_Annotations_Val_mscoco.zip"
@@ -108,11 +108,12 @@ def test_two_processes_download_each_thing_once(server, tmp_path):
     assert [p.name for p in sorted(run.folder.glob("answers-*.jsonl"))] == ["answers-0.jsonl", "answers-1.jsonl"]
     assert all(len(p.read_text().splitlines()) > 10 for p in run.folder.glob("answers-*.jsonl"))
 
-TWO = """from beit3_colab.data.vqav2_online import choose_pictures, official_answers, open_official
+TWO = """from beit3_colab.data.vqav2 import open_official
+from beit3_colab.data.vqav2_online import official_answers
 data = open_official("val")
 questions = data.questions[:40]
-data = choose_pictures(data, questions)
-with data.pictures.fetching([q.image for q in questions]):
+data = data.choose_pictures(questions)
+with data.source.fetching([q.image for q in questions]):
     for q in questions: data.read_image(q)
 print(len(official_answers(5)))"""
 
@@ -125,7 +126,7 @@ def test_two_programs_at_once_download_each_thing_once(server):
 def pictures_of(server): return [p for p in server.files if p.startswith(f"{PICTURES}/val2014/")]
 
 def test_the_whole_test_split_has_its_name_and_its_phase(server, vqa, tmp_path, monkeypatch):
-    monkeypatch.setattr("beit3_colab.scoring.results._TEST2015", COUNT)
+    monkeypatch.setattr("beit3_colab.data.vqa_files.TEST2015", COUNT)
     run = evaluate(vqa, split="test", output_dir=tmp_path/"run", device="cpu", progress=False, images="single", batch_size=64)
     assert run.submission.name == "submit_vqav2_test.json" and "test-dev and test-standard phases" in run.evalai
     assert run.accuracy is None and len(json.loads(run.submission.read_text())) == COUNT
@@ -178,10 +179,10 @@ def test_disk_full_while_unpacking(server, monkeypatch):
         if isinstance(data, bytes): raise OSError(errno.ENOSPC, "No space left on device")
         atomic_write(path, data)
     with monkeypatch.context() as m:
-        m.setattr("beit3_colab.downloads.records.atomic_write", full)
+        m.setattr("beit3_colab.machine.files.atomic_write", full)
         with pytest.raises(UserError, match="is full; free some space"): open_official("val")
     with monkeypatch.context() as m:
-        m.setattr("beit3_colab.machine.files.shutil.disk_usage", lambda folder: type("Usage", (), {"free": 10}))
+        m.setattr("beit3_colab.downloads.failures.shutil.disk_usage", lambda folder: type("Usage", (), {"free": 10}))
         with pytest.raises(UserError, match="are needed under"): open_official("val")
     assert open_official("val").annotations
 
@@ -287,7 +288,7 @@ def test_disk_full_at_a_picture(server, vqa, tmp_path, monkeypatch):
 
 def test_no_space_for_the_pictures(server, vqa, tmp_path, monkeypatch):
     open_official("val")
-    monkeypatch.setattr("beit3_colab.machine.files.shutil.disk_usage", lambda folder: type("Usage", (), {"free": 200_000}))
+    monkeypatch.setattr("beit3_colab.downloads.failures.shutil.disk_usage", lambda folder: type("Usage", (), {"free": 200_000}))
     with pytest.raises(UserError, match=r"\d\.\d MB are needed under"): run_val(vqa, tmp_path)
     assert pictures_asked(server) == []
 
@@ -343,7 +344,7 @@ def test_two_fetch_at_once(server, source):
         with pytest.raises(UserError, match="has ended") as error, ended.writing(): pass
         errors.append(error.value)
     assert errors[0] is not errors[1] # one for all would keep the frames of every run
-    assert source.to_fetch(second) == []
+    assert source.missing(second) == []
 
 def test_quiet_means_no_downloads_shown(server, tmp_path, capfd):
     for options in (dict(), dict(processes=2, batch_size=2), dict(background=True)):
@@ -415,7 +416,7 @@ def test_many_pictures_are_better_had_in_a_zip(server, vqa, tmp_path, monkeypatc
 
 def test_decoding_processes_find_what_was_fetched(server):
     data = open_official("val")
-    data = choose_pictures(data, data.questions)
+    data = data.choose_pictures(data.questions)
     from beit3_colab.run.windows import _load_elsewhere
     decoders = Decoders(data, 32, processes=1, capacity=2)
     try:
@@ -482,7 +483,7 @@ def test_a_zip_of_ones_own(server, picture_zip, vqa, tmp_path, place):
     path.write_bytes(*picture_zip.values())
     options = dict(data_path=tmp_path/"data", **({"images": path} if place == "given" else {}))
     run = run_val(vqa, tmp_path, **options)
-    assert len(run.records) >= 60 and isinstance(run.data.pictures, ZipPictures) and server.requests == []
+    assert len(run.records) >= 60 and isinstance(run.data.source, ZipPictures) and server.requests == []
     assert open_run(run.folder).data.read_image(run.questions[0]).size
     assert run_val(vqa, tmp_path, **options).report() == run.report() # nothing was left to do
     path.unlink()
@@ -497,7 +498,7 @@ def test_pictures_of_ones_own_come_first(server, picture_zip, vqa, tmp_path):
     (tmp_path/"data"/"val2014.zip").write_bytes(*picture_zip.values())
     before = len(server.requests)
     run = run_val(vqa, tmp_path, data_path=tmp_path/"data", output_dir=tmp_path/"own")
-    assert run.data.pictures is None and len(server.requests) == before
+    assert type(run.data.source) is FolderPictures and len(server.requests) == before
     moved = run_val(vqa, tmp_path, data_path=tmp_path/"data", output_dir=tmp_path/"own2", images=sample_folder_once())
     assert moved.submission.read_bytes() == run.submission.read_bytes()
 
