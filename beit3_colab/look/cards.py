@@ -5,6 +5,7 @@
 # %% ../../nbs/11_look/05_cards.ipynb #d1c0f4cf
 from __future__ import annotations
 import base64, io
+from dataclasses import replace
 from ..machine.messages import attribute_html, clean_line, text_html
 from ..pictures.thumbnails import Thumbnail, to_jpeg
 from ..data.own import MEMORY
@@ -150,7 +151,7 @@ def smaller(
     "A picture as small as the saved view shows it."
     from PIL import Image
     if not picture.jpeg: return picture
-    return picture._replace(jpeg=to_jpeg(Image.open(io.BytesIO(picture.jpeg)), 170, 72))
+    return replace(picture, jpeg=to_jpeg(Image.open(io.BytesIO(picture.jpeg)), 170, 72))
 
 # %% ../../nbs/11_look/05_cards.ipynb #2b6cb769
 def saved_card_html(

@@ -98,7 +98,7 @@ def _typed(table, text): # pandas.DataFrame: columns of texts made what they wer
     for name in _IDS:
         if name in table:
             ids = read_ids(table[name].tolist(), quoted_cells(text, table.columns.get_loc(name)))
-            table[name] = pd.Series(ids, dtype="int64" if all(type(i) is int for i in ids) else object)
+            table[name] = pd.Series(ids, dtype="int64" if all(type(i) is int for i in ids) else None) # as pandas makes it of texts
     for name in _NUMBERS:
         if name in table: table[name] = [float(value or "nan") for value in table[name]] # empty: nobody answered that question
     for name in _LISTS:

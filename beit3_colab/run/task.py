@@ -8,13 +8,16 @@ import hashlib
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 from ..machine.messages import UserError
 from ..machine.distributed import World
 from ..downloads.records import sha256_of
 from ..data.dataset import Dataset, draw_subset, Question
 from ..data.vqav2_online import official_answers
-from ..model.vqa import VQA
 from .journal import Identity
+
+if TYPE_CHECKING: # a run folder is opened without PyTorch
+    from beit3_colab.model.vqa import VQA
 
 # %% auto #0
 __all__ = ['DATASETS', 'find_dataset', 'dataset_name', 'open_dataset', 'reopen_dataset', 'Task', 'hash_questions', 'open_task']
