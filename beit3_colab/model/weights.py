@@ -14,8 +14,8 @@ from ..downloads.fetching import fetch
 
 # %% auto #0
 __all__ = ['RELEASES', 'PUBLISHED', 'PRETRAINING', 'Published', 'vqa_counterpart', 'find_published', 'download_published',
-           'weight_names', 'is_official', 'to_official', 'from_official', 'count_layers', 'refuse_other_models',
-           'refuse_differences']
+           'weight_names', 'is_official', 'count_layers', 'to_official', 'refuse_other_models', 'refuse_differences',
+           'from_official']
 
 # %% ../../nbs/07_model/05_weights.ipynb #ec3307cd
 @dataclass(frozen=True)
@@ -121,6 +121,14 @@ def is_official(
     "Whether weights carry the official names."
     return any(name.startswith("beit3.") for name in weights)
 
+# %% ../../nbs/07_model/05_weights.ipynb #66abedf8
+def count_layers(
+    weights, # names of weights
+    pattern: str, # regular expression whose group is a layer's number
+) -> int: # layers
+    "Encoder layers, by the names of weights."
+    return 1 + max((int(m[1]) for m in (re.match(pattern, name) for name in weights) if m), default=-1)
+
 # %% ../../nbs/07_model/05_weights.ipynb #31968a79
 def to_official(
     weights: dict[str, torch.Tensor], # under our names, as `model.state_dict()` gives
@@ -130,25 +138,6 @@ def to_official(
     for ours, theirs in weight_names(count_layers(weights, r"layers\.(\d+)\.")).items():
         for name, part in zip(theirs, weights[ours].chunk(len(theirs))): out[name] = part.clone()
     return out
-
-# %% ../../nbs/07_model/05_weights.ipynb #d530f2ab
-def from_official(
-    weights: dict[str, torch.Tensor], # under unilm's names; must be a VQA model, whole
-) -> dict[str, torch.Tensor]: # under our names
-    "Rename official weights to ours. Raises `UserError` naming what is missing or unknown, and what to use instead."
-    expected = weight_names(count_layers(weights, r"beit3\.encoder\.layers\.(\d+)\."))
-    refuse_other_models(weights)
-    refuse_differences(weights, {name for group in expected.values() for name in group})
-    def joined(names): return weights[names[0]] if len(names) == 1 else torch.cat([weights[name] for name in names])
-    return {ours: joined(theirs) for ours, theirs in expected.items()}
-
-# %% ../../nbs/07_model/05_weights.ipynb #66abedf8
-def count_layers(
-    weights, # names of weights
-    pattern: str, # regular expression whose group is a layer's number
-) -> int: # layers
-    "Encoder layers, by the names of weights."
-    return 1 + max((int(m[1]) for m in (re.match(pattern, name) for name in weights) if m), default=-1)
 
 # %% ../../nbs/07_model/05_weights.ipynb #cb3d5759
 _KINDS = { # how the name of a weight begins → the kind of checkpoint it belongs to
@@ -182,3 +171,14 @@ def refuse_differences(
         more = f" and {len(names)-3} more" if len(names) > 3 else ""
         raise UserError(f"{', '.join(names[:3])}{more} {'is' if len(names) == 1 else 'are'} {what}: the checkpoint is "
                         "damaged or of another architecture; download it again or use a published one")
+
+# %% ../../nbs/07_model/05_weights.ipynb #d530f2ab
+def from_official(
+    weights: dict[str, torch.Tensor], # under unilm's names; must be a VQA model, whole
+) -> dict[str, torch.Tensor]: # under our names
+    "Rename official weights to ours. Raises `UserError` naming what is missing or unknown, and what to use instead."
+    expected = weight_names(count_layers(weights, r"beit3\.encoder\.layers\.(\d+)\."))
+    refuse_other_models(weights)
+    refuse_differences(weights, {name for group in expected.values() for name in group})
+    def joined(names): return weights[names[0]] if len(names) == 1 else torch.cat([weights[name] for name in names])
+    return {ours: joined(theirs) for ours, theirs in expected.items()}
