@@ -17,13 +17,13 @@ from .beit3 import Beit3ForVQA
 __all__ = ['Attention', 'collect_attention', 'check_loaded', 'Word', 'question_words', 'rollout', 'token_positions',
            'attention_map', 'Share', 'attention_share']
 
-# %% ../../nbs/07_model/08_attention.ipynb #acd6aecc
+# %% ../../nbs/07_model/08_attention.ipynb #5251ffe6
 @dataclass(frozen=True)
 class Attention:
     "Where the model looks: attention of `cls` and of every question token over the picture."
     tokens: list[str]      # what looks: "cls", then the pieces of the question, `<s>` and `</s>` included
     weights: torch.Tensor  # [layers, heads, 1+T, g, g]: from each of `tokens` to each patch of the picture
-    matrices: torch.Tensor # [layers, 1+P+T, 1+P+T]: mean over heads between all tokens (cls, patches, text), rows sum to 1
+    matrices: torch.Tensor # [layers, 1+P+T, 1+P+T]: mean over heads between all tokens (cls, patches, text); rows sum to 1
 
 # %% ../../nbs/07_model/08_attention.ipynb #3c515ad4
 class _Collector:
@@ -50,12 +50,13 @@ def collect_attention(
     model(pixels, input_ids.to(weight.device), on_attention=collector)
     return Attention(["cls", *tokens], torch.stack(collector.weights), torch.stack(collector.matrices))
 
-# %% ../../nbs/07_model/08_attention.ipynb #1a931474
+# %% ../../nbs/07_model/08_attention.ipynb #c5bda18a
 def check_loaded(
     vqa, # to ask, or None
 ):
     "Raises `UserError` for a model's name in place of the model: `evaluate` takes either."
-    if isinstance(vqa, (str, Path)): raise UserError(f"a loaded model is needed, not its name: pass load_model({str(vqa)!r})")
+    if isinstance(vqa, (str, Path)):
+        raise UserError(f"a loaded model is needed, not its name: pass load_model({str(vqa)!r})")
 
 # %% ../../nbs/07_model/08_attention.ipynb #c107a4c3
 class Word(NamedTuple):
@@ -63,11 +64,12 @@ class Word(NamedTuple):
     text: str                  # as it was written, without punctuation around it
     positions: tuple[int, ...] # of its pieces in `Attention.tokens`
 
-# %% ../../nbs/07_model/08_attention.ipynb #7cadd606
+# %% ../../nbs/07_model/08_attention.ipynb #877d1c85
 def question_words(
     attention: Attention, # from `VQA.attention`
 ) -> list[Word]: # in the order of the question
-    "The words of a question, put together from its tokens. `cls`, `<s>`, `</s>` and punctuation around words are left out."
+    """The words of a question, put together from its tokens. `cls`, `<s>`, `</s>` and punctuation around words are
+    left out."""
     groups = []
     for position, piece in enumerate(attention.tokens):
         if position == 0 or piece in ("<s>", "</s>", "<pad>"): continue
@@ -96,22 +98,28 @@ def rollout(
 def _array(values): # torch.Tensor or array -> float64
     return np.asarray(values.float().cpu().numpy() if hasattr(values, "cpu") else values, dtype=float)
 
-# %% ../../nbs/07_model/08_attention.ipynb #84275f03
-def token_positions(attention, token) -> tuple[int, ...]:
-    "Positions in `Attention.tokens` that a word, a piece, a position or several positions stand for."
-    names = attention.tokens
-    if isinstance(token, str):
-        if token == "cls": return (0,)
-        found = [p for word in question_words(attention) if word.text.casefold() == token.strip(" ?").casefold() for p in word.positions]
-        found = found or [i for i, name in enumerate(names) if i and name == token]
-        if found: return tuple(found)
-        raise UserError(f"{token!r} is not a word of this question; use cls" + "".join(f", {w.text}" for w in question_words(attention)))
-    several = list(token) if isinstance(token, (tuple, list)) else [token]
+# %% ../../nbs/07_model/08_attention.ipynb #ddc541c4
+def token_positions(
+    attention: Attention, # from `VQA.attention`
+    token: str|int|tuple, # "cls", a word of the question, one of its pieces, or position(s) in `attention.tokens`
+) -> tuple[int, ...]: # positions in `attention.tokens`
+    "Positions that a word, a piece, a position or several positions stand for. Raises `UserError`."
+    if isinstance(token, str): return _positions_of_text(attention, token)
+    several, length = list(token) if isinstance(token, (tuple, list)) else [token], len(attention.tokens)
     for position in several:
-        if isinstance(position, bool) or not isinstance(position, (int, np.integer)) or not -len(names) <= position < len(names):
-            raise UserError(f"token {position!r} must be a word of the question, cls, or a position below {len(names)}")
+        whole = isinstance(position, (int, np.integer)) and not isinstance(position, bool)
+        if not whole or not -length <= position < length:
+            raise UserError(f"token {position!r} must be a word of the question, cls, or a position below {length}")
     if not several: raise UserError("token is an empty list; give a word of the question, cls, or positions")
-    return tuple(int(p) % len(names) for p in several)
+    return tuple(int(p) % length for p in several)
+
+def _positions_of_text(attention, text: str) -> tuple[int, ...]:
+    if text == "cls": return (0,)
+    words, spoken = question_words(attention), text.strip(" ?").casefold()
+    found = [p for word in words if word.text.casefold() == spoken for p in word.positions]
+    found = found or [i for i, name in enumerate(attention.tokens) if i and name == text]
+    if found: return tuple(found)
+    raise UserError(f"{text!r} is not a word of this question; use cls" + "".join(f", {w.text}" for w in words))
 
 # %% ../../nbs/07_model/08_attention.ipynb #864f5e8e
 def _check_index(value, size: int, what: str) -> int:
@@ -121,17 +129,19 @@ def _check_index(value, size: int, what: str) -> int:
         raise UserError(f"{what} {value!r} does not exist; use {others}a number from 0 to {size - 1}")
     return int(value)
 
-# %% ../../nbs/07_model/08_attention.ipynb #7fd9e7e9
+# %% ../../nbs/07_model/08_attention.ipynb #7ad91ae5
 def attention_map(
     attention: Attention, # from `VQA.attention`
     token: str|int|tuple = "cls", # who looks: "cls", a word of the question, or position(s) in `attention.tokens`
     layer: str|int = "rollout", # all layers rolled out, their "mean", or one layer, counted from 0; -1 is the last
     head: int|None = None, # one head; without it the mean of all. Not with rollout, which follows the mean
 ) -> np.ndarray: # [g, g] float64, rows from the top of the picture; sums to 1
-    "How attention to the picture is shared out among its patches. Raises `UserError` for a word, layer or head that is not there."
+    """How attention to the picture is shared out among its patches. Raises `UserError` for a word, layer or head that
+    is not there."""
     positions, (layers, heads, _, g, _) = token_positions(attention, token), attention.weights.shape
     if isinstance(layer, str) and layer == "rollout":
-        if head is not None: raise UserError(f"rollout follows the mean of all heads; for head {head} choose layer='mean' or a layer")
+        if head is not None:
+            raise UserError(f"rollout follows the mean of all heads; for head {head} choose layer='mean' or a layer")
         rows = [p + g*g if p else 0 for p in positions] # cls, then the patches, then the question
         found = rollout(attention.matrices)[rows, 1:1 + g*g].reshape(-1, g, g)
     else:
@@ -140,7 +150,8 @@ def attention_map(
         if head is not None: chosen = chosen[:, [_check_index(head, heads, "head")]]
         found = chosen.reshape(-1, g, g)
     found = found.mean(0)
-    return found/found.sum() if found.sum() > 0 else np.full((g, g), 1/g**2) # half precision may leave nothing for the picture
+    if found.sum() > 0: return found/found.sum()
+    return np.full((g, g), 1/g**2) # half precision may leave nothing for the picture
 
 # %% ../../nbs/07_model/08_attention.ipynb #d3bcf6fd
 def _cover(box, size, g: int) -> np.ndarray: # [g, g], 0 to 1
@@ -160,7 +171,7 @@ class Share(NamedTuple):
     @property
     def times_even(self) -> float: return self.attention/self.area # 1: no more than even attention
 
-# %% ../../nbs/07_model/08_attention.ipynb #71e51751
+# %% ../../nbs/07_model/08_attention.ipynb #ce044aca
 def attention_share(
     map: np.ndarray, # [g, g], as `attention_map` gives
     box: tuple, # x0, y0, x1, y1 in pixels of the picture
@@ -169,6 +180,7 @@ def attention_share(
     "Share of a map inside a box. Raises `UserError` for a box that has no area inside the picture."
     x0, y0, x1, y1 = box
     if min(size) <= 0 or not (x0 < x1 and y0 < y1 and x0 < size[0] and y0 < size[1] and x1 > 0 and y1 > 0):
-        raise UserError(f"box {tuple(box)} has no area inside a picture of {size[0]} × {size[1]} pixels; give x0, y0, x1, y1 in pixels")
+        raise UserError(f"box {tuple(box)} has no area inside a picture of {size[0]} × {size[1]} pixels; "
+                        "give x0, y0, x1, y1 in pixels")
     cover = _cover(box, size, len(map))
     return Share(float((map*cover).sum()/map.sum()), float(cover.mean()))
