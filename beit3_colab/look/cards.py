@@ -5,7 +5,6 @@
 # %% ../../nbs/11_look/05_cards.ipynb #d1c0f4cf
 from __future__ import annotations
 import base64, io
-from dataclasses import replace
 from ..machine.messages import attribute_html, clean_line, text_html
 from ..pictures.thumbnails import Thumbnail, to_jpeg
 from ..data.own import MEMORY
@@ -144,16 +143,16 @@ def people_html(
     ranked = sorted(counts.items(), key=lambda item: -item[1])
     return bars_html(title, [(each, n/total, f"{n} ×") for each, n in ranked], answer)
 
-# %% ../../nbs/11_look/05_cards.ipynb #8b2ff0b3
+# %% ../../nbs/11_look/05_cards.ipynb #217ec612
 def smaller(
     picture: Thumbnail, # of 240 pixels
 ) -> Thumbnail: # of 170 pixels, or the error as it was
     "A picture as small as the saved view shows it."
     from PIL import Image
     if not picture.jpeg: return picture
-    return replace(picture, jpeg=to_jpeg(Image.open(io.BytesIO(picture.jpeg)), 170, 72))
+    return Thumbnail(to_jpeg(Image.open(io.BytesIO(picture.jpeg)), 170, 72))
 
-# %% ../../nbs/11_look/05_cards.ipynb #2b6cb769
+# %% ../../nbs/11_look/05_cards.ipynb #8769901e
 def saved_card_html(
     question: str, # its text
     image_id: int|str, # for those who cannot see the picture
@@ -169,7 +168,7 @@ def saved_card_html(
         image = f"<div style='{style}'>⊘ no picture: {safe(picture.error, 120)}</div>"
     text = f"<div style='padding:6px 10px 10px'><b>{safe(question, 120)}</b><br>{lines}</div>"
     frame = "border:1px solid rgba(128,128,128,.6);border-radius:8px;width:170px;overflow:hidden;font-size:13px"
-    return f"<div style='{frame};line-height:1.35'>{image}{text}</div>"
+    return f"<div style='{frame};line-height:1.4'>{image}{text}</div>"
 
 # %% ../../nbs/11_look/05_cards.ipynb #38fe0f0c
 def saved_chip_html(

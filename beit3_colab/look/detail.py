@@ -149,7 +149,7 @@ class AskField:
         with self._quiet: self.controls["ask-text"].value = ""
         self.reply.value, self._last = "", None
 
-# %% ../../nbs/11_look/09_detail.ipynb #6c5131e7
+# %% ../../nbs/11_look/09_detail.ipynb #fb862b7b
 class LargePicture:
     "The picture of an answer, with the map of attention over it where that is switched on."
     def __init__(self,
@@ -189,7 +189,8 @@ class LargePicture:
     def read(self): # PIL.Image in RGB
         "The picture itself. Raises `UserError` where the run does not know its pictures."
         if self.pictures.data is None:
-            raise UserError("the run does not know where its pictures are; open it with open_run(folder, data_path=…)")
+            remedy = "open it with open_run(folder, data_path=…)"
+            raise UserError(f"the run does not know where its pictures are; {remedy}")
         if self._image is None: self._image = self.pictures.data.read_image(self._question)
         return self._image
 
