@@ -16,11 +16,11 @@ from .tables import full_table, write_csv
 # %% auto #0
 __all__ = ['Run', 'open_run', 'Comparison', 'compare']
 
-# %% ../../nbs/11_look/15_run.ipynb #edc5d719
+# %% ../../nbs/11_look/15_run.ipynb #ebf18c55
 class Run(RunFolder):
     "A run as a person sees it: what `RunFolder` knows, and ways to look at it."
     def browse(self,
-        vqa=None, # a loaded model, to ask and to see where it looks; without it the run's own, if it is still there
+        vqa = None, # a loaded model, to ask and to see where it looks; without it the run's own, if it is still there
         **options, # sort, per_page, questions, and filters such as correctness="wrong": see `beit3_colab.look.browser.browse`
     ): # Browser, shown by a notebook
         "Browse the answers over their pictures, also while the run goes on."
@@ -29,10 +29,11 @@ class Run(RunFolder):
     def to_html(self,
         path: str|Path, # of the .html file
         n: int = 200, # answers in it, about 9 kB each
-        vqa=None, # a loaded model, to draw where it looks; without it the run's own, if it is still there
+        vqa = None, # a loaded model, to draw where it looks; without it the run's own, if it is still there
         **options, # layer, heat_maps, seed: see `beit3_colab.look.report.write_report`
     ) -> Path: # the file
-        "Write a report of its own: summary, plots, a sample of answers with pictures and heat maps, what was run. It needs no kernel, no internet and no JavaScript."
+        """Write a report of its own: summary, plots, a sample of answers with pictures and heat maps, what was run.
+        It needs no kernel, no internet and no JavaScript."""
         return write_report(self, path, n, vqa, **options)
 
     def to_pandas(self): # pandas.DataFrame

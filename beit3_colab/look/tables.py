@@ -54,16 +54,18 @@ def write_csv(
 def _harmless(value):
     return "'" + value if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
-# %% ../../nbs/11_look/03_tables.ipynb #357fdc17
+# %% ../../nbs/11_look/03_tables.ipynb #253ab262
 _CELL = r'(?:"[^"]*"|[^",\n])*' # "" inside of quotes is an end and a beginning to it
+_ROW = r'(?:"[^"]*"|[^"\n]+)*'
 
 def quoted_cells(
     text: str, # of a CSV file, line breaks as \n
-    column: int, # number of the column, from 0
-) -> list[bool]: # for each row below the header
-    "Whether the cells of a column stand in quotes."
-    row = re.compile(rf'(?!\n)(?:{_CELL},){{{column}}}(?=("?)){_CELL}(?:,{_CELL})*(?:\n|$)')
-    return [match[1] == '"' for match in row.finditer(text) if match[0]][1:]
+    columns: list[int], # numbers of columns, from 0
+) -> list[list[bool]]: # for each of the columns, and each row below the header
+    "Whether cells stand in quotes."
+    quotes = "".join(rf'(?=(?:{_CELL},){{{column}}}("?))' for column in columns) # looks ahead and stays where the row begins
+    rows = [match.groups() for match in re.finditer(rf"(?!\n){quotes}{_ROW}", text) if match[0]]
+    return [[row[i] == '"' for row in rows[1:]] for i in range(len(columns))]
 
 # %% ../../nbs/11_look/03_tables.ipynb #7ddf20bf
 def read_ids(
@@ -77,7 +79,7 @@ def read_ids(
     if not all(n or q for n, q in zip(number, quoted)): return list(values)
     return [int(v) if n else v for v, n in zip(values, number)]
 
-# %% ../../nbs/11_look/03_tables.ipynb #142e00ba
+# %% ../../nbs/11_look/03_tables.ipynb #338c9f5b
 def read_csv(
     path: str|Path, # written by `write_csv` without `spreadsheet`
 ): # pandas.DataFrame, equal to the one that was written; with pandas 2 a text ends at a NUL
@@ -95,10 +97,10 @@ def read_csv(
 
 def _typed(table, text): # pandas.DataFrame: columns of texts made what they were
     import pandas as pd
-    for name in _IDS:
-        if name in table:
-            ids = read_ids(table[name].tolist(), quoted_cells(text, table.columns.get_loc(name)))
-            table[name] = pd.Series(ids, dtype="int64" if all(type(i) is int for i in ids) else object)
+    names = [name for name in _IDS if name in table]
+    for name, quoted in zip(names, quoted_cells(text, [table.columns.get_loc(name) for name in names])):
+        ids = read_ids(table[name].tolist(), quoted)
+        table[name] = ids if all(type(i) is int for i in ids) else pd.Series(ids, dtype=object)
     for name in _NUMBERS:
         if name in table: table[name] = [float(value or "nan") for value in table[name]] # empty: nobody answered that question
     for name in _LISTS:
