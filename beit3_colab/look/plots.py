@@ -14,51 +14,73 @@ from ..run.folder import RunFolder
 from .figures import check_path, new_figure, PLAIN, save_figure
 
 # %% auto #0
-__all__ = ['show_answers', 'accuracy_table', 'plot_accuracy', 'calibration_table', 'expected_calibration_error',
-           'plot_calibration', 'confusion_table', 'plot_confusions']
+__all__ = ['plotted_answers', 'count_option', 'score_name', 'choose_rows', 'draw_picture', 'draw_answer', 'show_answers',
+           'accuracy_table', 'draw_dots', 'axis_limits', 'plot_accuracy', 'calibration_table',
+           'expected_calibration_error', 'plot_calibration', 'confusion_table', 'plot_confusions']
 
-# %% ../../nbs/11_look/02_plots.ipynb #7ea002db
-def _answers(run, human: bool = True): # pandas.DataFrame
-    "The answers of a run. Raises `UserError` when there are none yet, or `human` answers are needed and not public."
+# %% ../../nbs/11_look/02_plots.ipynb #1a024f8f
+def plotted_answers(
+    run: RunFolder, # finished or not
+    human: bool = True, # only those that people answered too
+): # pandas.DataFrame, rows of `run.answers`
+    "The answers of a run. Raises `UserError` when there are none yet, or human answers are needed and not public."
     if not hasattr(run, "answers"): raise UserError(f"a run is needed, not {run!r:.80}; open_run(folder) opens one")
     if human and run.annotations is None:
-        raise UserError(f"{run.label}: the human answers are not public for this split, so there is no accuracy to draw; use a run on val or the sample")
+        reason = "the human answers are not public for this split, so there is no accuracy to draw"
+        raise UserError(f"{run.label}: {reason}; use a run on val or the sample")
     if not len(run.answers): raise UserError(f"{run.label}: no question is answered yet")
     if not human: return run.answers
-    known = run.answers[run.answers["accuracy"].notna()] # of your own questions, people may have answered some
+    known = run.answers[run.answers["accuracy"].notna()]
     if not len(known): raise UserError(f"{run.label}: no question that people answered is answered yet")
     return known
 
-def _score_name(run) -> str: return "exact match" if getattr(run, "metric", "official") == "exact" else "VQA accuracy"
-
-# %% ../../nbs/11_look/02_plots.ipynb #8785772c
-def _count(value, name: str) -> int:
-    "A whole number of 1 or more."
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1: raise UserError(f"{name} must be a whole number of 1 or more, not {value!r}")
+# %% ../../nbs/11_look/02_plots.ipynb #7365f828
+def count_option(
+    value, # as it was given
+    name: str, # of the parameter
+) -> int: # the same
+    "A whole number of 1 or more, also one of NumPy's. Raises `UserError` for anything else."
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise UserError(f"{name} must be a whole number of 1 or more, not {value!r}")
     return int(value)
 
-# %% ../../nbs/11_look/02_plots.ipynb #30664993
+# %% ../../nbs/11_look/02_plots.ipynb #c29d00a7
+def score_name(
+    run: RunFolder, # finished or not
+) -> str: # for an axis
+    "What an accuracy of this run is called."
+    return "exact match" if run.metric == "exact" else "VQA accuracy"
+
 def _title(figure, run, text: str):
     "What is drawn, and of which run."
     figure.suptitle(f"{text}\n{clean_text(run.label, 70, 2)}", fontsize=11, **PLAIN)
 
-# %% ../../nbs/11_look/02_plots.ipynb #2c12bff1
-def _choose_rows(run, rows): # pandas.DataFrame
-    "Rows of `run.answers` to show: those given, by question_id, or one for each of the first eight pictures."
-    answers = _answers(run, human=False)
+# %% ../../nbs/11_look/02_plots.ipynb #4735db62
+def choose_rows(
+    run: RunFolder, # finished or not
+    rows, # rows of `run.answers`, one question_id or a list of them; None for the first eight pictures
+): # pandas.DataFrame
+    "Rows of `run.answers` to show. Raises `UserError` for an id without an answer."
+    answers = plotted_answers(run, human=False)
     if rows is None: return answers.drop_duplicates("image_id").head(8)
-    if hasattr(rows, "itertuples"): found = rows
-    else:
-        wanted = [rows] if isinstance(rows, (int, np.integer)) else list(rows)
+    found = rows
+    if not hasattr(rows, "itertuples"):
+        ids = [rows] if isinstance(rows, (int, str, np.integer)) else list(rows)
         place = dict(zip(answers["question_id"], range(len(answers))))
-        if unknown := [q for q in wanted if q not in place]: raise UserError(f"question_id {unknown[0]!r} has no answer in this run; rows takes question_ids or rows of run.answers")
-        found = answers.iloc[[place[q] for q in wanted]]
+        for i in ids:
+            if i not in place: raise UserError(f"question_id {i!r} has no answer in this run; rows takes question_ids or rows of run.answers")
+        found = answers.iloc[[place[i] for i in ids]]
     if not len(found): raise UserError("rows is empty: no answer fits")
-    if len(found) > 100: raise UserError(f"{len(found):,} answers are too many for one picture; take 100 at most, for example rows.head(100)")
+    if len(found) > 100:
+        raise UserError(f"{len(found):,} answers are too many for one picture; take 100 at most, for example rows.head(100)")
     return found
 
-# %% ../../nbs/11_look/02_plots.ipynb #734c6e92
-def _draw_picture(axes, run, row):
+# %% ../../nbs/11_look/02_plots.ipynb #70bd11f1
+def draw_picture(
+    axes, # matplotlib.axes.Axes
+    run: RunFolder, # knows where its pictures are
+    row, # of `run.answers`
+):
     "The picture of an answer on a square of grey, or a note that it cannot be read."
     from PIL import Image
     square = Image.new("RGB", (360, 360), (236, 236, 236))
@@ -69,124 +91,153 @@ def _draw_picture(axes, run, row):
         square = square.resize([side := max(picture.size)]*2)
         square.paste(picture, ((side - picture.width)//2, (side - picture.height)//2))
     except ImageError:
-        axes.text(.5, .5, clean_text(f"no picture: {Path(str(row.image)).name or row.image_id}", 24, 4), ha="center", va="center", fontsize=8, transform=axes.transAxes, **PLAIN)
+        note = clean_text(f"no picture: {Path(str(row.image)).name or row.image_id}", 24, 4)
+        axes.text(.5, .5, note, ha="center", va="center", fontsize=8, transform=axes.transAxes, **PLAIN)
     axes.imshow(square)
-    axes.set_xticks([]); axes.set_yticks([])
+    axes.set_xticks([])
+    axes.set_yticks([])
 
-# %% ../../nbs/11_look/02_plots.ipynb #b7cf1110
-def _draw_answer(axes, row, marked: bool):
+# %% ../../nbs/11_look/02_plots.ipynb #50d7b9d0
+def draw_answer(
+    axes, # matplotlib.axes.Axes
+    row, # of `run.answers`
+    marked: bool, # say whether it is right
+):
     "Question above; below it sign, answer and confidence, and what people said where that differs."
     axes.set_title(clean_text(row.question, 30, 3), fontsize=9.5, **PLAIN)
-    said, color = f"{clean_text(row.answer, 22, 2)} ({row.confidence:.2f})", "black"
+    text, color = f"{clean_text(row.answer, 22, 2)} ({row.confidence:.2f})", "black"
     if marked:
-        word = correctness(row.accuracy)
-        sign, color = MARKS[word]
-        told = word if word != "partly right" else f"{word}, {row.accuracy:.0f} %"
-        said = f"{sign} {said}\n{told}" + ("" if word == "right" else f"\npeople: {clean_text(row.correct_answer, 22, 2)}")
-        for side in axes.spines.values(): side.set(color=color, linewidth=2.2, linestyle={"right": "-", "partly right": "--", "wrong": ":"}[word])
-    axes.set_xlabel(said, fontsize=9.5, color=color, family="DejaVu Sans", **PLAIN) # the font that comes with Matplotlib has the signs
+        verdict = correctness(row.accuracy)
+        sign, color = MARKS[verdict]
+        text = f"{sign} {text}\n{verdict}" + (f", {row.accuracy:.0f} %" if verdict == "partly right" else "")
+        if verdict != "right": text += f"\npeople: {clean_text(row.correct_answer, 22, 2)}"
+        line = {"right": "-", "partly right": "--", "wrong": ":"}[verdict]
+        for side in axes.spines.values(): side.set(color=color, linewidth=2.2, linestyle=line)
+    # the font that comes with Matplotlib has the signs
+    axes.set_xlabel(text, fontsize=9.5, color=color, family="DejaVu Sans", **PLAIN)
 
-# %% ../../nbs/11_look/02_plots.ipynb #bcc3d764
+# %% ../../nbs/11_look/02_plots.ipynb #e86ed0c3
 def show_answers(
     run: RunFolder, # finished or not
-    rows=None, # rows of `run.answers`, or question_ids, at most 100; without it one for each of the first eight pictures
+    rows = None, # rows of `run.answers`, or question_ids, at most 100; without it one for each of the first eight pictures
     columns: int = 4, # pictures side by side
     path: str|Path|None = None, # .png, .svg or .pdf to save to
 ): # matplotlib.figure.Figure
     "Draw answers under their pictures, with confidence and, where it is known, whether they are right."
-    path, chosen, columns = check_path(path), _choose_rows(run, rows), _count(columns, "columns")
+    path, chosen, columns = check_path(path), choose_rows(run, rows), count_option(columns, "columns")
     columns = min(columns, len(chosen))
     lines = -(-len(chosen)//columns)
     figure = new_figure(2.6*columns + .2, 1)
     figure.get_layout_engine().set(w_pad=.08, h_pad=.06)
     axes = figure.subplots(lines, columns, squeeze=False).flat
     for ax, row in zip(axes, chosen.itertuples()):
-        _draw_picture(ax, run, row)
-        _draw_answer(ax, row, run.annotations is not None and row.accuracy == row.accuracy)
+        draw_picture(ax, run, row)
+        draw_answer(ax, row, run.annotations is not None and row.accuracy == row.accuracy)
     for ax in axes[len(chosen):]: ax.set_axis_off()
     _title(figure, run, "Answers (confidence)")
-    text = max(ax.get_title().count("\n") + ax.get_xlabel().count("\n") + 2 for ax in axes[:len(chosen)]) # lines above and below the picture
+    shown = axes[:len(chosen)]
+    text = max(ax.get_title().count("\n") + ax.get_xlabel().count("\n") + 2 for ax in shown) # lines above and below the picture
     figure.set_figheight(lines*(2.55 + .175*text) + .75)
     return save_figure(figure, path)
 
-# %% ../../nbs/11_look/02_plots.ipynb #8eeb182c
+# %% ../../nbs/11_look/02_plots.ipynb #2a0aefa4
 def accuracy_table(
     run: RunFolder, # with human answers
     by: str = "answer_type", # or "question_type"
 ): # pandas.DataFrame: type, questions, accuracy, low and high (percent; nan without an interval), most questions first
     "Accuracy by type with 95 % intervals from resampling pictures. Raises `UserError` where the human answers are not public."
     import pandas as pd
-    answers = _answers(run)
+    answers = plotted_answers(run)
     if by not in ("answer_type", "question_type"): raise UserError(f"by must be 'answer_type' or 'question_type', not {by!r}")
     groups = {name: list(where) for name, where in answers.reset_index(drop=True).groupby(by).groups.items()}
     values = answers["accuracy"].to_numpy()
     intervals = bootstrap_intervals(list(answers["image_id"]), list(values/100), groups)
     rows = [(name, len(where), round(values[where].mean(), 2), *(intervals[name] or (np.nan, np.nan))) for name, where in groups.items()]
-    return pd.DataFrame(rows, columns=["type", "questions", "accuracy", "low", "high"]).sort_values(["questions", "type"], ascending=[False, True], ignore_index=True)
+    table = pd.DataFrame(rows, columns=["type", "questions", "accuracy", "low", "high"])
+    return table.sort_values(["questions", "type"], ascending=[False, True], ignore_index=True)
 
-# %% ../../nbs/11_look/02_plots.ipynb #d5489caa
-def _draw_dots(axes, rows, title, unit="VQA accuracy"):
+# %% ../../nbs/11_look/02_plots.ipynb #5c882590
+def draw_dots(
+    axes, # matplotlib.axes.Axes
+    rows, # pandas.DataFrame of `accuracy_table`
+    title: str, # above
+    unit: str = "VQA accuracy", # what the accuracies are
+):
     "Accuracy of each row with its interval, first row on top."
     place = np.arange(len(rows))
     middle, low, high = (rows[c].to_numpy(float) for c in ("accuracy", "low", "high"))
     axes.hlines(place, low, high, color="#555555", linewidth=1.6)
     for end in (low, high): axes.plot(end, place, "|", color="#555555", markersize=7)
     axes.plot(middle, place, "o", color="black", markersize=5.5)
-    axes.set_yticks(place, [f"{clean_text(name, 26, 1)} ({n:,})" for name, n in zip(rows["type"], rows["questions"])], fontsize=9, **PLAIN)
-    for y, value in enumerate(middle): axes.annotate(f"{value:.1f}", (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=8.5)
+    names = [f"{clean_text(name, 26, 1)} ({n:,})" for name, n in zip(rows["type"], rows["questions"])]
+    axes.set_yticks(place, names, fontsize=9, **PLAIN)
+    for y, value in enumerate(middle):
+        axes.annotate(f"{value:.1f}", (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=8.5)
     axes.set_ylim(len(rows) - .4, -.6)
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(f"{unit}, %", fontsize=9)
-    axes.grid(axis="x", color="#dddddd", linewidth=.8); axes.set_axisbelow(True)
+    axes.grid(axis="x", color="#dddddd", linewidth=.8)
+    axes.set_axisbelow(True)
     for side in ("top", "right", "left"): axes.spines[side].set_visible(False)
     axes.tick_params(axis="y", length=0)
 
-# %% ../../nbs/11_look/02_plots.ipynb #ca4b0a91
+# %% ../../nbs/11_look/02_plots.ipynb #0dfb7fd3
+def axis_limits(
+    rows, # pandas.DataFrame of `accuracy_table`
+) -> tuple[float, float]: # percent, a little more than whole tens
+    "The part of 0 to 100 that is needed, in tens."
+    values = rows[["accuracy", "low", "high"]].to_numpy(float)
+    low, high = 10*np.floor((np.nanmin(values) - 2)/10), 10*np.ceil((np.nanmax(values) + 2)/10)
+    return max(0., low) - .5, min(100., high) + .5
+
+# %% ../../nbs/11_look/02_plots.ipynb #0b3e9b61
 def plot_accuracy(
     run: RunFolder, # with human answers
     top: int = 15, # question types shown, the most frequent ones
     path: str|Path|None = None, # .png, .svg or .pdf to save to
 ): # matplotlib.figure.Figure
     "Draw official VQA accuracy by answer type and by question type, with 95 % intervals."
-    import pandas as pd
-    path, top = check_path(path), _count(top, "top")
-    answer_types, all_types = accuracy_table(run), accuracy_table(run, "question_type")
-    question_types, score = all_types.head(top), run.accuracy
-    overall = pd.DataFrame([("overall", score.num_questions, score.overall, *(score.interval or (np.nan, np.nan)))], columns=answer_types.columns)
-    order = {"yes/no": 0, "number": 1, "other": 2}
-    answer_types = answer_types.sort_values("type", key=lambda names: names.map(lambda t: order.get(t, 3)), kind="stable")
-    figure = new_figure(9, max(2.6, 1.5 + .24*len(question_types)))
-    spare = max(len(question_types) - len(answer_types) - 1, .01) # both sides get rows of one height
-    grid = figure.add_gridspec(2, 2, width_ratios=(1, 1.25), height_ratios=(len(answer_types) + 1, spare))
+    path, top = check_path(path), count_option(top, "top")
+    left_rows, all_types, name = _overall_and_types(run), accuracy_table(run, "question_type"), score_name(run)
+    right_rows = all_types.head(top)
+    figure = new_figure(9, max(2.6, 1.5 + .24*len(right_rows)))
+    spare = max(len(right_rows) - len(left_rows), .01) # both sides get rows of one height
+    grid = figure.add_gridspec(2, 2, width_ratios=(1, 1.25), height_ratios=(len(left_rows), spare))
     right = figure.add_subplot(grid[:, 1])
     left = figure.add_subplot(grid[0, 0], sharex=right)
-    _draw_dots(left, pd.concat([overall, answer_types], ignore_index=True), "answer type (questions)", _score_name(run))
-    shown = "question type (questions)" if len(all_types) <= top else f"{len(question_types)} most frequent of {len(all_types)} question types (questions)"
-    _draw_dots(right, question_types, shown, _score_name(run))
-    right.set_xlim(*_limits(pd.concat([overall, answer_types, question_types])))
-    _title(figure, run, f"{_score_name(run).removeprefix('VQA ').capitalize()} with 95 % intervals")
+    draw_dots(left, left_rows, "answer type (questions)", name)
+    some = "" if len(all_types) <= top else f"{len(right_rows)} most frequent of {len(all_types)} "
+    draw_dots(right, right_rows, f"{some}question type{'s' if some else ''} (questions)", name)
+    limits = [axis_limits(rows) for rows in (left_rows, right_rows)]
+    right.set_xlim(min(low for low, _ in limits), max(high for _, high in limits))
+    _title(figure, run, f"{name.removeprefix('VQA ').capitalize()} with 95 % intervals")
     return save_figure(figure, path)
 
-# %% ../../nbs/11_look/02_plots.ipynb #a147c549
-def _limits(rows) -> tuple[float, float]:
-    "The part of 0 to 100 that is needed, in tens."
-    values = rows[["accuracy", "low", "high"]].to_numpy(float)
-    return max(0., 10*np.floor((np.nanmin(values) - 2)/10)) - .5, min(100., 10*np.ceil((np.nanmax(values) + 2)/10)) + .5
+def _overall_and_types(run): # pandas.DataFrame as `accuracy_table`: all questions, then the answer types in the usual order
+    import pandas as pd
+    types, score = accuracy_table(run), run.accuracy
+    order = {"yes/no": 0, "number": 1, "other": 2}
+    types = types.sort_values("type", key=lambda names: names.map(lambda t: order.get(t, 3)), kind="stable")
+    overall = ("overall", score.num_questions, score.overall, *(score.interval or (np.nan, np.nan)))
+    return pd.concat([pd.DataFrame([overall], columns=types.columns), types], ignore_index=True)
 
-# %% ../../nbs/11_look/02_plots.ipynb #7f74ab41
+# %% ../../nbs/11_look/02_plots.ipynb #619a950a
 def calibration_table(
     run: RunFolder, # with human answers
     bins: int = 10, # of equal width between 0 and 1
-): # pandas.DataFrame, one row for each bin with answers: low, high, answers, confidence and accuracy (0 to 1), interval_low, interval_high
+): # pandas.DataFrame, a row for each bin with answers: low, high, answers, confidence and accuracy (0 to 1), interval_low, interval_high
     "Confidence against accuracy. Raises `UserError` where the human answers are not public."
     import pandas as pd
-    answers, bins = _answers(run), _count(bins, "bins")
+    answers, bins = plotted_answers(run), count_option(bins, "bins")
     confidence, accuracy = answers["confidence"].to_numpy(float), answers["accuracy"].to_numpy(float)/100
     where = np.clip((confidence*bins).astype(int), 0, bins - 1)
     groups = {b: np.flatnonzero(where == b).tolist() for b in np.unique(where).tolist()}
     intervals = bootstrap_intervals(list(answers["image_id"]), list(accuracy), groups)
-    rows = [(b/bins, (b + 1)/bins, len(rows), confidence[rows].mean(), accuracy[rows].mean(), *(np.array(intervals[b] or (np.nan, np.nan))/100)) for b, rows in groups.items()]
-    return pd.DataFrame(rows, columns=["low", "high", "answers", "confidence", "accuracy", "interval_low", "interval_high"])
+    table = []
+    for b, rows in groups.items():
+        interval = np.array(intervals[b] or (np.nan, np.nan))/100
+        table.append((b/bins, (b + 1)/bins, len(rows), confidence[rows].mean(), accuracy[rows].mean(), *interval))
+    return pd.DataFrame(table, columns=["low", "high", "answers", "confidence", "accuracy", "interval_low", "interval_high"])
 
 # %% ../../nbs/11_look/02_plots.ipynb #22e009c8
 def expected_calibration_error(
@@ -195,7 +246,7 @@ def expected_calibration_error(
     "Mean distance between confidence and accuracy, weighted by answers. Source: Guo et al. 2017."
     return float(np.average((table["confidence"] - table["accuracy"]).abs(), weights=table["answers"]))
 
-# %% ../../nbs/11_look/02_plots.ipynb #64e642f4
+# %% ../../nbs/11_look/02_plots.ipynb #6540ab70
 def plot_calibration(
     run: RunFolder, # with human answers
     bins: int = 10, # of equal width
@@ -205,60 +256,83 @@ def plot_calibration(
     path, table = check_path(path), calibration_table(run, bins)
     figure = new_figure(5.2, 5.6)
     upper, lower = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
-    upper.plot([0, 1], [0, 100], "--", color="#777777", linewidth=1, label="confidence = accuracy")
-    upper.vlines(table["confidence"], 100*table["interval_low"], 100*table["interval_high"], color="#555555", linewidth=1.6, label="95 % interval")
-    for rows, fill, name in ((table[table["answers"] >= 10], "black", "10 answers or more"), (table[table["answers"] < 10], "white", "fewer than 10 answers")):
-        if len(rows): upper.plot(rows["confidence"], 100*rows["accuracy"], "o", color="black", markerfacecolor=fill, markersize=6, label=name)
-    upper.set_ylabel(f"{_score_name(run)}, %", fontsize=9); upper.set_ylim(-3, 103)
-    upper.legend(fontsize=8.5, loc="lower right", frameon=False)
-    upper.set_title(f"expected calibration error {100*expected_calibration_error(table):.1f} points", fontsize=10)
-    bars = lower.bar(table["low"], table["answers"], np.full(len(table), 1/bins), align="edge", color="#cccccc", edgecolor="black", linewidth=.6, hatch="///")
+    _draw_calibration(upper, table)
+    upper.set_ylabel(f"{score_name(run)}, %", fontsize=9)
+    bars = lower.bar(table["low"], table["answers"], np.full(len(table), 1/bins), align="edge",
+                     color="#cccccc", edgecolor="black", linewidth=.6, hatch="///")
     if bins <= 12: lower.bar_label(bars, [f"{n:,}" for n in table["answers"]], fontsize=8, padding=1)
-    lower.set_ylabel("answers", fontsize=9); lower.set_xlabel("confidence", fontsize=9); lower.set_xlim(-.02, 1.02)
+    lower.set_ylabel("answers", fontsize=9)
+    lower.set_xlabel("confidence", fontsize=9)
+    lower.set_xlim(-.02, 1.02)
     lower.margins(y=.25)
     for ax in (upper, lower):
-        ax.grid(color="#e5e5e5", linewidth=.7); ax.set_axisbelow(True)
+        ax.grid(color="#e5e5e5", linewidth=.7)
+        ax.set_axisbelow(True)
         for side in ("top", "right"): ax.spines[side].set_visible(False)
     _title(figure, run, "Calibration")
     return save_figure(figure, path)
 
-# %% ../../nbs/11_look/02_plots.ipynb #b9d12d6d
+def _draw_calibration(axes, table):
+    low, high = 100*table["interval_low"], 100*table["interval_high"]
+    axes.plot([0, 1], [0, 100], "--", color="#777777", linewidth=1, label="confidence = accuracy")
+    axes.vlines(table["confidence"], low, high, color="#555555", linewidth=1.6, label="95 % interval")
+    many = table["answers"] >= 10
+    for rows, fill, name in ((table[many], "black", "10 answers or more"), (table[~many], "white", "fewer than 10 answers")):
+        if not len(rows): continue
+        axes.plot(rows["confidence"], 100*rows["accuracy"], "o", color="black", markerfacecolor=fill, markersize=6, label=name)
+    axes.set_ylim(-3, 103)
+    axes.legend(fontsize=8.5, loc="lower right", frameon=False)
+    axes.set_title(f"expected calibration error {100*expected_calibration_error(table):.1f} points", fontsize=10)
+
+# %% ../../nbs/11_look/02_plots.ipynb #57d22ac8
 def confusion_table(
     run: RunFolder, # with human answers
 ): # pandas.DataFrame: correct, answered, wrong, partly_right, total; most frequent pair first
     "Pairs of the most common human answer and the model's, where it is not right. Raises `UserError` where the human answers are not public."
     import pandas as pd
-    answers = _answers(run)
+    answers = plotted_answers(run)
     missed = answers[answers["accuracy"] < 100]
-    pairs = pd.DataFrame(dict(correct=missed["correct_answer"].map(normalize_answer), answered=missed["answer"].map(normalize_answer),
-                              wrong=(missed["accuracy"] == 0).astype(int), partly_right=(missed["accuracy"] > 0).astype(int)))
+    pairs = pd.DataFrame(dict(
+        correct=missed["correct_answer"].map(normalize_answer),
+        answered=missed["answer"].map(normalize_answer),
+        wrong=(missed["accuracy"] == 0).astype(int),
+        partly_right=(missed["accuracy"] > 0).astype(int),
+    ))
     found = pairs[pairs["correct"] != pairs["answered"]].groupby(["correct", "answered"], as_index=False).sum()
-    return found.assign(total=found["wrong"] + found["partly_right"]).sort_values(["total", "wrong", "correct", "answered"], ascending=[False, False, True, True], ignore_index=True)
+    found = found.assign(total=found["wrong"] + found["partly_right"])
+    return found.sort_values(["total", "wrong", "correct", "answered"], ascending=[False, False, True, True], ignore_index=True)
 
-# %% ../../nbs/11_look/02_plots.ipynb #e5894595
+# %% ../../nbs/11_look/02_plots.ipynb #b19b7fa3
 def plot_confusions(
     run: RunFolder, # with human answers
     top: int = 10, # pairs shown
     path: str|Path|None = None, # .png, .svg or .pdf to save to
 ): # matplotlib.figure.Figure
     "Draw the most frequent pairs of correct answer and mistaken answer."
-    path, table, top = check_path(path), confusion_table(run), _count(top, "top")
+    path, table, top = check_path(path), confusion_table(run), count_option(top, "top")
     shown = table.head(top)
     figure = new_figure(6.4, 1.9 + .3*max(len(shown), 2))
     axes = figure.subplots()
     _title(figure, run, "Most frequent confusions, correct → answered")
-    if not len(shown):
+    if len(shown):
+        _draw_pairs(axes, shown)
+        counts = f"{shown['total'].sum():,} of {table['total'].sum():,}"
+        axes.set_xlabel(f"questions (shown here: {counts} confusions)", fontsize=9)
+        figure.legend(fontsize=9, loc="outside lower center", ncols=2, frameon=False)
+    else:
         axes.text(.5, .5, "every answer is right", ha="center", va="center", transform=axes.transAxes)
         axes.set_axis_off()
-        return save_figure(figure, path)
-    place = np.arange(len(shown))
-    axes.barh(place, shown["wrong"], .7, color="#555555", edgecolor="black", linewidth=.6, label="wrong")
-    drawn = axes.barh(place, shown["partly_right"], .7, left=shown["wrong"], color="white", edgecolor="black", linewidth=.6, hatch="////", label="partly right")
-    axes.bar_label(drawn, [f"{n:,}" for n in shown["total"]], fontsize=9, padding=3)
-    axes.set_yticks(place, [f"{clean_text(r.correct, 22, 1)} → {clean_text(r.answered, 22, 1)}" for r in shown.itertuples()], fontsize=9.5, **PLAIN)
-    axes.invert_yaxis(); axes.tick_params(axis="y", length=0); axes.margins(x=.1)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_xlabel(f"questions (shown here: {shown['total'].sum():,} of {table['total'].sum():,} confusions)", fontsize=9)
-    figure.legend(fontsize=9, loc="outside lower center", ncols=2, frameon=False)
-    for side in ("top", "right"): axes.spines[side].set_visible(False)
     return save_figure(figure, path)
+
+def _draw_pairs(axes, shown):
+    place, frame = np.arange(len(shown)), dict(edgecolor="black", linewidth=.6)
+    axes.barh(place, shown["wrong"], .7, color="#555555", label="wrong", **frame)
+    partly = axes.barh(place, shown["partly_right"], .7, left=shown["wrong"], color="white", hatch="////", label="partly right", **frame)
+    axes.bar_label(partly, [f"{n:,}" for n in shown["total"]], fontsize=9, padding=3)
+    names = [f"{clean_text(r.correct, 22, 1)} → {clean_text(r.answered, 22, 1)}" for r in shown.itertuples()]
+    axes.set_yticks(place, names, fontsize=9.5, **PLAIN)
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", length=0)
+    axes.margins(x=.1)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    for side in ("top", "right"): axes.spines[side].set_visible(False)
