@@ -36,7 +36,7 @@ def _png(figure):
     figure.savefig(content, format="png", dpi=80)
     return content.getvalue()
 
-# %% ../../nbs/11_look/01_figures.ipynb #a2e7ee2e
+# %% ../../nbs/11_look/01_figures.ipynb #bc24ff7b
 _FORMATS = {".png": dict(dpi=200), ".svg": dict(metadata={"Date": None}), ".pdf": dict(metadata={"CreationDate": None})}
 
 def check_path(
@@ -45,7 +45,8 @@ def check_path(
     "Check a figure's path before the work begins. Raises `UserError` for another ending or a folder that is not there."
     if path is None: return None
     path = Path(path).expanduser()
-    if path.suffix.lower() not in _FORMATS: raise UserError(f"{path} must end in .png, .svg or .pdf, not {path.suffix!r}")
+    if path.suffix.lower() not in _FORMATS:
+        raise UserError(f"{path} must end in .png, .svg or .pdf, not {path.suffix!r}")
     if not path.parent.is_dir(): raise UserError(f"folder {path.parent} does not exist; make it first")
     return path
 
@@ -114,7 +115,7 @@ def layer_text(
     names = {"rollout": f"rolled out over {layers} layers", "mean": f"mean of {layers} layers"}
     return names.get(layer, f"layer {layer} (of 0 to {layers - 1})")
 
-# %% ../../nbs/11_look/01_figures.ipynb #241223c5
+# %% ../../nbs/11_look/01_figures.ipynb #462c18c1
 def show_attention(
     vqa, # a loaded model with its tokenizer
     image, # path, URL, bytes, PIL picture or array [H, W, 3]
@@ -123,7 +124,8 @@ def show_attention(
     layer: str|int = "rollout", # as in `attention_map`
     path: str|Path|None = None, # .png, .svg or .pdf to save to
 ): # matplotlib.figure.Figure
-    "Draw where `cls` and the words of a question look, one panel each. Raises `UserError` for a word or layer that is not there."
+    """Draw where `cls` and the words of a question look, one panel each.
+    Raises `UserError` for a word or layer that is not there."""
     check_loaded(vqa)
     path, picture = check_path(path), open_picture(image)
     attention = vqa.attention(picture, question)
@@ -138,7 +140,8 @@ def show_attention(
     figure.suptitle(title, fontsize=11, **PLAIN)
     return save_figure(figure, path)
 
-def _draw_maps(picture, first, names, maps) -> tuple: # figure, and its number of columns; `first` stands above the picture itself
+def _draw_maps(picture, first, names, maps) -> tuple: # figure, and its number of columns
+    "A panel each; `first` stands above the picture itself."
     heats = [heat_map(m, picture.size) for m in maps]
     top = max(2., max(float(np.quantile(heat, .995)) for heat in heats))
     columns = min(4, 1 + len(maps))

@@ -16,12 +16,12 @@ from .tables import full_table, write_csv
 # %% auto #0
 __all__ = ['Run', 'open_run', 'Comparison', 'compare']
 
-# %% ../../nbs/11_look/15_run.ipynb #ebf18c55
+# %% ../../nbs/11_look/15_run.ipynb #41e39dc0
 class Run(RunFolder):
     "A run as a person sees it: what `RunFolder` knows, and ways to look at it."
     def browse(self,
         vqa = None, # a loaded model, to ask and to see where it looks; without it the run's own, if it is still there
-        **options, # sort, per_page, questions, and filters such as correctness="wrong": see `beit3_colab.look.browser.browse`
+        **options, # sort, per_page, questions, and filters such as correctness="wrong": see `browser.browse`
     ): # Browser, shown by a notebook
         "Browse the answers over their pictures, also while the run goes on."
         return browse(self, vqa, **options)
@@ -42,7 +42,7 @@ class Run(RunFolder):
 
     def to_csv(self,
         path: str|Path, # of the file
-        spreadsheet: bool = False, # keep Excel and its like from taking texts for formulas; such a file does not read back equal
+        spreadsheet: bool = False, # for Excel and its like: no text is a formula, but it does not read back equal
     ) -> Path: # the file
         "Write `to_pandas()` as CSV in UTF-8; `beit3_colab.look.tables.read_csv` reads it back equal."
         return write_csv(full_table(self), path, spreadsheet)

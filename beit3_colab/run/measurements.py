@@ -10,9 +10,9 @@ from ..machine.messages import format_bytes, plural, text_html
 # %% auto #0
 __all__ = ['what_limited', 'Report']
 
-# %% ../../nbs/09_run/04_measurements.ipynb #9daf3da6
+# %% ../../nbs/09_run/04_measurements.ipynb #ee9944ad
 def what_limited(
-    seconds: dict[str, float], # "answering", of it "data", "model" and "writing"; of all workers "reading" and "decoding"
+    seconds: dict[str, float], # "answering", "data", "model", "writing"; of all workers "reading", "decoding"
     workers: int, # decoding threads or processes
     device: str, # what the model runs on
     remote: bool = False, # whether pictures come from a server
@@ -29,7 +29,7 @@ def what_limited(
         return f"decoding pictures with {plural(workers, 'worker')} ({share} waited): {help_}"
     return f"{'the network' if remote else 'the disk'} that pictures come from ({share} waited)"
 
-# %% ../../nbs/09_run/04_measurements.ipynb #58f5d8c7
+# %% ../../nbs/09_run/04_measurements.ipynb #6e67e6b2
 @dataclass(frozen=True)
 class Report:
     "Where the time went, how fast it was, how much memory it took. Prints as a small table."
@@ -49,13 +49,20 @@ class Report:
 
     def rows(self) -> list[tuple[str, str]]: # name and value, for people
         "All of it as texts."
-        names = {"total": "time in all", "loading": "loading the model", "data": "waiting for data", "model": "in the model", "writing": "writing"}
+        names = {
+            "total": "time in all",
+            "loading": "loading the model",
+            "data": "waiting for data",
+            "model": "in the model",
+            "writing": "writing",
+        }
         counts = f"{plural(self.questions, 'question')}, {plural(self.images, 'image')}"
+        speed = f"{self.questions_per_second:,.1f} questions/s, {self.images_per_second:,.1f} images/s"
         memory = f"host {format_bytes(self.host_bytes)}"
         if self.device_bytes is not None: memory += f", device {format_bytes(self.device_bytes)}"
         return [
             *((text, f"{self.seconds[name]:.1f} s") for name, text in names.items()),
-            ("speed", f"{self.questions_per_second:,.1f} questions/s, {self.images_per_second:,.1f} images/s ({counts})"),
+            ("speed", f"{speed} ({counts})"),
             ("peak memory", memory),
             *((name.replace("_", " "), str(value)) for name, value in self.setup.items()),
             *(("warning", warning) for warning in self.warnings),
@@ -65,5 +72,6 @@ class Report:
         return "\n".join([self.label, *(f"  {name:18} {value}" for name, value in self.rows())])
 
     def _repr_html_(self):
-        rows = "".join(f"<tr><td>{text_html(n)}</td><td style='text-align:left'>{text_html(v)}</td></tr>" for n, v in self.rows())
+        cells = ((f"<td>{text_html(n)}</td>", f"<td style='text-align:left'>{text_html(v)}</td>") for n, v in self.rows())
+        rows = "".join(f"<tr>{name}{value}</tr>" for name, value in cells)
         return f"<table><caption>{text_html(self.label)}</caption>{rows}</table>"
