@@ -9,19 +9,19 @@ from pathlib import Path
 from ..run.comparison import PairedComparison
 from ..run.folder import RunFolder
 from .browser import browse
-from .comparison_browser import ComparisonBrowser
+from .pairs import ComparisonBrowser
 from .report import write_report
 from .tables import full_table, write_csv
 
 # %% auto #0
 __all__ = ['Run', 'open_run', 'Comparison', 'compare']
 
-# %% ../../nbs/11_look/15_run.ipynb #edc5d719
+# %% ../../nbs/11_look/15_run.ipynb #41e39dc0
 class Run(RunFolder):
     "A run as a person sees it: what `RunFolder` knows, and ways to look at it."
     def browse(self,
-        vqa=None, # a loaded model, to ask and to see where it looks; without it the run's own, if it is still there
-        **options, # sort, per_page, questions, and filters such as correctness="wrong": see `beit3_colab.look.browser.browse`
+        vqa = None, # a loaded model, to ask and to see where it looks; without it the run's own, if it is still there
+        **options, # sort, per_page, questions, and filters such as correctness="wrong": see `browser.browse`
     ): # Browser, shown by a notebook
         "Browse the answers over their pictures, also while the run goes on."
         return browse(self, vqa, **options)
@@ -29,10 +29,11 @@ class Run(RunFolder):
     def to_html(self,
         path: str|Path, # of the .html file
         n: int = 200, # answers in it, about 9 kB each
-        vqa=None, # a loaded model, to draw where it looks; without it the run's own, if it is still there
+        vqa = None, # a loaded model, to draw where it looks; without it the run's own, if it is still there
         **options, # layer, heat_maps, seed: see `beit3_colab.look.report.write_report`
     ) -> Path: # the file
-        "Write a report of its own: summary, plots, a sample of answers with pictures and heat maps, what was run. It needs no kernel, no internet and no JavaScript."
+        """Write a report of its own: summary, plots, a sample of answers with pictures and heat maps, what was run.
+        It needs no kernel, no internet and no JavaScript."""
         return write_report(self, path, n, vqa, **options)
 
     def to_pandas(self): # pandas.DataFrame
@@ -41,7 +42,7 @@ class Run(RunFolder):
 
     def to_csv(self,
         path: str|Path, # of the file
-        spreadsheet: bool = False, # keep Excel and its like from taking texts for formulas; such a file does not read back equal
+        spreadsheet: bool = False, # for Excel and its like: no text is a formula, but it does not read back equal
     ) -> Path: # the file
         "Write `to_pandas()` as CSV in UTF-8; `beit3_colab.look.tables.read_csv` reads it back equal."
         return write_csv(full_table(self), path, spreadsheet)
@@ -59,7 +60,7 @@ def open_run(
 class Comparison(PairedComparison):
     "Two runs, question by question. Printed, it is a small table."
     def browse(self,
-        **options, # change, words, answer_type, sort, per_page: see `beit3_colab.look.comparison_browser`
+        **options, # change, words, answer_type, sort, per_page: see `beit3_colab.look.pairs`
     ): # ComparisonBrowser, shown by a notebook
         "Both answers over their pictures."
         return ComparisonBrowser(self, **options)
