@@ -20,7 +20,7 @@ setup(
     long_description=readme, long_description_content_type="text/markdown",
     author=settings["author"], author_email=settings["author_email"], keywords=settings["keywords"],
     url="https://github.com/{user}/{repo}".format(**settings), license="MIT",
-    packages=find_packages(include=["beit3_colab", "beit3_colab.*"]), package_data={"beit3_colab": ["sample_model/*"]},
+    packages=find_packages(include=["beit3_colab", "beit3_colab.*"]), package_data={"beit3_colab": ["sample_model/*"], "beit3_colab.look": ["assets/*"]},
     python_requires=f">={python}", install_requires=settings["requirements"].split(),
     extras_require={"dev": settings["dev_requirements"].split()},
     entry_points={"console_scripts": settings["console_scripts"].split()},

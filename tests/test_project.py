@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -135,6 +136,8 @@ def test_wheel_does_the_main_job_alone(copy, tmp_path, command, monkeypatch):
     done = command("python", "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, copy)
     assert done.returncode == 0, done.stdout + done.stderr
     wheel, = tmp_path.glob("*.whl")
+    held = zipfile.ZipFile(wheel).namelist()
+    for asset in (ROOT/"beit3_colab"/"look"/"assets").iterdir(): assert f"beit3_colab/look/assets/{asset.name}" in held
     subprocess.run([sys.executable, "-m", "venv", tmp_path/"venv"], check=True)
     python = tmp_path/"venv"/"bin"/"python"
     site = subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True, check=True).stdout.strip()

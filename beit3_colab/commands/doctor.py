@@ -252,7 +252,7 @@ def check_settings(
     problems: list[Problem], # gets a mirror that cannot be understood
 ) -> dict[str, str]: # name → value
     "Environment variables that change what the library does; of a proxy only that there is one."
-    from beit3_colab.downloads.failures import mirrored
+    from beit3_colab.downloads.job import mirrored
     names = [n for n in sorted(os.environ) if n.startswith("BEIT3_COLAB_")] + [n for n in _SETTINGS if n in os.environ]
     rows = {name: os.environ[name] for name in names}
     rows |= {name: "is set" for name in _PROXIES if os.environ.get(name)}
@@ -276,7 +276,7 @@ def official_addresses() -> dict[str, str]: # what it is → address
 def _address_fault(url, timeout):
     "Why an address is of no use; None if it answers with what was asked for."
     import requests
-    from beit3_colab.downloads.failures import mirrored
+    from beit3_colab.downloads.job import mirrored
     headers = {"Range": "bytes=0-0", "User-Agent": "beit3_colab"}
     try:
         with requests.get(mirrored(url), headers=headers, stream=True, timeout=timeout) as response:

@@ -114,7 +114,8 @@ QUESTIONS = 200
 def _fetch_checkpoint(progress):
     "Step: the published checkpoint is in the cache."
     from beit3_colab.model.weights import download_published
-    path = download_published(CHECKPOINT, progress is not False)
+    from beit3_colab.progress.choosing import showing
+    with showing(progress): path = download_published(CHECKPOINT)
     return True, f"{path.name}, {path.stat().st_size:,} bytes"
 
 # %% ../../nbs/13_commands/02_selftest.ipynb #4f3526c2
