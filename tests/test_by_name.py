@@ -417,7 +417,7 @@ def test_many_pictures_are_better_had_in_a_zip(server, vqa, tmp_path, monkeypatc
 def test_decoding_processes_find_what_was_fetched(server):
     data = open_official("val", progress=False)
     data = data.choose_pictures(data.questions)
-    from beit3_colab.run.batches import _load_elsewhere
+    from beit3_colab.run.windows import _load_elsewhere
     decoders = Decoders(data, 32, processes=1, capacity=2)
     try:
         assert _load_elsewhere(data, decoders, data.questions[0], 0)[0] is None and decoders.pictures[0].std() > 1

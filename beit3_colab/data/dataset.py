@@ -4,16 +4,15 @@
 
 # %% ../../nbs/05_data/02_dataset.ipynb #17674aa2
 from __future__ import annotations
-import random
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
-from ..machine.messages import check_whole_number, plural, UserError
+from ..machine.messages import plural, UserError
 from ..pictures.sources import FolderPictures, PictureSource
 
 # %% auto #0
-__all__ = ['Question', 'Annotation', 'group_by_image', 'draw_subset', 'missing_images', 'Dataset']
+__all__ = ['Question', 'Annotation', 'group_by_image', 'missing_images', 'Dataset']
 
 # %% ../../nbs/05_data/02_dataset.ipynb #aa31bf17
 @dataclass(frozen=True, slots=True)
@@ -45,26 +44,7 @@ def group_by_image(
     for i, q in enumerate(questions): groups.setdefault(q.image or q.image_id, []).append(i)
     return list(groups.values())
 
-# %% ../../nbs/05_data/02_dataset.ipynb #78272823
-def draw_subset(
-    questions: list[Question], # of a split
-    limit: int|None, # questions that are asked for; None for all
-    seed: int = 0, # which pictures are drawn
-) -> list[Question]: # at least `limit` questions, in the order of the split
-    "Draw whole images at random until their questions reach `limit`."
-    check_whole_number("seed", seed, 0)
-    if limit is None: return questions
-    check_whole_number("limit", limit)
-    groups = group_by_image(questions)
-    random.Random(seed).shuffle(groups)
-    taken, count = [], 0
-    for group in groups:
-        if count >= limit: break
-        taken += group
-        count += len(group)
-    return [questions[i] for i in sorted(taken)]
-
-# %% ../../nbs/05_data/02_dataset.ipynb #c143a61e
+# %% ../../nbs/05_data/02_dataset.ipynb #49de15d5
 def missing_images(
     data: Dataset, # knows where the pictures are
     questions: list[Question]|None = None, # to look at; None for all
@@ -74,7 +54,7 @@ def missing_images(
     missing = set(data.source.missing([q.image for q in questions]))
     return [q for q in questions if q.image in missing]
 
-# %% ../../nbs/05_data/02_dataset.ipynb #da316b05
+# %% ../../nbs/05_data/02_dataset.ipynb #41295881
 @dataclass(frozen=True, repr=False)
 class Dataset:
     "Questions of one split, and everything that is particular to the data set they come from. `name` is its key in `beit3_colab.run.task.DATASETS`."

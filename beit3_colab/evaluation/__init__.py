@@ -18,7 +18,7 @@ from ..model.vqa import load_model, VQA
 from ..run.journal import explain_os_errors, open_folder, this_process
 from ..look.run import Run
 from ..run.task import open_task
-from ..run.batches import find_batch_size
+from ..model.batching import find_batch_size
 from ..run.answering import check_workers
 from ..run.runner import answer_share, default_folder, exclusively, finish_run
 from .processes import count_processes, evaluate_spawned

@@ -5,6 +5,7 @@
 # %% ../../nbs/11_look/09_browser.ipynb #aa718e5f
 from __future__ import annotations
 import io, itertools, threading, time
+from dataclasses import replace
 from ..machine.messages import UserError
 from ..pictures.thumbnails import Thumbnail, Thumbnails, to_jpeg
 from ..scoring.rules import MARKS
@@ -130,7 +131,7 @@ class Browser:
         "Go to the next or the previous of the answers that fit."
         to = self._place[self.question_id] + by
         if 0 <= to < len(self.rows):
-            self.open(int(self.index.table["question_id"].iat[self.rows[to]]))
+            self.open(self.index.table["question_id"].iloc[[self.rows[to]]].tolist()[0])
 
     def back(self):
         "Return to the grid, to the page of the answer that was shown last."
@@ -187,7 +188,7 @@ _KEYS = ("<details class='beit3-hint'><summary>Keys</summary>← and → turn pa
 
 def _smaller(picture: Thumbnail) -> Thumbnail:
     from PIL import Image
-    return picture._replace(jpeg=to_jpeg(Image.open(io.BytesIO(picture.jpeg)), 170, 72)) if picture.jpeg else picture
+    return replace(picture, jpeg=to_jpeg(Image.open(io.BytesIO(picture.jpeg)), 170, 72)) if picture.jpeg else picture
 
 # %% ../../nbs/11_look/09_browser.ipynb #c4343e99
 def browse(

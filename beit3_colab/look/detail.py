@@ -9,7 +9,7 @@ import numpy as np
 from ..machine.messages import UserError
 from ..pictures.thumbnails import Thumbnail, to_jpeg
 from ..scoring.rules import correctness, MARKS
-from ..model.attention import attention_map, look, question_words
+from ..model.attention import attention_map, question_words
 from .figures import heat_map
 from .cards import answers_html, chip_html, people_html, picture_html, plain, safe, where_from
 from .widgets import box, control
@@ -178,7 +178,7 @@ class Detail:
         self.scale.value = f"<div class='beit3-scale'><span>0</span><i style='background:{INFERNO}'></i><span>{top:.1f} × as much as if spread evenly</span></div>"
 
     def _look(self):
-        self._attention = look(self.vqa, self._read(), self._looking)
+        self._attention = self.vqa.attention(self._read(), self._looking)
         words = [("cls", (0,)), *((plain(word.text, 40), word.positions) for word in question_words(self._attention))]
         self._quiet = True
         try:

@@ -156,7 +156,7 @@ class ComparisonBrowser:
 
     def step(self, by: int):
         "Go to the next or the previous of the questions that fit."
-        if 0 <= self._row + by < len(self.rows): self.open(int(self.index.table["question_id"].iat[self.rows[self._row + by]]))
+        if 0 <= self._row + by < len(self.rows): self.open(self.index.table["question_id"].iloc[[self.rows[self._row + by]]].tolist()[0])
 
     def back(self):
         "Return to the grid, to the page of the answers that were shown last."

@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64, hashlib, io, os, re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 import numpy as np
@@ -18,7 +19,7 @@ from ..downloads.failures import hide_password
 from ..pictures.reading import is_url, preprocess, read_image
 from ..pictures.thumbnails import Thumbnail
 from ..scoring.rules import correctness, MARKS
-from ..model.attention import attention_map, check_loaded, look
+from ..model.attention import attention_map, check_loaded
 from ..run.journal import explain_os_errors
 from ..run.folder import RunFolder
 from .figures import heat_map
@@ -355,11 +356,11 @@ def answer_cards(
         question, heat = by_id[row.question_id], None
         if image is not None:
             first, tried = not tried, True
-            try: heat = heat_png(attention_map(look(vqa, image, question), "cls", layer))
+            try: heat = heat_png(attention_map(vqa.attention(image, question), "cls", layer))
             except UserError:
                 if first: raise # a layer that is not there, a model without a tokenizer: worth knowing before an hour of drawing
         note = (run.annotations or {}).get(row.question_id)
-        cards.append(report_card(row, question_text(question, vqa), picture._replace(error=_relative(places, picture.error)), note and note.answers, heat, _relative(places, row.image_id)))
+        cards.append(report_card(row, question_text(question, vqa), replace(picture, error=_relative(places, picture.error)), note and note.answers, heat, _relative(places, row.image_id)))
     return cards
 
 def _read_thumbnail(run, question, side: int|None) -> tuple: # `Thumbnail`, and the picture as a model of `side` pixels sees it: hundreds of whole photos would not fit into memory

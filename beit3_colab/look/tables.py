@@ -25,7 +25,7 @@ def full_table(
     return table
 
 # %% ../../nbs/11_look/03_tables.ipynb #53ec45bb
-_LISTS, _NUMBERS, _OPTIONAL = ("top5", "human_answers"), {"question_id": int, **dict.fromkeys(["confidence", "confidence_a", "confidence_b", "accuracy", "accuracy_a", "accuracy_b", "difference"], float)}, ("image_error",)
+_LISTS, _NUMBERS, _OPTIONAL = ("top5", "human_answers"), {**dict.fromkeys(["confidence", "confidence_a", "confidence_b", "accuracy", "accuracy_a", "accuracy_b", "difference"], float)}, ("image_error",)
 
 _ESCAPE = None if sys.version_info >= (3, 11) else "\U0010ffff" # Python 3.10 takes a NUL for the escape character that there is not, and refuses to write it; this one stands for no character
 
@@ -48,7 +48,7 @@ def _harmless(value):
 # %% ../../nbs/11_look/03_tables.ipynb #200860bc
 def read_csv(
     path: str|Path, # written by `write_csv` without `spreadsheet`
-): # pandas.DataFrame, equal to the one that was written; names of pictures that are all digits come back as numbers; with pandas 2 a text ends at a NUL
+): # pandas.DataFrame, equal to the one that was written; ids that are all digits come back as numbers; with pandas 2 a text ends at a NUL
     "Read a table back."
     import pandas as pd
     try: table = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8")
@@ -58,7 +58,9 @@ def read_csv(
     try:
         for name, kind in _NUMBERS.items():
             if name in table: table[name] = [kind(value or "nan") for value in table[name]] # empty: a question of your own that nobody answered
-        if "image_id" in table and all(value.isascii() and value.isdigit() and str(int(value)) == value for value in table["image_id"]): table["image_id"] = table["image_id"].astype(int)
+        if not all(table["question_id"]): raise ValueError("a question has no question_id")
+        for name in ("question_id", "image_id"):
+            if name in table and all(value.isascii() and value.isdigit() and str(int(value)) == value for value in table[name]): table[name] = table[name].astype(int)
         for name in _LISTS:
             if name in table: table[name] = [[tuple(v) if isinstance(v, list) else v for v in json.loads(value)] for value in table[name]]
         for name in _OPTIONAL:

@@ -12,12 +12,12 @@ from ..machine.messages import check_whole_number, UserError
 from ..machine.device import multiplies_bfloat16
 from ..machine.distributed import share_out
 from ..data.dataset import Dataset
-from ..model.vqa import to_device, VQA
+from ..model.batching import finish_batch, is_out_of_memory, pad_questions, plan_batches, start_batch, to_device
+from ..model.vqa import VQA
 from .journal import Journal
 from .tally import Tally
 from .measurements import what_limited
-from .batches import finish_batch, is_out_of_memory, pad_questions, plan_batches, plan_windows
-from .batches import read_windows, start_batch
+from .windows import plan_windows, read_windows
 
 # %% auto #0
 __all__ = ['REMOTE_BATCH', 'check_workers', 'share_windows', 'answer_questions']

@@ -11,10 +11,11 @@ from pathlib import Path
 from ..machine.messages import UserError
 from ..machine.distributed import World
 from ..downloads.records import sha256_of
-from ..data.dataset import Dataset, draw_subset, Question
+from ..data.dataset import Dataset, Question
 from ..data.vqav2_online import official_answers
 from ..model.vqa import VQA
 from .journal import Identity
+from .windows import draw_subset
 
 # %% auto #0
 __all__ = ['DATASETS', 'find_dataset', 'dataset_name', 'open_dataset', 'reopen_dataset', 'Task', 'hash_questions', 'open_task']
