@@ -97,7 +97,7 @@ def test_compared(riddles, vqa, tmp_path):
     run, part = run_riddles(vqa, tmp_path/"run"), run_riddles(vqa, tmp_path/"part", limit=10)
     both = compare(tmp_path/"run", part)
     assert both.agreement == 100. and both.overall.questions == len(part.questions) and both.only_a == 40 - len(part.questions)
-    assert f"{len(part.questions)} questions" in repr(both.browse())
+    assert f"{len(part.questions)} answers" in repr(both.browse())
     with pytest.raises(UserError, match="no question is answered in both"): compare(run, evaluate(vqa, output_dir=tmp_path/"sample", progress=False, limit=5))
 
 def test_results_with_texts_for_ids(riddles):

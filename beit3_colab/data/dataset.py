@@ -4,15 +4,16 @@
 
 # %% ../../nbs/05_data/02_dataset.ipynb #17674aa2
 from __future__ import annotations
+import random
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
-from ..machine.messages import plural, UserError
+from ..machine.messages import check_whole_number, plural, UserError
 from ..pictures.sources import FolderPictures, PictureSource
 
 # %% auto #0
-__all__ = ['Question', 'Annotation', 'group_by_image', 'missing_images', 'Dataset']
+__all__ = ['Question', 'Annotation', 'group_by_image', 'draw_subset', 'missing_images', 'Dataset']
 
 # %% ../../nbs/05_data/02_dataset.ipynb #aa31bf17
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,26 @@ def group_by_image(
     for i, q in enumerate(questions): groups.setdefault(q.image or q.image_id, []).append(i)
     return list(groups.values())
 
-# %% ../../nbs/05_data/02_dataset.ipynb #49de15d5
+# %% ../../nbs/05_data/02_dataset.ipynb #78272823
+def draw_subset(
+    questions: list[Question], # of a split
+    limit: int|None, # questions that are asked for; None for all
+    seed: int = 0, # which pictures are drawn
+) -> list[Question]: # at least `limit` questions, in the order of the split
+    "Draw whole images at random until their questions reach `limit`."
+    check_whole_number("seed", seed, 0)
+    if limit is None: return questions
+    check_whole_number("limit", limit)
+    groups = group_by_image(questions)
+    random.Random(seed).shuffle(groups)
+    taken, count = [], 0
+    for group in groups:
+        if count >= limit: break
+        taken += group
+        count += len(group)
+    return [questions[i] for i in sorted(taken)]
+
+# %% ../../nbs/05_data/02_dataset.ipynb #c143a61e
 def missing_images(
     data: Dataset, # knows where the pictures are
     questions: list[Question]|None = None, # to look at; None for all
@@ -54,7 +74,7 @@ def missing_images(
     missing = set(data.source.missing([q.image for q in questions]))
     return [q for q in questions if q.image in missing]
 
-# %% ../../nbs/05_data/02_dataset.ipynb #41295881
+# %% ../../nbs/05_data/02_dataset.ipynb #da316b05
 @dataclass(frozen=True, repr=False)
 class Dataset:
     "Questions of one split, and everything that is particular to the data set they come from. `name` is its key in `beit3_colab.run.task.DATASETS`."
@@ -77,7 +97,6 @@ class Dataset:
     def load(cls,
         split: str|None, # of the data set; None for its usual one
         data_path: str|Path|None = None, # folder; None where it can be done without
-        progress: bool = True, # show downloads
     ) -> Dataset: # with all questions of the split
         "Open a split. Each data set has its own way."
         raise NotImplementedError(f"{cls.__name__} does not say how it is opened: give it a classmethod load(split, data_path)")
@@ -85,10 +104,9 @@ class Dataset:
     @classmethod
     def open(cls,
         choice, # what somebody asked for, see `beit3_colab.run.task.open_task`
-        progress: bool = True, # show downloads
     ) -> Dataset: # with all questions of the split
         "Open what was chosen. Raises `UserError` for a choice that this data set does not have."
-        return cls.load(choice.split, choice.data_path, progress)
+        return cls.load(choice.split, choice.data_path)
 
     @classmethod
     def reopen(cls,
@@ -112,12 +130,11 @@ class Dataset:
 
     def answer_list(self,
         expected: int|None = None, # classes of the head that the list is for, where that decides something
-        progress: bool = True, # show downloads, where there are any
     ) -> list[str]|None: # the answer of each class; None where the data does not tell
         "The answer list that belongs to the data."
         return None
 
-    def fetch_answer_sources(self, progress: bool = True):
+    def fetch_answer_sources(self):
         "Fetch what `answer_list` is made from, where that is fetched."
 
     def select(self,
@@ -133,7 +150,6 @@ class Dataset:
     def choose_pictures(self,
         questions: list[Question], # of the run
         images: str|Path = "auto", # what somebody chose
-        progress: bool = True, # show downloads
         world_size: int = 1, # processes of the run, which share connections
         check: bool = True, # look at the free space, and say when another choice would be better
     ) -> Dataset: # the same, with its `source`

@@ -207,7 +207,7 @@ class OwnQuestions(Dataset):
     published = False
 
     @classmethod
-    def open(cls, choice, progress: bool = True) -> OwnQuestions:
+    def open(cls, choice) -> OwnQuestions:
         "Read the questions that were chosen, see `open_questions`."
         if choice.questions is None: raise UserError("there is no split 'own': pass questions=… (--questions), a file, a folder or a list")
         if choice.split is not None or choice.data_path is not None:
@@ -227,7 +227,7 @@ class OwnQuestions(Dataset):
     def image_path(self, question: Question) -> Path: return self.source.fetch(question.image) # that of an address is fetched
     def check_pictures(self, questions, bad_images="stop"): pass # they were read when the questions were opened
 
-    def choose_pictures(self, questions, images="auto", progress=True, world_size=1, check=True) -> OwnQuestions:
+    def choose_pictures(self, questions, images="auto", world_size=1, check=True) -> OwnQuestions:
         if str(images) == "auto": return self
         raise UserError(f"images={str(images)!r} is about VQAv2's pictures; leave it out for your own")
 

@@ -29,29 +29,28 @@ class VQAv2(Dataset):
     def load(cls,
         split: str|None, # train, val, test or test-dev, also by their official names; None for val
         data_path: str|Path|None = None, # in the official layout, or with unilm's index; None fetches the official files
-        progress: bool = True, # show downloads
     ) -> VQAv2: # questions, and annotations where they are public
         "Open a split on disk, or by name."
-        if data_path is None: return open_official(split or "val", progress)
+        if data_path is None: return open_official(split or "val")
         return open_vqav2(data_path, split or "val")
 
     @property
     def label(self) -> str: return self.split
 
-    def answer_list(self, expected: int|None = None, progress: bool = True) -> list[str]|None:
+    def answer_list(self, expected: int|None = None) -> list[str]|None:
         "unilm's file, or built from the train and val annotations (takes seconds); None where neither is there."
         index = self.image_root/"answer2label.txt"
         if index.is_file(): return read_answer_list(index)
         files = [find_file(self.image_root, annotations_file(split)) for split in ("train", "val")]
         return None if None in files else build_answer_list(*(load_annotations(f).values() for f in files))
 
-    def choose_pictures(self, questions, images="auto", progress=True, world_size=1, check=True) -> VQAv2:
+    def choose_pictures(self, questions, images="auto", world_size=1, check=True) -> VQAv2:
         "Decide where pictures are read from. Raises `UserError` for a choice that cannot be had."
         folder, connections = IMAGE_FOLDERS[self.split], max(1, CONNECTIONS // world_size)
         if images == "auto": source = self.usual_source(questions, connections, check)
         elif images == "single": source = official_pictures(folder, [q.image for q in questions], connections, check)
         elif images != "zip": source = pictures_at(Path(images).expanduser(), folder)
-        else: source = ZipPictures(found) if (found := self.find_zip()) else official_zip(folder, progress)
+        else: source = ZipPictures(found) if (found := self.find_zip()) else official_zip(folder)
         return replace(self, source=source)
 
     def usual_source(self, questions: list[Question], connections: int, check: bool) -> PictureSource:
@@ -167,13 +166,13 @@ class OfficialVQAv2(VQAv2):
     @property
     def data_path(self) -> None: return None # the name is enough
 
-    def answer_list(self, expected: int|None = None, progress: bool = True) -> list[str]:
+    def answer_list(self, expected: int|None = None) -> list[str]:
         "The answer list of the official annotations, VQAv2's 3,129 without `expected`; see `official_answers`."
-        return official_answers(expected or NUM_VQAV2_ANSWERS, progress)
+        return official_answers(expected or NUM_VQAV2_ANSWERS)
 
-    def fetch_answer_sources(self, progress: bool = True):
+    def fetch_answer_sources(self):
         "Fetch the annotations that the answer list is built from."
-        for name in ANNOTATIONS: official_file(name, progress)
+        for name in ANNOTATIONS: official_file(name)
 
     def usual_source(self, questions: list[Question], connections: int, check: bool) -> PictureSource:
         "The official zip, if it is there; else single pictures from COCO's server."
@@ -183,12 +182,11 @@ class OfficialVQAv2(VQAv2):
 # %% ../../nbs/05_data/05_vqav2.ipynb #9740f907
 def open_official(
     split: str, # train, val, test or test-dev; official names (val2014 …) work too
-    progress: bool = True, # show downloads
 ) -> OfficialVQAv2: # as `open_vqav2`, with the files in the cache folder
     "Open a split of VQAv2 by name; what is not in the cache is fetched. Raises `UserError`."
     split = split_name(split)
     names = [n for n in (questions_file(split), annotations_file(split)) if n in OFFICIAL_FILES]
-    for name in names: official_file(name, progress)
+    for name in names: official_file(name)
     try: data = open_vqav2(official_folder(), split)
     except UserError:
         forget_official(*names) # it holds something else than it should: fetched again the next time

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from ..machine.messages import format_bytes, UserError
 from ..machine.files import atomic_write, cache_folder, check_space, explain_disk, read_json
-from ..downloads.records import forget, is_kept, keep, locked, read_record, sha256_of
+from ..downloads.records import discard, is_stored, locked, read_record, sha256_of, store
 from ..downloads.fetching import fetch
 from ..downloads.zips import read_zip_member
 from ..pictures.sources import CONNECTIONS, DamagedZip, FolderPictures, PictureSource
@@ -47,21 +47,20 @@ MAX_JSON_BYTES = 1_000_000_000 # the largest official file has less than half of
 
 def official_file(
     name: str, # official name of a JSON file, see `OFFICIAL_FILES`
-    progress=True, # see `fetch`
 ) -> Path: # the file, whole
     "Have one of VQAv2's JSON files: from the cache, else fetched and unpacked. Processes that ask at once make one download. Raises `UserError`."
     if name not in OFFICIAL_FILES: raise UserError(f"{name!r} is not a file of VQAv2: choose one of {', '.join(OFFICIAL_FILES)}")
     url, path = f"{QUESTIONS}/{OFFICIAL_FILES[name]}", official_folder()/"vqa"/name
-    if is_kept(f"{url}#{name}", path): return path
+    if is_stored(f"{url}#{name}", path): return path
     with explain_disk(path): path.parent.mkdir(exist_ok=True)
     with locked(path):
-        if is_kept(f"{url}#{name}", path): return path # another process was faster
-        zip_path = fetch(url, _zip_path(name), progress=progress)
+        if is_stored(f"{url}#{name}", path): return path # another process was faster
+        zip_path = fetch(url, _zip_path(name))
         try: content = read_zip_member(zip_path, name, MAX_JSON_BYTES)
         except UserError:
-            forget(zip_path)
+            discard(zip_path)
             raise
-        return keep(f"{url}#{name}", path, content)
+        return store(f"{url}#{name}", path, content)
 
 # %% ../../nbs/05_data/04_vqav2_online.ipynb #2cf1ad6a
 def forget_official(
@@ -69,8 +68,8 @@ def forget_official(
 ):
     "Delete JSON files and their zips, because they hold something else than they should: the next use fetches them anew."
     for name in names:
-        forget(official_folder()/"vqa"/name)
-        forget(_zip_path(name))
+        discard(official_folder()/"vqa"/name)
+        discard(_zip_path(name))
 
 # %% ../../nbs/05_data/04_vqav2_online.ipynb #e8a2594a
 FIRST_ANSWERS = ("net", "pitcher", "orange", "yes", "white", "skiing", "red", "frisbee", "brushing teeth", "no", "black and white", "skateboard")
@@ -109,10 +108,9 @@ def _read_kept(path):
 # %% ../../nbs/05_data/04_vqav2_online.ipynb #873f579a
 def official_answers(
     expected: int = NUM_VQAV2_ANSWERS, # classes of the head that the list is for
-    progress=True, # see `fetch`
 ) -> list[str]: # the answer of each class
     "The answer list of VQAv2's official annotations, built once and kept beside them as long as they stay the same. Raises `UserError` when it is not the expected one."
-    files = [official_file(name, progress) for name in ANNOTATIONS]
+    files = [official_file(name) for name in ANNOTATIONS]
     path = official_folder()/"answers_from_annotations.json"
     with locked(path):
         source = [read_record(f).get("sha256") or sha256_of(f) for f in files]
@@ -146,13 +144,12 @@ def find_zip(
 # %% ../../nbs/05_data/04_vqav2_online.ipynb #5bec301d
 def official_zip(
     folder: str, # "train2014", "val2014" or "test2015"
-    progress: bool = True, # show the download
 ) -> ZipPictures: # the official zip of a folder of pictures, in the cache
     "Fetch COCO's zip of a folder. Raises `UserError`; one that turns out to be damaged is fetched again the next time."
-    path = fetch(f"{PICTURES}/zips/{folder}.zip", official_folder()/"zips"/f"{folder}.zip", progress=progress, patience=86_400.) # other ranks wait for all of it
+    path = fetch(f"{PICTURES}/zips/{folder}.zip", official_folder()/"zips"/f"{folder}.zip", patience=86_400.) # other ranks wait for all of it
     try: return ZipPictures(path)
     except DamagedZip: # and not where the disk fails
-        forget(path)
+        discard(path)
         raise
 
 # %% ../../nbs/05_data/04_vqav2_online.ipynb #6157e316

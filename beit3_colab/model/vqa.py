@@ -12,6 +12,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from ..machine.messages import check_whole_number, UserError
 from ..machine.device import choose_dtype, find_device
+from ..progress.choosing import showing
 from ..pictures.reading import ImageError, normalize, open_picture, preprocess
 from ..data.answer_list import check_answer_list, read_answer_list
 from ..data.dataset import Question
@@ -262,7 +263,7 @@ def load_model(
     "Load a model with its tokenizer and answers. Raises `UserError` naming what is missing or does not fit."
     device = find_device(device)
     dtype, float8, twice = _choose_precision(device, dtype)
-    file, folder = locate(name_or_path, progress=progress)
+    with showing(progress): file, folder = locate(name_or_path)
     beside = folder or file.parent
     known = read_config(folder/CONFIG_FILE) if folder else {}
     weights, known = read_weights(file), {**known, **read_config(config)}

@@ -11,11 +11,10 @@ from pathlib import Path
 from ..machine.messages import UserError
 from ..machine.distributed import World
 from ..downloads.records import sha256_of
-from ..data.dataset import Dataset, Question
+from ..data.dataset import Dataset, draw_subset, Question
 from ..data.vqav2_online import official_answers
 from ..model.vqa import VQA
 from .journal import Identity
-from .windows import draw_subset
 
 # %% auto #0
 __all__ = ['DATASETS', 'find_dataset', 'dataset_name', 'open_dataset', 'reopen_dataset', 'Task', 'hash_questions', 'open_task']
@@ -47,10 +46,9 @@ def dataset_name(
 
 def open_dataset(
     choice, # what somebody asked for
-    progress: bool = True, # show downloads
 ) -> Dataset: # with all questions of its split
     "Open the data set that is meant. Raises `UserError`."
-    return find_dataset(dataset_name(choice)).open(choice, progress)
+    return find_dataset(dataset_name(choice)).open(choice)
 
 # %% ../../nbs/09_run/06_task.ipynb #aceb889e
 _BY_SPLIT = {"sample": "sample", "own_pictures": "own"} # run folders that do not name their data set
@@ -71,7 +69,7 @@ class Task:
     dataset: Dataset # all of the split; knows its pictures, its rule and its files
     questions: list[Question] # of the run, in the order of the split
     annotations: dict|None # question_id → what people answered; None where nobody's answer is known
-    choice: object # what somebody asked for, a `beit3_colab.run.plan.DataChoice`
+    choice: object # what somebody asked for, a `beit3_colab.run.plan.Plan`
 
     @property
     def whole(self) -> bool: return len(self.questions) == len(self.dataset.questions) # every question of the split
@@ -108,11 +106,10 @@ class Task:
 
     def answer_list(self,
         vqa: VQA, # loaded without one
-        progress: bool = True, # show downloads
     ) -> list[str]: # the answer of each class
         "The answer list from the data, for a checkpoint that brings none."
-        found = self.dataset.answer_list(vqa.config.num_classes, progress)
-        if found is None and vqa.published: found = official_answers(vqa.config.num_classes, progress)
+        found = self.dataset.answer_list(vqa.config.num_classes)
+        if found is None and vqa.published: found = official_answers(vqa.config.num_classes)
         if found is not None: return found
         raise UserError(f"{vqa.name} was loaded without an answer list; pass answers=… (--answers: answer2label.txt or answers.json), "
                         "or a data_path (--data-path) that has the train and val annotations it is built from")
@@ -149,12 +146,11 @@ def hash_questions(
 def open_task(
     choice, # what somebody asked for: split, data_path, questions, question, images, limit, seed, bad_images
     world: World = World(), # our place; the first process speaks for all
-    progress: bool = True, # show downloads
 ) -> Task: # its questions chosen, its pictures looked for
     "Open the data set that is meant, choose the questions and find their pictures. Raises `UserError`."
-    dataset = open_dataset(choice, progress)
+    dataset = open_dataset(choice)
     subset = draw_subset(dataset.questions, choice.limit, choice.seed)
     questions, annotations = dataset.select(None if choice.limit is None else {q.question_id for q in subset})
-    dataset = dataset.choose_pictures(questions, choice.images, progress, world.size, check=world.is_main)
+    dataset = dataset.choose_pictures(questions, choice.images, world.size, check=world.is_main)
     dataset.check_pictures(questions, choice.bad_images)
     return Task(dataset, questions, annotations, choice)

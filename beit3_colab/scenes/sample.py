@@ -133,7 +133,7 @@ class Sample(Dataset):
     name = "sample"
 
     @classmethod
-    def load(cls, split: str|None = None, data_path: str|Path|None = None, progress: bool = True) -> Sample:
+    def load(cls, split: str|None = None, data_path: str|Path|None = None) -> Sample:
         "Open the sample; it is drawn on the first call. Raises `UserError` for a `data_path`."
         if data_path is not None:
             raise UserError(f"split 'sample' is built in and takes no data_path, but {data_path} was given; "
