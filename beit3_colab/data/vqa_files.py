@@ -81,8 +81,9 @@ def _list_in(content, where, kind, other):
     "The list in the content of a file. Raises `UserError` for content of another kind."
     if isinstance(content, Mapping) and content:
         if kind in content: return content[kind]
-        keys = f"its keys are {', '.join(map(str, list(content)[:5]))}"
-        raise UserError(f"{where} has no {kind!r}: {f'it holds {other}; give the {kind} file' if other in content else keys}")
+        found = f"its keys are {', '.join(map(str, list(content)[:5]))}"
+        if other in content: found = f"it holds {other}; give the {kind} file"
+        raise UserError(f"{where} has no {kind!r}: {found}")
     return list(content) if isinstance(content, (set, tuple)) else content
 
 def _check_kind(first, where, kind, other):
@@ -126,7 +127,8 @@ def _complain(record, index: int, where: str, fields: Iterable[str]):
         if f not in record: raise UserError(f"{where}: {name} lacks the field {f!r}; fetch the file again or add it")
         if type(record[f]) not in _FIELDS[f]:
             need = " or ".join(t.__name__ for t in _FIELDS[f])
-            raise UserError(f"{where}: {name}: {f!r} is {record[f]!r:.60} ({type(record[f]).__name__}); it must be {need}")
+            found = f"{record[f]!r:.60} ({type(record[f]).__name__})"
+            raise UserError(f"{where}: {name}: {f!r} is {found}; it must be {need}")
     raise UserError(f"{where}: {name}: 'answers' must be a list, not empty, of strings or of {{'answer': string}}; "
                     f"got {record['answers']!r:.60}")
 
@@ -156,7 +158,7 @@ def _image_file(image_id, split) -> str: # "" where it is not known
     return coco_image(image_id, split) if split else ""
 
 def load_questions(
-    source: str|Path|Mapping|list, # the official JSON file, its parsed content, or a list of its records or of `Question`
+    source: str|Path|Mapping|list, # the official JSON file, its parsed content, or a list of records or `Question`
     split: str|None=None, # names the picture files; None: as the file says
 ) -> list[Question]: # in the file's order
     "Read and check questions. Raises `UserError` naming file, question and field."
@@ -189,10 +191,11 @@ def _annotation(r, fields) -> Annotation: # raises KeyError, TypeError and the l
 
 # %% ../../nbs/05_data/03_vqa_files.ipynb #a8b99c01
 def load_annotations(
-    source: str|Path|Mapping|list, # the official JSON file, its parsed content, or a list of its records or of `Annotation`
+    source: str|Path|Mapping|list, # the official JSON file, its parsed content, or a list of records or `Annotation`
 ) -> dict[int|str, Annotation]: # question_id → annotation, in the file's order
     "Read and check annotations. Raises `UserError` naming file, question and field."
-    if isinstance(source, Mapping) and source and all(isinstance(a, Annotation) for a in source.values()): return dict(source)
+    if isinstance(source, Mapping) and source and all(isinstance(a, Annotation) for a in source.values()):
+        return dict(source)
     records, where, _ = _records(source, "annotations")
     del source # parsed content that nobody else holds can go while it is read
     fields, out = [f for f in _FIELDS if f not in ("question", "image")], []
