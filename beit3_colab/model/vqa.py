@@ -183,7 +183,7 @@ class VQA:
     def require_tokenizer(self) -> Tokenizer:
         "The tokenizer. Raises `UserError` for a model that was loaded without."
         if self.tokenizer is None:
-            raise UserError(f"{self.name} was loaded without tokenizer; pass tokenizer=… (beit3.spm) to load_model")
+            raise UserError(f"{self.name} was loaded without tokenizer; pass tokenizer=… (--tokenizer: beit3.spm) to load_model")
         return self.tokenizer
 
     def ask(self,
