@@ -7,7 +7,7 @@ from __future__ import annotations
 import io
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 import beit3_colab
@@ -173,7 +173,7 @@ def answer_cards(
         cards.append(report_card(
             row,
             question_text(question, shown.vqa),
-            replace(picture, error=remove_places(places, picture.error)),
+            Thumbnail(picture.jpeg, remove_places(places, picture.error)),
             note and note.answers,
             heat,
             remove_places(places, row.image_id),

@@ -8,6 +8,7 @@ import argparse, contextlib, difflib, json, math, os, pickle, re, warnings, zipf
 from dataclasses import replace
 from pathlib import Path
 import torch
+from ..machine.docstrings import with_parameters
 from ..machine.messages import UserError
 from ..machine.files import atomic_write, check_space, explain_disk, read_json, replacing
 from ..data.answer_list import read_answer_list
@@ -253,6 +254,7 @@ def _weights_in(folder: Path) -> Path:
                     "give the .pth file itself, or a folder that `convert` wrote")
 
 # %% ../../nbs/07_model/06_checkpoint.ipynb #61d40ff5
+@with_parameters
 def convert(
     source: str|Path, # official .pth, a folder or .safetensors of ours, "sample", or a published name
     target: str|Path, # a folder for ours; a path that ends in .pth for the official format

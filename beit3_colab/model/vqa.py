@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from ..machine.docstrings import with_parameters
 from ..machine.messages import check_whole_number, UserError
 from ..machine.device import choose_dtype, find_device
 from ..progress.choosing import showing
@@ -95,6 +96,7 @@ def _steady_attention(device):
     return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
 
 # %% ../../nbs/07_model/09_vqa.ipynb #fda7951f
+@with_parameters
 class VQA:
     "A BEiT-3 VQA model with its tokenizer and answer list."
     def __init__(self,
@@ -250,6 +252,7 @@ class VQA:
         return save_folder(folder, self.model.state_dict(), self.config, self.answers, tokenizer)
 
 # %% ../../nbs/07_model/09_vqa.ipynb #9ef27639
+@with_parameters
 def load_model(
     name_or_path: str|Path, # "sample", a published name, a checkpoint folder, or a .pth or .safetensors file
     config: dict|str|Path|None = None, # what the weights' shapes do not tell (heads of an unpublished size): fields, or a JSON file of them
