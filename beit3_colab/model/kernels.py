@@ -265,7 +265,7 @@ if triton is not None:
         out_at = out_ptr + (picture*m + row)[:, None]*width + head*D + channel[None, :]
         tl.store(out_at, (rows/total[:, None]).to(out_ptr.dtype.element_ty), mask=row[:, None] < m)
 
-# %% ../../nbs/07_model/02_kernels.ipynb #63bba936
+# %% ../../nbs/07_model/02_kernels.ipynb #623f5e98
 ATTEND_TILE = 64, 64, 4, 3 # queries and keys of a tile, warps, stages of the pipeline
 
 def fused_attend_rows(qkv, batch, num_heads, counts=None, least=1):
@@ -274,16 +274,17 @@ def fused_attend_rows(qkv, batch, num_heads, counts=None, least=1):
     # alike: the same number of whole tiles for every picture, and at most n % keys rows after them
     alike = counts is None or least // keys == n // keys
     last = min(keys, max(16, triton.next_power_of_2(max(n % keys, 1)))) if alike else keys
-    return _attend(qkv, qkv, 3, 3, batch, n, num_heads, counts, last)
+    return _attend(qkv, qkv, (3, 3), batch, n, num_heads, counts, last)
 
 def fused_attend_cls(q, kv, num_heads, counts=None):
     "`attend_cls` by the same kernel."
     if counts is None: # one form to compile, not two
         counts = torch.full((len(q),), len(kv) // len(q), dtype=torch.int32, device=q.device)
-    return _attend(q, kv, 1, 2, len(q), 1, num_heads, counts, ATTEND_TILE[1])
+    return _attend(q, kv, (1, 2), len(q), 1, num_heads, counts, ATTEND_TILE[1])
 
-def _attend(q, kv, q_parts, kv_parts, batch, m, num_heads, counts, last):
+def _attend(q, kv, parts, batch, m, num_heads, counts, last):
     "Start the kernel: m queries for each picture; `last` is the width of the tile for what whole tiles leave over."
+    q_parts, kv_parts = parts # how many of queries, keys and values lie side by side in a row
     d, (queries, keys, warps, stages) = q.shape[1] // (q_parts*num_heads), ATTEND_TILE
     out = q.new_empty(batch*m, num_heads*d)
     _attend_kernel[(triton.cdiv(m, queries), batch*num_heads)](
