@@ -241,6 +241,17 @@ def parameters(source: Source, node: ast.AST, bound: bool = False) -> list[Param
         found.append(Parameter(stars + argument.arg, source.code(argument.annotation), source.code(default), comment))
     return found
 
+def plan_fields(source: Source) -> list[Parameter]:
+    "What a function takes that is decorated with `takes_a_plan`: the fields of `Plan`, each with its default and its help."
+    folder = next(parent for parent in source.path.parents if parent.name == "beit3_colab")
+    plan = Source("run.plan", folder/"run"/"plan.py")
+    found = []
+    for part in plan.definitions["Plan"].body:
+        if not isinstance(part, ast.AnnAssign): continue
+        default, help = part.value.args[:2] # of `option`
+        found.append(Parameter(part.target.id, plan.code(part.annotation), plan.code(default), ast.literal_eval(help)))
+    return found
+
 def is_value(source: Source, node: ast.ClassDef) -> bool:
     "Whether a class is a dataclass or a named tuple: something to read from."
     return "dataclass" in decorators(source, node) or any(source.code(base) == "NamedTuple" for base in node.bases)
@@ -272,7 +283,8 @@ def result(source: Source, node: ast.AST) -> tuple[str, str]:
 def write_function(page: Page, source: Source, node: ast.AST, name: str, level: int, bound: bool = False) -> str:
     "A heading, the call, what it does, its parameters and its result; the address of the heading."
     address, marks = page.heading(level, code(name)), decorators(source, node)
-    given = parameters(source, node, bound and "staticmethod" not in marks)
+    takes_a_plan = "takes_a_plan" in marks
+    given = plan_fields(source) if takes_a_plan else parameters(source, node, bound and "staticmethod" not in marks)
     page.add(*signature(node.name if bound and not marks & {"staticmethod", "classmethod"} else name, given))
     if isinstance(node, ast.AsyncFunctionDef): page.add("To be awaited.", "")
     if marks & {"contextmanager", "asynccontextmanager"}: page.add("For a `with` block.", "")

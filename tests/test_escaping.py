@@ -9,10 +9,10 @@ import pytest
 
 import beit3_colab
 from beit3_colab.look.attention_view import explore_attention
-from beit3_colab.look.report import REPORT_SCRIPT, REPORT_STYLE
+from beit3_colab.look.report_page import REPORT_SCRIPT, REPORT_STYLE
 from beit3_colab.look.run import compare
 from beit3_colab.look.widgets import KEYS
-from beit3_colab.progress.displays import NotebookProgress
+from beit3_colab.progress.bars import NotebookBar
 from beit3_colab.model.vqa import load_model
 from beit3_colab.progress.snapshot import Rank, Snapshot, TypeAccuracy
 from beit3_colab.progress.widget import WidgetDisplay, head_html
@@ -74,9 +74,9 @@ def progress(run, vqa):
     return made
 
 def download(run, vqa):
-    bar = NotebookProgress(NASTY)
-    for done, total in ((0, None), (1, 3), (3, 3)): bar(done, total)
-    bar.close()
+    with NotebookBar().downloading(NASTY) as bar:
+        bar.display.interval = 0.
+        for done, total in ((0, None), (1, 3), (3, 3)): bar.update(done, total)
     return []
 
 def browser(run, vqa):

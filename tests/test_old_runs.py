@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from beit3_colab import UserError, compare, evaluate, load_model, open_run
-from beit3_colab.cli import main
+from beit3_colab.commands.cli import main
 from beit3_colab.scenes import write_scenes
 from beit3_colab.tables import read_csv
 

@@ -52,7 +52,7 @@ def test_an_accuracy_below_the_range_fails(online, capsys):
 def test_a_server_without_the_checkpoint_fails_in_words(online):
     online(0.8).fail(f"{RELEASES}/{CHECKPOINT}.pth", *[Fault(status=404)]*20)
     result = selftest(online=True, progress=False)
-    assert [s.ok for s in result.steps] == [True, True, False] and "404" in result.steps[-1].said
+    assert [s.ok for s in result.steps] == [True, True, False] and "404" in result.steps[-1].message
 
 def test_the_range_leaves_room_for_chance_and_not_for_faults():
     low, high = expected_range(78.46, QUESTIONS)
@@ -65,4 +65,4 @@ def test_annotations_of_another_version_fail_in_words(online):
     files[ANNOTATIONS[1]]["annotations"] = [a | dict(multiple_choice_answer="no") for a in files[ANNOTATIONS[1]]["annotations"]]
     server.files |= serve_json(files)
     result = selftest(online=True, progress=False)
-    assert [s.ok for s in result.steps] == [True, True, True, False] and "give 4 answers, but 5 are expected" in result.steps[-1].said
+    assert [s.ok for s in result.steps] == [True, True, True, False] and "give 4 answers, but 5 are expected" in result.steps[-1].message

@@ -19,7 +19,7 @@ from ..requirements import list_requirements
 __all__ = ['Problem', 'Findings', 'hide_private', 'check_system', 'check_torch', 'check_requirements', 'check_front_end',
            'check_cache', 'check_settings', 'official_addresses', 'check_addresses', 'diagnose']
 
-# %% ../../nbs/13_commands/01_doctor.ipynb #e77848d2
+# %% ../../nbs/13_commands/01_doctor.ipynb #b0a686c9
 @dataclass(frozen=True)
 class Problem:
     "Something known to cause trouble."
@@ -27,6 +27,7 @@ class Problem:
     remedy: str # what to do about it
     def __str__(self): return f"{self.what}\n    → {self.remedy}"
 
+# %% ../../nbs/13_commands/01_doctor.ipynb #554f8ced
 @dataclass(repr=False)
 class Findings:
     "What the doctor found."
@@ -34,12 +35,15 @@ class Findings:
     problems: list[Problem] = field(default_factory=list) # known ones
 
     def __str__(self):
-        lines = [f"{title}\n" + "\n".join(f"  {name:18} {value}" for name, value in rows.items()) for title, rows in self.sections.items()]
-        found = "\n".join(f"  {i}. {p}" for i, p in enumerate(self.problems, 1)) or "  none known"
-        return "\n".join([*lines, f"problems\n{found}"])
+        lines = []
+        for title, rows in self.sections.items():
+            lines += [title, *(f"  {name:18} {value}" for name, value in rows.items())]
+        numbered = [f"  {i}. {problem}" for i, problem in enumerate(self.problems, 1)]
+        return "\n".join([*lines, "problems", *(numbered or ["  none known"])])
     __repr__ = __str__ # a notebook shows it
 
     def to_json(self) -> str: # sections and problems
+        "The same for machines."
         return json.dumps(asdict(self), ensure_ascii=False, indent=1)
 
 # %% ../../nbs/13_commands/01_doctor.ipynb #40e08b1f
@@ -50,152 +54,290 @@ def hide_private(
     text, home = hide_passwords(text), str(Path.home()).rstrip("/\\")
     return re.sub(re.escape(home) + r"(?![\w-])", "~", text) if len(home) > 1 else text
 
-# %% ../../nbs/13_commands/01_doctor.ipynb #582c285c
-def check_system(problems: list[Problem]) -> dict[str, str]: # name → value
-    "Version, Python, operating system, cores, memory, place, and the launcher's variables."
-    import beit3_colab, psutil
-    place, memory = find_place(), psutil.virtual_memory()
-    rows = {"beit3_colab": f"{beit3_colab.__version__}, in {Path(beit3_colab.__file__).parent}", "python": f"{platform.python_version()} ({platform.python_implementation()}), {sys.executable}",
-            "system": f"{platform.platform()}, {platform.machine()}", "cores": str(os.cpu_count()),
-            "bfloat16": "in hardware: on a CPU, dtype='bfloat16+float32' pays" if multiplies_bfloat16() else "not in hardware, as far as the system tells",
-            "memory": f"{format_bytes(memory.available)} of {format_bytes(memory.total)} free", "place": str(place), "processes": _describe_world(problems)}
-    if place.host == "colab": rows["Drive"] = f"mounted at {drive_mount_point()}" if is_drive_mounted() else "not mounted"
-    if memory.available < 2e9: problems.append(Problem(f"only {format_bytes(memory.available)} of memory are free", "end other programs or kernels; a base checkpoint needs about 2 GB while it loads, a large one 6 GB"))
-    if sys.version_info < (3, 10): problems.append(Problem(f"Python {platform.python_version()} is too old", "use Python 3.10 or later"))
-    return rows
-
-def _describe_world(problems):
+# %% ../../nbs/13_commands/01_doctor.ipynb #fd5db754
+def _describe_processes(problems):
+    "What the launcher's variables say about this process."
     from beit3_colab.machine.distributed import find_world
     try: world = find_world()
     except UserError as error:
-        problems.append(Problem(f"a launcher's variables contradict each other: {error}", "unset RANK, WORLD_SIZE and LOCAL_RANK to run as one process"))
+        problems.append(Problem(
+            f"a launcher's variables contradict each other: {error}",
+            "unset RANK, WORLD_SIZE and LOCAL_RANK to run as one process"))
         return "unclear, see below"
-    return f"rank {world.rank} of {world.size}, started by {world.launcher}" if world.size > 1 else "one, no launcher"
+    if world.size == 1: return "one, no launcher"
+    return f"rank {world.rank} of {world.size}, started by {world.launcher}"
 
-# %% ../../nbs/13_commands/01_doctor.ipynb #e66adef6
-def check_torch(problems: list[Problem]) -> dict[str, str]: # name → value
-    "PyTorch, CUDA, cuDNN, driver, each GPU, and the number format that would be chosen."
-    import torch
-    place, driver = find_place(), _driver_version()
-    rows = {"torch": torch.__version__, "CUDA": torch.version.cuda or "built without", "cuDNN": str(torch.backends.cudnn.version() or "none"), "driver": driver or "no nvidia-smi",
-            "threads": str(torch.get_num_threads())}
-    if torch.version.cuda and not torch.cuda.is_available() and driver:
-        problems.append(Problem(f"PyTorch {torch.__version__} sees no GPU, though driver {driver} is there", f"the driver is too old for CUDA {torch.version.cuda}, or CUDA_VISIBLE_DEVICES hides the GPU: update the driver, or install a PyTorch built for an older CUDA"))
-    elif driver and not torch.version.cuda: problems.append(Problem(f"PyTorch {torch.__version__} is built without CUDA, though driver {driver} is there", "install a CUDA build of PyTorch, see https://pytorch.org/get-started"))
-    for gpu in list_gpus():
-        rows[f"cuda:{gpu.index}"] = str(gpu)
-        if gpu.free_bytes < 2e9: problems.append(Problem(f"cuda:{gpu.index} has only {format_bytes(gpu.free_bytes)} free", "another process or notebook uses it: `nvidia-smi` names it; shut that kernel down"))
-    device = find_device()
-    rows |= {"device": str(device), "dtype": str(choose_dtype(device)).removeprefix("torch.")}
-    if advice := advise_on_gpu(device, place): rows["without a GPU"] = advice
-    if device.type == "cpu" and place.host: problems.append(Problem(f"no GPU on {place.host.title()}", advice.removeprefix("no GPU: ")))
+# %% ../../nbs/13_commands/01_doctor.ipynb #8f59849f
+def check_system(
+    problems: list[Problem], # gets what is wrong: little memory, an old Python, a launcher's variables
+) -> dict[str, str]: # name → value
+    "Version, Python, operating system, cores, memory, place, and the launcher's variables."
+    import psutil
+    place, memory = find_place(), psutil.virtual_memory()
+    in_hardware = "in hardware: on a CPU, dtype='bfloat16+float32' pays"
+    rows = {
+        "beit3_colab": f"{beit3_colab.__version__}, in {Path(beit3_colab.__file__).parent}",
+        "python": f"{platform.python_version()} ({platform.python_implementation()}), {sys.executable}",
+        "system": f"{platform.platform()}, {platform.machine()}",
+        "cores": str(os.cpu_count()),
+        "bfloat16": in_hardware if multiplies_bfloat16() else "not in hardware, as far as the system tells",
+        "memory": f"{format_bytes(memory.available)} of {format_bytes(memory.total)} free",
+        "place": str(place),
+        "processes": _describe_processes(problems),
+    }
+    if place.host == "colab":
+        rows["Drive"] = f"mounted at {drive_mount_point()}" if is_drive_mounted() else "not mounted"
+    _check_memory_and_python(problems, memory.available)
     return rows
 
+# %% ../../nbs/13_commands/01_doctor.ipynb #2cb9e442
+def _check_memory_and_python(problems, available):
+    "`available` is in bytes."
+    if available < 2e9:
+        problems.append(Problem(
+            f"only {format_bytes(available)} of memory are free",
+            "end other programs or kernels; a base checkpoint needs about 2 GB while it loads, a large one 6 GB"))
+    if sys.version_info < (3, 10):
+        problems.append(Problem(f"Python {platform.python_version()} is too old", "use Python 3.10 or later"))
+
+# %% ../../nbs/13_commands/01_doctor.ipynb #03000c85
 def _driver_version():
-    try: done = subprocess.run(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"], capture_output=True, text=True, timeout=20)
+    "What `nvidia-smi` says; None where there is none, or where it hangs, as it does when a GPU has fallen off the bus."
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try: done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired): return None
     return done.stdout.strip().splitlines()[0] if done.returncode == 0 and done.stdout.strip() else None
 
-# %% ../../nbs/13_commands/01_doctor.ipynb #adaadf4d
-def check_requirements(problems: list[Problem]) -> dict[str, str]: # name → version
-    "The version of every requirement; what is missing, or does not fit, is a problem."
-    needed = list_requirements()
-    rows = {n.name: (n.version or "missing") + ("" if n.fits else f" (needs {n.specifier})") for n in needed}
-    wrong = [n.name + n.specifier for n in needed if not n.fits]
-    if wrong: problems.append(Problem(f"missing or not fitting: {', '.join(wrong)}", "pip install " + " ".join(f'"{w}"' for w in wrong)))
+# %% ../../nbs/13_commands/01_doctor.ipynb #f65f2184
+def _check_build(problems, driver):
+    "Whether PyTorch was built for the driver that is here."
+    import torch
+    if not driver: return
+    if not torch.version.cuda:
+        problems.append(Problem(
+            f"PyTorch {torch.__version__} is built without CUDA, though driver {driver} is there",
+            "install a CUDA build of PyTorch, see https://pytorch.org/get-started"))
+    elif not torch.cuda.is_available():
+        problems.append(Problem(
+            f"PyTorch {torch.__version__} sees no GPU, though driver {driver} is there",
+            f"the driver is too old for CUDA {torch.version.cuda}, or CUDA_VISIBLE_DEVICES hides the GPU: "
+            "update the driver, or install a PyTorch built for an older CUDA"))
+
+# %% ../../nbs/13_commands/01_doctor.ipynb #d17668be
+def check_torch(
+    problems: list[Problem], # gets what is wrong: a driver and a PyTorch that do not fit, a full GPU, Colab without one
+) -> dict[str, str]: # name → value
+    "PyTorch, CUDA, cuDNN, driver, each GPU, and the number format that would be chosen."
+    import torch
+    place, driver, device = find_place(), _driver_version(), find_device()
+    rows = {
+        "torch": torch.__version__,
+        "CUDA": torch.version.cuda or "built without",
+        "cuDNN": str(torch.backends.cudnn.version() or "none"),
+        "driver": driver or "no nvidia-smi",
+        "threads": str(torch.get_num_threads()),
+    }
+    _check_build(problems, driver)
+    for gpu in list_gpus():
+        rows[f"cuda:{gpu.index}"] = str(gpu)
+        if gpu.free_bytes < 2e9:
+            problems.append(Problem(
+                f"cuda:{gpu.index} has only {format_bytes(gpu.free_bytes)} free",
+                "another process or notebook uses it: `nvidia-smi` names it; shut that kernel down"))
+    rows |= {"device": str(device), "dtype": str(choose_dtype(device)).removeprefix("torch.")}
+    advice = advise_on_gpu(device, place)
+    if advice: rows["without a GPU"] = advice
+    if device.type == "cpu" and place.host:
+        problems.append(Problem(f"no GPU on {place.host.title()}", advice.removeprefix("no GPU: ")))
     return rows
 
+# %% ../../nbs/13_commands/01_doctor.ipynb #9ba2ebc6
+def check_requirements(
+    problems: list[Problem], # gets one, that names all that is wrong
+) -> dict[str, str]: # name → version
+    "The version of every requirement; what is missing, or does not fit, is a problem."
+    needed = list_requirements()
+    unfit = [n.name + n.specifier for n in needed if not n.fits]
+    if unfit:
+        quoted = " ".join(f'"{requirement}"' for requirement in unfit)
+        problems.append(Problem(f"missing or not fitting: {', '.join(unfit)}", f"pip install {quoted}"))
+    return {n.name: (n.version or "missing") + ("" if n.fits else f" (needs {n.specifier})") for n in needed}
+
+# %% ../../nbs/13_commands/01_doctor.ipynb #ba7b1a23
+_FITTING = {
+    "jupyterlab_widgets": {7: (1, 2), 8: (3, 3)},
+    "widgetsnbextension": {7: (3, 3), 8: (4, 4)},
+}
+
 def _version_of(name):
+    "The installed version; None where there is none."
     try: return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError: return None
 
-# %% ../../nbs/13_commands/01_doctor.ipynb #46d172a8
-def check_front_end(problems: list[Problem]) -> dict[str, str]: # name → version
-    "ipywidgets and its front ends, and what runs and converts notebooks."
-    names = "ipywidgets widgetsnbextension jupyterlab_widgets jupyterlab notebook ipython ipykernel nbclient nbconvert torchvision".split()
-    found = {name: _version_of(name) for name in names}
-    major = {name: int(version.split(".")[0]) for name, version in found.items() if version and version.split(".")[0].isdigit()}
+# %% ../../nbs/13_commands/01_doctor.ipynb #48324443
+def _check_widgets(problems, versions):
+    "Whether the front ends' extensions speak this ipywidgets; `versions` is of what is installed."
+    major = {name: int(v.split(".")[0]) for name, v in versions.items() if v and v.split(".")[0].isdigit()}
     widgets = major.get("ipywidgets")
     if widgets and widgets >= 8 and find_place().host == "colab":
-        problems.append(Problem(f"ipywidgets {found['ipywidgets']} is installed, but Colab's front end speaks version 7", 'pip install "ipywidgets>=7.7.1,<8", then Runtime → Restart session'))
-    for name, line in (("jupyterlab_widgets", {7: (1, 2), 8: (3, 3)}), ("widgetsnbextension", {7: (3, 3), 8: (4, 4)})):
-        low, high = line.get(widgets, (0, 999))
-        if name in major and not low <= major[name] <= high:
-            problems.append(Problem(f"{name} {found[name]} does not fit ipywidgets {found['ipywidgets']}: widgets show as text", f'pip install --upgrade "ipywidgets" "{name}>={low},<{high + 1}", restart the kernel and reload the page'))
-    if broken := _torchvision_fault(): problems.append(Problem(f"torchvision {found['torchvision']} does not fit this PyTorch ({broken})", "reinstall both together: pip install --upgrade --force-reinstall torch torchvision; in Colab rather Runtime → Disconnect and delete runtime, and do not install torch"))
-    return {name: version or "not installed" for name, version in found.items()}
+        problems.append(Problem(
+            f"ipywidgets {versions['ipywidgets']} is installed, but Colab's front end speaks version 7",
+            'pip install "ipywidgets>=7.7.1,<8", then Runtime → Restart session'))
+    for name, fitting in _FITTING.items():
+        first, last = fitting.get(widgets, (0, 999))
+        if name in major and not first <= major[name] <= last:
+            problems.append(Problem(
+                f"{name} {versions[name]} does not fit ipywidgets {versions['ipywidgets']}: widgets show as text",
+                f'pip install --upgrade "ipywidgets" "{name}>={first},<{last + 1}", '
+                "restart the kernel and reload the page"))
 
+# %% ../../nbs/13_commands/01_doctor.ipynb #19cce132
 def _torchvision_fault():
     "Why torchvision cannot be imported; None if it can, or is not there."
     if _version_of("torchvision") is None: return None
     try: importlib.import_module("torchvision")
-    except (ImportError, RuntimeError, OSError, AttributeError) as error: return str(error).splitlines()[0] if str(error) else type(error).__name__
+    except (ImportError, RuntimeError, OSError, AttributeError) as error:
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
     return None
 
-# %% ../../nbs/13_commands/01_doctor.ipynb #86647417
-def check_cache(problems: list[Problem]) -> dict[str, str]: # name → value
+# %% ../../nbs/13_commands/01_doctor.ipynb #727398aa
+_FRONT_END_PACKAGES = (
+    "ipywidgets", "widgetsnbextension", "jupyterlab_widgets", "jupyterlab", "notebook",
+    "ipython", "ipykernel", "nbclient", "nbconvert", "torchvision",
+)
+
+def check_front_end(
+    problems: list[Problem], # gets packages that do not fit each other
+) -> dict[str, str]: # name → version
+    "ipywidgets and its front ends, and what runs and converts notebooks."
+    versions = {name: _version_of(name) for name in _FRONT_END_PACKAGES}
+    _check_widgets(problems, versions)
+    if fault := _torchvision_fault():
+        problems.append(Problem(
+            f"torchvision {versions['torchvision']} does not fit this PyTorch ({fault})",
+            "reinstall both together: pip install --upgrade --force-reinstall torch torchvision; "
+            "in Colab rather Runtime → Disconnect and delete runtime, and do not install torch"))
+    return {name: version or "not installed" for name, version in versions.items()}
+
+# %% ../../nbs/13_commands/01_doctor.ipynb #abf7c02e
+def _describe_entry(path):
+    "How much is in a file or folder of the cache."
+    if not path.is_dir(): return format_bytes(path.stat().st_size)
+    files = [p for p in path.rglob("*") if p.is_file()]
+    return f"{format_bytes(sum(p.stat().st_size for p in files))} in {len(files):,} files"
+
+# %% ../../nbs/13_commands/01_doctor.ipynb #c3bdcba5
+def check_cache(
+    problems: list[Problem], # gets a disk that is nearly full
+) -> dict[str, str]: # name → value
     "The cache folder, what is free there, and what is in it."
     folder = cache_folder()
     free = shutil.disk_usage(folder).free
     rows = {"folder": str(folder), "free": format_bytes(free)}
-    for path in sorted(folder.iterdir()):
-        files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
-        if not path.name.startswith("."): rows[path.name] = format_bytes(sum(p.stat().st_size for p in files)) + (f" in {len(files):,} files" if path.is_dir() else "")
-    for part in sorted(folder.rglob("*.part")): rows[f"{part.name}"] = f"broken-off download, {format_bytes(part.stat().st_size)}; the next try continues it"
-    if free < 4e9: problems.append(Problem(f"only {format_bytes(free)} are free in {folder}", "a base checkpoint takes about 1 GB, a large one 3 GB: delete what is not needed, or set BEIT3_COLAB_CACHE to a folder on another disk"))
+    rows |= {path.name: _describe_entry(path) for path in sorted(folder.iterdir()) if not path.name.startswith(".")}
+    for part in sorted(folder.rglob("*.part")):
+        rows[part.name] = f"broken-off download, {format_bytes(part.stat().st_size)}; the next try continues it"
+    if free < 4e9:
+        problems.append(Problem(
+            f"only {format_bytes(free)} are free in {folder}",
+            "a base checkpoint takes about 1 GB, a large one 3 GB: delete what is not needed, "
+            "or set BEIT3_COLAB_CACHE to a folder on another disk"))
     return rows
 
-def check_settings(problems: list[Problem]) -> dict[str, str]: # name → value
+# %% ../../nbs/13_commands/01_doctor.ipynb #3ed9ac92
+_SETTINGS = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MPLBACKEND") # beside all that begin with BEIT3_COLAB_
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+
+def check_settings(
+    problems: list[Problem], # gets a mirror that cannot be understood
+) -> dict[str, str]: # name → value
     "Environment variables that change what the library does; of a proxy only that there is one."
-    from beit3_colab.downloads.failures import mirrored
-    names = [n for n in sorted(os.environ) if n.startswith("BEIT3_COLAB_")] + [n for n in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MPLBACKEND") if n in os.environ]
-    rows = {name: os.environ[name] for name in names} | {name: "is set" for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy") if os.environ.get(name)}
+    from beit3_colab.downloads.job import mirrored
+    names = [n for n in sorted(os.environ) if n.startswith("BEIT3_COLAB_")] + [n for n in _SETTINGS if n in os.environ]
+    rows = {name: os.environ[name] for name in names}
+    rows |= {name: "is set" for name in _PROXIES if os.environ.get(name)}
     try: mirrored("https://example.org")
-    except UserError as error: problems.append(Problem(str(error).partition(";")[0], "correct or unset BEIT3_COLAB_MIRROR"))
+    except UserError as error:
+        problems.append(Problem(str(error).partition(";")[0], "correct or unset BEIT3_COLAB_MIRROR"))
     return rows or {"changed": "nothing"}
 
-# %% ../../nbs/13_commands/01_doctor.ipynb #8dd93368
+# %% ../../nbs/13_commands/01_doctor.ipynb #ac1091b8
 def official_addresses() -> dict[str, str]: # what it is → address
     "One address of each server that things are fetched from."
     from beit3_colab.data.vqav2_online import PICTURES, QUESTIONS
     from beit3_colab.model.weights import RELEASES
-    return {"checkpoints": f"{RELEASES}/beit3.spm", "questions": f"{QUESTIONS}/v2_Questions_Val_mscoco.zip", "pictures": f"{PICTURES}/val2014/COCO_val2014_000000000042.jpg"}
+    return {
+        "checkpoints": f"{RELEASES}/beit3.spm",
+        "questions": f"{QUESTIONS}/v2_Questions_Val_mscoco.zip",
+        "pictures": f"{PICTURES}/val2014/COCO_val2014_000000000042.jpg",
+    }
 
+# %% ../../nbs/13_commands/01_doctor.ipynb #853cdd7d
+def _address_fault(url, timeout):
+    "Why an address is of no use; None if it answers with what was asked for."
+    import requests
+    from beit3_colab.downloads.job import mirrored
+    headers = {"Range": "bytes=0-0", "User-Agent": "beit3_colab"}
+    try:
+        with requests.get(mirrored(url), headers=headers, stream=True, timeout=timeout) as response:
+            status = response.status_code
+    except requests.RequestException as error: return type(error).__name__
+    return None if status in (200, 206) else f"status {status}" # the whole file, or the part of it
+
+# %% ../../nbs/13_commands/01_doctor.ipynb #d7a4fb74
 def check_addresses(
     problems: list[Problem], # gets those that do not answer
     timeout: float = 15., # seconds for each
 ) -> dict[str, str]: # what it is → status
     "Whether the official addresses answer."
-    import requests
-    from beit3_colab.downloads.failures import mirrored
     rows = {}
     for what, url in official_addresses().items():
-        host = urlsplit(url).netloc
-        try:
-            with requests.get(mirrored(url), headers={"Range": "bytes=0-0", "User-Agent": "beit3_colab"}, stream=True, timeout=timeout) as answer: said = f"status {answer.status_code}"
-            well = answer.status_code in (200, 206)
-        except requests.RequestException as error: well, said = False, type(error).__name__
-        rows[what] = f"{host}: {'answers' if well else said}"
-        if not well: problems.append(Problem(f"{what} cannot be fetched: {url} ({said})", "check the connection, proxy or firewall; $BEIT3_COLAB_MIRROR can point elsewhere, and local files need no network"))
+        fault = _address_fault(url, timeout)
+        rows[what] = f"{urlsplit(url).netloc}: {fault or 'answers'}"
+        if fault:
+            problems.append(Problem(
+                f"{what} cannot be fetched: {url} ({fault})",
+                "check the connection, proxy or firewall; $BEIT3_COLAB_MIRROR can point elsewhere, "
+                "and local files need no network"))
     return rows
 
-# %% ../../nbs/13_commands/01_doctor.ipynb #ec5c2a70
-_CHECKS = {"system": check_system, "PyTorch": check_torch, "requirements": check_requirements, "front end": check_front_end, "cache": check_cache, "settings": check_settings}
+# %% ../../nbs/13_commands/01_doctor.ipynb #348940e5
+_BROKEN = (
+    ImportError, OSError, RuntimeError, ValueError, AttributeError, LookupError, TypeError,
+    importlib.metadata.PackageNotFoundError,
+)
+
+def _run_check(title, check, problems):
+    "The section that a check fills; what it raises becomes its content, and a problem."
+    try: return check(problems)
+    except UserError as error:
+        what, _, remedy = str(error).partition("; ")
+        problems.append(Problem(what, remedy or "correct or unset it"))
+        return {"not found out": str(error)}
+    except _BROKEN as error:
+        message = f"{type(error).__name__}: {error}"
+        problems.append(Problem(
+            f"“{title}” could not be found out ({message})",
+            "reinstall the package that the message names; if it names none, report it"))
+        return {"not found out": message}
+
+# %% ../../nbs/13_commands/01_doctor.ipynb #ec3b12a6
+_CHECKS = {
+    "system": check_system,
+    "PyTorch": check_torch,
+    "requirements": check_requirements,
+    "front end": check_front_end,
+    "cache": check_cache,
+    "settings": check_settings,
+}
 
 def diagnose(
     online: bool = False, # also ask whether the official addresses answer
 ) -> Findings: # for people and for bug reports
     "Find out everything. Never raises for what it finds: a check that fails says so in its section."
-    found = Findings()
-    for title, check in {**_CHECKS, **({"addresses": check_addresses} if online else {})}.items():
-        try: found.sections[title] = check(found.problems)
-        except UserError as error:
-            found.sections[title] = {"not found out": str(error)}
-            what, _, remedy = str(error).partition("; ")
-            found.problems.append(Problem(what, remedy or "correct or unset it"))
-        except (ImportError, OSError, RuntimeError, ValueError, AttributeError, LookupError, TypeError, importlib.metadata.PackageNotFoundError) as error:
-            found.sections[title] = {"not found out": f"{type(error).__name__}: {error}"}
-            found.problems.append(Problem(f"“{title}” could not be found out ({type(error).__name__}: {error})", "reinstall the package that the message names; if it names none, report it"))
-    found.sections = {title: {name: hide_private(value) for name, value in rows.items()} for title, rows in found.sections.items()}
-    found.problems = [Problem(hide_private(p.what), hide_private(p.remedy)) for p in found.problems]
-    return found
+    checks = {**_CHECKS, "addresses": check_addresses} if online else _CHECKS
+    problems = []
+    sections = {title: _run_check(title, check, problems) for title, check in checks.items()}
+    return Findings(
+        {title: {name: hide_private(value) for name, value in rows.items()} for title, rows in sections.items()},
+        [Problem(hide_private(p.what), hide_private(p.remedy)) for p in problems])

@@ -16,8 +16,10 @@ from ..machine.front_end import run_name
 __all__ = ['SAMPLE_LIMIT', 'SAMPLE_ACCURACY', 'SAMPLE_TOLERANCE', 'CHECKPOINT', 'QUESTIONS', 'expected_range', 'Step', 'SelfTest',
            'check_sample', 'check_official', 'selftest']
 
-# %% ../../nbs/13_commands/02_selftest.ipynb #c7d315fe
-SAMPLE_LIMIT, SAMPLE_ACCURACY, SAMPLE_TOLERANCE = 200, 96.01, 1.5 # questions; percent, float32; percentage points
+# %% ../../nbs/13_commands/02_selftest.ipynb #6b1a601f
+SAMPLE_LIMIT = 200       # questions, about
+SAMPLE_ACCURACY = 96.01  # percent, in float32
+SAMPLE_TOLERANCE = 1.5   # percentage points
 
 # %% ../../nbs/13_commands/02_selftest.ipynb #00759d5f
 def expected_range(
@@ -28,14 +30,20 @@ def expected_range(
     p = reported/100
     return round(reported - 400*math.sqrt(1.3*p*(1 - p)/num_questions), 1), 100.
 
-# %% ../../nbs/13_commands/02_selftest.ipynb #3a359e3e
+# %% ../../nbs/13_commands/02_selftest.ipynb #4096536b
 @dataclass(frozen=True)
 class Step:
     "One thing that was tried."
-    name: str # what
-    ok: bool  # whether it went as it should
-    said: str # what was found
-    def __str__(self): return f"{'pass' if self.ok else 'FAIL'}  {self.name}: {self.said}"
+    name: str    # what
+    ok: bool     # whether it went as it should
+    message: str # what was found
+    def __str__(self): return f"{'pass' if self.ok else 'FAIL'}  {self.name}: {self.message}"
+
+# %% ../../nbs/13_commands/02_selftest.ipynb #bcc5c06d
+_ALL_WELL = "All as it should be."
+_SEND_IN = "Please send these lines in: the more kinds of machines, the better."
+_TRY_ONLINE = "`beit3-colab selftest --online` tries official weights and questions as well."
+_FAILED = "Something is wrong: please report these lines together with what `beit3-colab doctor` prints."
 
 @dataclass(repr=False)
 class SelfTest:
@@ -47,74 +55,103 @@ class SelfTest:
     @property
     def ok(self) -> bool: return all(s.ok for s in self.steps)
     def __str__(self):
-        setup = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in self.setup.items())
-        send = ("All as it should be." + (" Please send these lines in: the more kinds of machines, the better." if self.online else " `beit3-colab selftest --online` tries official weights and questions as well.")
-                if self.ok else "Something is wrong: please report these lines together with what `beit3-colab doctor` prints.")
-        return "\n".join([f"beit3_colab {beit3_colab.__version__} self-test ({setup})", *map(str, self.steps), send])
+        setup = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.setup.items())
+        passed = f"{_ALL_WELL} {_SEND_IN if self.online else _TRY_ONLINE}"
+        title = f"beit3_colab {beit3_colab.__version__} self-test ({setup})"
+        return "\n".join([title, *map(str, self.steps), passed if self.ok else _FAILED])
     __repr__ = __str__ # a notebook shows it
 
-# %% ../../nbs/13_commands/02_selftest.ipynb #9a3b2918
-def _tried(result, name, function, *arguments):
-    "Run a step, which returns (whether it is right, what to say); what is raised for bad input, a network or a device becomes its failure."
-    try: ok, said = function(*arguments)
-    except (UserError, RuntimeError, OSError) as error: ok, said = False, f"{type(error).__name__}: {' '.join(str(error).split())}"
-    result.steps.append(Step(name, ok, said))
+# %% ../../nbs/13_commands/02_selftest.ipynb #987b58ff
+def _try_step(result, name, function, *arguments):
+    "Run a step and keep its outcome; whether it passed."
+    try: ok, message = function(*arguments)
+    except (UserError, RuntimeError, OSError) as error:
+        ok, message = False, f"{type(error).__name__}: {' '.join(str(error).split())}"
+    result.steps.append(Step(name, ok, message))
     return ok
 
-# %% ../../nbs/13_commands/02_selftest.ipynb #3df3c760
+# %% ../../nbs/13_commands/02_selftest.ipynb #96067e0d
+def _keep_setup(result, run):
+    "Device, number format and versions of a run; the title has this library's own."
+    result.setup = {name: value for name, value in run.report().setup.items() if name != "beit3_colab"}
+
+def _evaluate_sample(result, folder, progress):
+    "Step: the accuracy on a part of the sample."
+    from beit3_colab.evaluation import evaluate
+    run = evaluate(limit=SAMPLE_LIMIT, output_dir=folder, progress=progress)
+    _keep_setup(result, run)
+    accuracy = run.accuracy.overall
+    return abs(accuracy - SAMPLE_ACCURACY) <= SAMPLE_TOLERANCE, (
+        f"{accuracy:.2f} %, expected {SAMPLE_ACCURACY:.2f} ± {SAMPLE_TOLERANCE} "
+        f"({run.report().questions_per_second:,.0f} questions/s)")
+
+# %% ../../nbs/13_commands/02_selftest.ipynb #c586654c
+def _continue_sample(folder):
+    "Step: the same call again answers nothing anew, and its results file is in order."
+    from beit3_colab.evaluation import evaluate
+    from beit3_colab.scoring.results import check_submission
+    journals = {path: path.read_bytes() for path in folder.glob("answers-*.jsonl")}
+    run = evaluate(limit=SAMPLE_LIMIT, output_dir=folder, progress=False)
+    checked = check_submission(run.submission, run.questions)
+    same = all(path.read_bytes() == before for path, before in journals.items())
+    message = f"{len(run.records)} answers kept, {run.submission.name} is {'in order' if checked.ok else 'faulty'}"
+    return checked.ok and same, message if same else f"{message}, but questions were answered again"
+
+# %% ../../nbs/13_commands/02_selftest.ipynb #72964dfe
 def check_sample(
     result: SelfTest, # gets the steps
     folder: Path, # for the run
     progress, # see `evaluate`
 ):
     "Evaluate part of the sample; its figure, its submission file, and that the same call again has nothing left to do."
+    if _try_step(result, "built-in sample", _evaluate_sample, result, folder, progress):
+        _try_step(result, "continuing a run", _continue_sample, folder)
+
+# %% ../../nbs/13_commands/02_selftest.ipynb #4a311a58
+CHECKPOINT = "beit3_base_indomain_patch16_480_vqa"
+QUESTIONS = 200
+
+def _fetch_checkpoint(progress):
+    "Step: the published checkpoint is in the cache."
+    from beit3_colab.model.weights import download_published
+    from beit3_colab.progress.choosing import showing
+    with showing(progress): path = download_published(CHECKPOINT)
+    return True, f"{path.name}, {path.stat().st_size:,} bytes"
+
+# %% ../../nbs/13_commands/02_selftest.ipynb #4f3526c2
+def _evaluate_val(result, progress):
+    "Step: the accuracy on a part of val is where the published figure lets one expect it."
     from beit3_colab.evaluation import evaluate
-    from beit3_colab.scoring.results import check_submission
-    def accuracy():
-        run = evaluate(limit=SAMPLE_LIMIT, output_dir=folder, progress=progress)
-        result.setup = {k: v for k, v in run.report().setup.items() if k != "beit3_colab"}
-        found = run.accuracy.overall
-        return abs(found - SAMPLE_ACCURACY) <= SAMPLE_TOLERANCE, f"{found:.2f} %, expected {SAMPLE_ACCURACY:.2f} ± {SAMPLE_TOLERANCE} ({run.report().questions_per_second:,.0f} questions/s)"
-    def again():
-        journals = {p: p.read_bytes() for p in folder.glob("answers-*.jsonl")}
-        run = evaluate(limit=SAMPLE_LIMIT, output_dir=folder, progress=False)
-        checked = check_submission(run.submission, run.questions)
-        same = all(p.read_bytes() == before for p, before in journals.items())
-        return checked.ok and same, f"{len(run.records)} answers kept, {run.submission.name} is {'in order' if checked.ok else 'faulty'}" + ("" if same else ", but questions were answered again")
-    if _tried(result, "built-in sample", accuracy): _tried(result, "continuing a run", again)
+    from beit3_colab.model.weights import find_published
+    from beit3_colab.run.runner import finished_before
+    folder = cache_folder()/"selftest"/run_name(CHECKPOINT, "val", QUESTIONS)
+    folder.parent.mkdir(exist_ok=True)
+    if finished_before(folder): shutil.rmtree(folder)
+    run = evaluate(CHECKPOINT, split="val", limit=QUESTIONS, output_dir=folder, progress=progress)
+    _keep_setup(result, run)
+    published = find_published(CHECKPOINT).test_dev
+    accuracy, (low, high) = run.accuracy.overall, expected_range(published, len(run.questions))
+    return low <= accuracy <= high, (
+        f"{accuracy:.2f} % of {len(run.questions)} questions of val, expected {low:.1f} to {high:.0f} "
+        f"(published: {published} on test-dev; {run.report().questions_per_second:,.1f} questions/s)")
 
-# %% ../../nbs/13_commands/02_selftest.ipynb #ce954f55
-CHECKPOINT, QUESTIONS = "beit3_base_indomain_patch16_480_vqa", 200 # of the smallest published size
-
+# %% ../../nbs/13_commands/02_selftest.ipynb #0b923c3c
 def check_official(
     result: SelfTest, # gets the steps
     progress, # see `evaluate`
 ):
     "Evaluate questions of VQAv2 val with a published checkpoint, both fetched by name, and compare with the published figure."
-    from beit3_colab.model.weights import download_published, find_published
-    from beit3_colab.evaluation import evaluate
-    from beit3_colab.run.runner import finished_before
-    def fetched():
-        path = download_published(CHECKPOINT, progress is not False)
-        return True, f"{path.name}, {path.stat().st_size:,} bytes"
-    def accuracy():
-        folder = cache_folder()/"selftest"/run_name(CHECKPOINT, "val", QUESTIONS)
-        folder.parent.mkdir(exist_ok=True)
-        if finished_before(folder): shutil.rmtree(folder)
-        run = evaluate(CHECKPOINT, split="val", limit=QUESTIONS, output_dir=folder, progress=progress)
-        found, (low, high) = run.accuracy.overall, expected_range(find_published(CHECKPOINT).test_dev, len(run.questions))
-        result.setup = {k: v for k, v in run.report().setup.items() if k != "beit3_colab"}
-        return low <= found <= high, (f"{found:.2f} % of {len(run.questions)} questions of val, expected {low:.1f} to {high:.0f} "
-                                      f"(published: {find_published(CHECKPOINT).test_dev} on test-dev; {run.report().questions_per_second:,.1f} questions/s)")
-    if _tried(result, "published checkpoint", fetched): _tried(result, "VQAv2 val", accuracy)
+    if _try_step(result, "published checkpoint", _fetch_checkpoint, progress):
+        _try_step(result, "VQAv2 val", _evaluate_val, result, progress)
 
-# %% ../../nbs/13_commands/02_selftest.ipynb #150d7acf
+# %% ../../nbs/13_commands/02_selftest.ipynb #bf379808
 def selftest(
     online: bool = False, # also fetch and evaluate official weights and questions
     progress: bool|str = True, # see `evaluate`
 ) -> SelfTest: # prints as lines to send in
     "Try the library: the built-in sample, and with `online` a published checkpoint on 200 questions of VQAv2 val."
     result = SelfTest(online=online)
-    with tempfile.TemporaryDirectory(prefix="beit3_colab-") as folder: check_sample(result, Path(folder, "run"), progress)
+    with tempfile.TemporaryDirectory(prefix="beit3_colab-") as folder:
+        check_sample(result, Path(folder, "run"), progress)
     if online: check_official(result, progress)
     return result

@@ -184,7 +184,6 @@ def read_answers(
 def locate(
     name_or_path: str|Path, # "sample", a .pth or .safetensors file, a checkpoint folder, or a published name, which is downloaded
     download: bool = True, # else a published name is only looked up
-    progress: bool = True, # show the download
 ) -> tuple[Path|None, Path|None]: # the weights file (None where it was not downloaded), and the folder whose other files belong to it
     "Find the weights that a name or path stands for. Raises `UserError` with the nearest names."
     if not isinstance(name_or_path, (str, os.PathLike)): raise UserError(f"checkpoint must be a name or a path, not {name_or_path!r:.60}; without one it is 'sample'")
@@ -196,7 +195,7 @@ def locate(
         raise UserError(f"folder {path} holds no {WEIGHTS_FILE}; give the .pth file itself, or a folder that `convert` wrote")
     if len(path.parts) > 1 or path.suffix in (".pth", ".pt", ".safetensors"): raise UserError(f"checkpoint {path} does not exist")
     published = find_published(str(name_or_path))
-    return download_published(published.name, progress) if download else None, None
+    return download_published(published.name) if download else None, None
 
 def sample_folder() -> Path: # inside the installed package
     "Folder of the built-in sample's checkpoint."

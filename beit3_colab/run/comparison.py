@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import NamedTuple
 import numpy as np
 from ..machine.messages import format_interval, plural, text_html, UserError
-from ..data.own import OWN_SPLIT
 from ..scoring.rules import answer_score, METRICS, normalize_answer
 from ..scoring.intervals import bootstrap_intervals, resample_images, sums_by_image
 from ..scoring.score import order_answer_types
@@ -109,7 +108,7 @@ def paired_table(
     source = _judge(run_a, run_b)
     known = [(source.annotations or {}).get(q.question_id) for q in questions] # of your own questions, people may have answered some
     if not any(known): return table.assign(change=classify_changes(same), image=[q.image for q in questions])
-    judge = lambda answer, note: answer_score(answer, note.answers, metric=getattr(source, "metric", "official")) if note else np.nan
+    judge = lambda answer, note: answer_score(answer, note.answers, metric=source.metric) if note else np.nan
     scores = [[judge(answer, note) for answer, note in zip(table["answer_a"], known)]]
     scores.append([x if again else judge(answer, note) for x, again, answer, note in zip(scores[0], table["answer_a"] == table["answer_b"], table["answer_b"], known)])
     change = np.where([note is None for note in known], classify_changes(same), classify_changes(same, *map(np.array, scores)))
@@ -205,12 +204,12 @@ class PairedComparison:
         head = f"{plural(len(self.table), 'question')} answered by both, on {plural(self.table['image_id'].nunique(), 'image')}{left_out}."
         same = f" Same answer to {self.agreement:.2f} % ({format_interval(self.agreement_interval)}).{self._differences()}"
         if not self.scored: return head + same + " The human answers are not public, so there is no accuracy to compare."
-        return head + same + (f" {METRICS[getattr(_judge(self.run_a, self.run_b), 'metric', 'official')]}; 95 % intervals of the difference by resampling images; p: sign-flip test by image, not corrected for several rows.")
+        return head + same + (f" {METRICS[_judge(self.run_a, self.run_b).metric]}; 95 % intervals of the difference by resampling images; p: sign-flip test by image, not corrected for several rows.")
 
     def _differences(self) -> str: # besides the answers
         "What is under equal names and yet not the same: pictures of your own, and what people said about them."
         a, b = self.run_a, self.run_b
-        if not a.identity.split == b.identity.split == OWN_SPLIT: return ""
+        if any(run.data is None or run.data.published for run in (a, b)): return ""
         asked = lambda run: [(q.question_id, q.question, q.image) for q in run.questions]
         pictures = " The questions are the same, but the pictures' contents are not." if a.identity.questions_sha256 != b.identity.questions_sha256 and asked(a) == asked(b) else ""
         people = [{i: sorted(run.annotations[i].answers) for i in self.table["question_id"] if i in run.annotations} for run in (a, b) if run.annotations is not None]

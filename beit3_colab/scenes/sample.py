@@ -5,18 +5,18 @@
 # %% ../../nbs/08_scenes/05_sample.ipynb #0e1c85e9
 from __future__ import annotations
 import hashlib, json, os, shutil, tempfile
-from dataclasses import replace
 from pathlib import Path
 from ..machine.messages import UserError
 from ..machine.files import atomic_write, cache_folder
-from ..data.vqav2 import open_vqav2, VQAData
+from ..data.dataset import Dataset
+from ..data.vqav2 import open_vqav2
 from .description import Dice, make_scene
 from .drawing import draw_scene
 from .questions import ask_scene
 
 # %% auto #0
 __all__ = ['NEAR', 'HELD_OUT_SEEDS', 'FIRST_TRAINING_SEED', 'ten_answers', 'image_name', 'scene_data', 'write_scenes',
-           'sample_data_folder', 'open_sample']
+           'sample_data_folder', 'Sample', 'open_sample']
 
 # %% ../../nbs/08_scenes/05_sample.ipynb #45b7055e
 NEAR = dict(yes=("no",), no=("yes",), red=("orange", "pink"), orange=("red", "yellow"), yellow=("gold", "orange"), green=("teal", "blue"), blue=("navy", "purple"),
@@ -128,6 +128,29 @@ def sample_data_folder() -> Path: # holds vqa/ and val2014/
     return folder
 
 # %% ../../nbs/08_scenes/05_sample.ipynb #24df6f65
-def open_sample() -> VQAData: # split "sample", with annotations
+class Sample(Dataset):
+    "The built-in sample: drawn pictures, questions in VQAv2's manner, ten answers each."
+    name = "sample"
+
+    @classmethod
+    def load(cls, split: str|None = None, data_path: str|Path|None = None) -> Sample:
+        "Open the sample; it is drawn on the first call. Raises `UserError` for a `data_path`."
+        if data_path is not None:
+            raise UserError(f"split 'sample' is built in and takes no data_path, but {data_path} was given; "
+                            "use split='val' or leave data_path out")
+        drawn = open_vqav2(sample_data_folder(), "val")
+        return cls("sample", drawn.questions, drawn.annotations, drawn.image_root)
+
+    @property
+    def label(self) -> str: return self.split
+    @property
+    def data_path(self) -> None: return None # it is drawn where it is needed
+
+    def results_name(self, whole: bool, count: int) -> str: # in VQAv2's form, and called so since the first version
+        return f"submit_vqav2_{self.split}.json" if whole else f"partial_vqav2_{self.split}_{count}.json"
+
+    def run_info(self) -> dict: return {} # its run folders are known by their split
+
+def open_sample() -> Sample: # split "sample", with annotations
     "Questions, annotations and pictures of the sample."
-    return replace(open_vqav2(sample_data_folder(), "val"), split="sample")
+    return Sample.load()

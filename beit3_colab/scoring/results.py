@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from ..machine.messages import first_few, plural, short_repr, text_html, UserError
 from ..machine.files import read_json
-from ..data.dataset import Annotation, Question
+from ..data.dataset import Annotation
 from ..data.vqa_files import load_annotations, load_questions
 
 # %% auto #0
