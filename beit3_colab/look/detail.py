@@ -149,7 +149,7 @@ class AskField:
         with self._quiet: self.controls["ask-text"].value = ""
         self.reply.value, self._last = "", None
 
-# %% ../../nbs/11_look/09_detail.ipynb #650e6e50
+# %% ../../nbs/11_look/09_detail.ipynb #c26393e6
 class LargePicture:
     "The picture of an answer, with the map of attention over it where that is switched on."
     def __init__(self,
@@ -197,10 +197,10 @@ class LargePicture:
     def draw(self):
         "Draw what is switched on."
         if self._question is None: return
-        wanted = self.vqa is not None and self.controls["attention"].value
-        if self.vqa is not None: self._panel.layout.display = None if wanted else "none"
+        heated = self.vqa is not None and self.controls["attention"].value
+        if self.vqa is not None: self._panel.layout.display = None if heated else "none"
         picture, name = self.pictures.get(self._question, 640).result(), self._question.image_id
-        if wanted and picture.jpeg: picture, name = self._heated(), f"{name} with attention of {self.part.looker}"
+        if heated and picture.jpeg: picture, name = self._heated(), f"{name} with attention of {self.part.looker}"
         elif self.vqa is not None: self.part.scale.value = ""
         self.frame.value = picture_html(picture, name)
 
