@@ -165,7 +165,8 @@ def kernel_group(name):
 
 def sample_agreement(device, dtypes):
     "To how many of the sample's questions a dtype gives float32's answer, with how large a difference of logits."
-    from beit3_colab.run.batches import plan_batches, plan_windows, read_windows
+    from beit3_colab.model.batching import plan_batches
+    from beit3_colab.run.windows import plan_windows, read_windows
     from beit3_colab.model.vqa import load_model
     from beit3_colab.scenes.sample import open_sample
     data = open_sample()

@@ -12,8 +12,9 @@ import json
 CODE = """
 import json, statistics, tempfile, time
 from beit3_colab import evaluate, load_model
-from beit3_colab.progress import Rank, Display, Snapshot, TypeAccuracy
-from beit3_colab.progress_widget import WidgetDisplay
+from beit3_colab.progress.display import Display
+from beit3_colab.progress.snapshot import Rank, Snapshot, TypeAccuracy
+from beit3_colab.progress.widget import WidgetDisplay
 from dataclasses import replace
 
 class Timed:

@@ -50,7 +50,7 @@ def make_data(root, split, questions):
 def leave_out_the_model(batch=128):
     "Replace decoding and the model by what costs nothing."
     import torch
-    from beit3_colab.run import batches
+    from beit3_colab.run import windows
     from beit3_colab.run import runner as evaluation
     from beit3_colab.model.beit3 import Beit3Config, Beit3ForVQA
     from beit3_colab.model.vqa import VQA
@@ -70,7 +70,7 @@ def leave_out_the_model(batch=128):
         config = Beit3Config(image_size=480, patch_size=16, embed_dim=8, num_layers=1, num_heads=1, num_classes=3129)
         return StandIn(Beit3ForVQA(config).eval(), [f"answer {i}" for i in range(3129)], Tokenizer(sample_folder()/"sentencepiece.model"), "stand-in")
 
-    batches.load_image, evaluation.load_model = load_image, load_model
+    windows.load_image, evaluation.load_model = load_image, load_model
 
 
 def run(folder, data, split, processes, profile):

@@ -10,12 +10,14 @@ from processes import wait_until
 
 from beit3_colab import evaluate
 from beit3_colab.run import answering
-from beit3_colab.run import batches
+from beit3_colab.model import batching
+from beit3_colab.run import windows as reading
 from beit3_colab.run.runner import exclusively
 from beit3_colab.pictures.decoding import Decoders
 from beit3_colab.machine.messages import UserError
 from beit3_colab.model.fused import FastBeit3
-from beit3_colab.model.vqa import VQA, load_model, to_device
+from beit3_colab.model.batching import to_device
+from beit3_colab.model.vqa import VQA, load_model
 from beit3_colab.run.journal import Journal
 from beit3_colab.scenes.sample import open_sample
 from beit3_colab.data.dataset import group_by_image
@@ -32,12 +34,12 @@ def test_pictures_are_not_overwritten_while_the_device_copies_them(monkeypatch):
             pictures, before = shown[self.number]
             assert torch.equal(pictures, before)
             told.append(self.number)
-    monkeypatch.setattr(batches, "want_processes", lambda *_: True)
+    monkeypatch.setattr(reading, "want_processes", lambda *_: True)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: SimpleNamespace(record_event=Event))
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device=None: told.append("idle"))
     monkeypatch.setattr(torch.cuda, "cudart", lambda: SimpleNamespace(cudaHostRegister=lambda *_: 0, cudaHostUnregister=lambda *_: told.append("memory is gone")))
     vqa = SimpleNamespace(device=torch.device("cuda"), config=SimpleNamespace(image_size=32), tokenizer=load_model("sample", device="cpu").tokenizer)
-    for window in batches.read_windows(windows, data.questions, data, vqa, workers=2):
+    for window in reading.read_windows(windows, data.questions, data, vqa, workers=2):
         assert window.images.float().std() > 1
         shown.append((window.images, window.images.clone()))
     assert told == [0, 1, 2, "idle", "memory is gone"] # windows 3, 4 and 5 took the places of 0, 1 and 2
@@ -63,7 +65,7 @@ def test_threads_that_wait_for_a_decoding_process_end_with_it(tmp_path):
 def test_the_stream_that_is_waited_for_is_of_the_models_device(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: SimpleNamespace(record_event=lambda: f"event of {device}"))
     second = SimpleNamespace(device=torch.device("cuda:1"), fast=None, logits=lambda images, ids, rows, counts: torch.zeros(len(ids), 7))
-    (_, labels, event), = batches.start_batch(second, torch.zeros(1, 8, 8, 3, dtype=torch.uint8), [0, 0], torch.zeros(2, 4, dtype=torch.long), print)
+    (_, labels, event), = batching.start_batch(second, torch.zeros(1, 8, 8, 3, dtype=torch.uint8), [0, 0], torch.zeros(2, 4, dtype=torch.long), print)
     assert event == "event of cuda:1" and labels.shape == (2, 5)
 
 
@@ -74,9 +76,9 @@ def test_only_cuda_copies_without_waiting():
 
 def test_a_model_at_work_is_left_as_it_is(tmp_path):
     vqa = load_model("sample", device="cpu")
-    vqa._many = "as another run wants it"
+    vqa.compiles = "as another run wants it"
     with exclusively(vqa, "another run"), pytest.raises(UserError, match="answering for another run"): evaluate(vqa, limit=5, output_dir=tmp_path, progress=False)
-    assert vqa._many == "as another run wants it"
+    assert vqa.compiles == "as another run wants it"
 
 
 def test_the_fast_layout_answers_a_run_alike(tmp_path, monkeypatch):
@@ -112,7 +114,7 @@ def device(monkeypatch):
     cuda = dict(current_stream=lambda device=None: SimpleNamespace(record_event=Event), synchronize=lambda device=None: None, get_device_name=lambda device=None: "pretended",
                 cudart=lambda: SimpleNamespace(cudaHostRegister=lambda *_: 0, cudaHostUnregister=lambda *_: 0), max_memory_allocated=lambda device=None: 0, reset_peak_memory_stats=lambda device=None: None)
     for name, what in cuda.items(): monkeypatch.setattr(torch.cuda, name, what)
-    monkeypatch.setattr(batches, "want_processes", lambda kind, pictures: kind == "cuda")
+    monkeypatch.setattr(reading, "want_processes", lambda kind, pictures: kind == "cuda")
     monkeypatch.setattr(answering, "to_device", lambda pictures, device: pictures.clone())
     vqa = load_model("sample", device="cpu")
     return Pretending(vqa.model, vqa.answers, vqa.tokenizer, vqa.name, vqa.source), events, waited
@@ -157,7 +159,7 @@ def test_the_batch_size_follows_from_the_memory_that_is_free(monkeypatch, free, 
         peak[0] = 5 + len(ids)*10**9
     for name, what in dict(synchronize=None, memory_allocated=5, reset_peak_memory_stats=None, mem_get_info=(free, 4e12)).items(): monkeypatch.setattr(torch.cuda, name, lambda device, what=what: what)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: peak[0])
-    assert batches.find_batch_size(SimpleNamespace(device=torch.device("cuda"), config=size, logits=logits), sharing=sharing) == found
+    assert batching.find_batch_size(SimpleNamespace(device=torch.device("cuda"), config=size, logits=logits), sharing=sharing) == found
 
 
 def test_a_window_too_large_for_the_device_is_copied_batch_by_batch(tmp_path, monkeypatch, device):

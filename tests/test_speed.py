@@ -9,7 +9,7 @@ from packaging.version import Version
 
 from beit3_colab.model import kernels
 from beit3_colab.model import vqa as predict
-from beit3_colab.run.batches import pad_questions
+from beit3_colab.model.batching import pad_questions
 from beit3_colab.machine.messages import UserError
 from beit3_colab.model.fused import COMPILE_FROM, FastBeit3, operations
 from beit3_colab.model.beit3 import Beit3Config, Beit3ForVQA, init_weights, model_size
@@ -17,7 +17,7 @@ from beit3_colab.model.vqa import VQA, load_model, predict_logits
 
 KERNELS = """
 import itertools, torch
-from beit3_colab.kernels import RowMap, attend_cls, attend_rows, cut_patches, fused_attend_cls, fused_attend_rows, fused_cut_patches, fused_norm_rows, norm_rows
+from beit3_colab.model.kernels import RowMap, attend_cls, attend_rows, cut_patches, fused_attend_cls, fused_attend_rows, fused_cut_patches, fused_norm_rows, norm_rows
 torch.manual_seed(0)
 device = "cuda" if torch.cuda.is_available() else "cpu"
 checked = 0
@@ -147,7 +147,7 @@ def test_what_is_in_doubt_is_answered_again_in_float32(tmp_path, monkeypatch):
 def test_kernels_wait_for_a_run_that_repays_their_compilation():
     model = Beit3ForVQA(Beit3Config(image_size=480, embed_dim=64, num_heads=1, num_layers=1, ffn_dim=64, vocab_size=50, num_classes=5)).eval()
     few, each = VQA(model), operations(model.config)
-    assert not few.expect(int(COMPILE_FROM / each))._many and few.expect(int(COMPILE_FROM / each) + 1)._many and not few.expect(1)._many
+    assert not few.expect(int(COMPILE_FROM / each)).compiles and few.expect(int(COMPILE_FROM / each) + 1).compiles and not few.expect(1).compiles
     assert operations(model_size("base")) == 12*910*24*768**2 + 12*4*768*910**2
 
 

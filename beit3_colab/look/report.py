@@ -7,7 +7,7 @@ from __future__ import annotations
 import io
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 import beit3_colab
@@ -15,7 +15,7 @@ from ..machine.messages import attribute_html, format_interval, text_html, UserE
 from ..machine.files import atomic_write
 from ..pictures.reading import preprocess, read_image
 from ..pictures.thumbnails import Thumbnail
-from ..model.attention import attention_map, check_loaded, look
+from ..model.attention import attention_map, check_loaded
 from ..run.journal import explain_os_errors
 from ..run.folder import RunFolder
 from .plots import accuracy_table, calibration_table, confusion_table
@@ -173,7 +173,7 @@ def answer_cards(
         cards.append(report_card(
             row,
             question_text(question, shown.vqa),
-            picture._replace(error=remove_places(places, picture.error)),
+            replace(picture, error=remove_places(places, picture.error)),
             note and note.answers,
             heat,
             remove_places(places, row.image_id),
@@ -186,7 +186,7 @@ class _HeatMaps:
 
     def draw(self, image, question) -> tuple|None: # from `heat_png`
         first, self.tried = not self.tried, True
-        try: return heat_png(attention_map(look(self.shown.vqa, image, question), "cls", self.shown.layer))
+        try: return heat_png(attention_map(self.shown.vqa.attention(image, question), "cls", self.shown.layer))
         except UserError:
             if first: raise # a layer that is not there, a model without a tokenizer
             return None

@@ -8,7 +8,7 @@ import base64, hashlib, os, re
 from importlib.resources import files
 from pathlib import Path
 from ..machine.messages import attribute_html, hide_passwords, text_html
-from ..downloads.failures import hide_password
+from ..downloads.job import hide_password
 from ..pictures.reading import is_url
 from ..scoring.rules import MARKS
 from ..run.folder import RunFolder

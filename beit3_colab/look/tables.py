@@ -105,7 +105,7 @@ def _typed(table, text): # pandas.DataFrame: columns of texts made what they wer
     names = [name for name in _IDS if name in table]
     for name, quoted in zip(names, quoted_cells(text, [table.columns.get_loc(name) for name in names])):
         ids = read_ids(table[name].tolist(), quoted)
-        table[name] = ids if all(type(i) is int for i in ids) else pd.Series(ids, dtype=object)
+        table[name] = ids
     for name in _NUMBERS:
         # empty: nobody answered that question
         if name in table: table[name] = [float(value or "nan") for value in table[name]]

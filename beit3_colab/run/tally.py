@@ -9,7 +9,8 @@ from collections import deque
 from dataclasses import dataclass
 from ..machine.device import PeakMemory
 from ..progress.snapshot import Rank, RateHistory, Snapshot, TypeAccuracy
-from ..progress.displays import Display, StatusReader
+from ..progress.display import Display
+from ..progress.status_file import StatusReader
 from ..scoring.rules import answer_score
 from ..scoring.score import RunningScore
 from .journal import JournalFollower
@@ -65,7 +66,7 @@ class Tally:
     def __init__(self,
         run: RunFolder, # whose questions are counted, and scored by its rule where people answered them
         records: dict[int|str, dict], # question_id → record, of answers found at the start
-        display: Display, # takes snapshots, see `beit3_colab.progress.displays`
+        display: Display, # takes snapshots, see `beit3_colab.progress.display`
         group: GroupView = GroupView(), # the other processes
         memory = None, # called for this process's `PeakMemory`
         on_look = None, # called with this tally at each look, see `stop_heartbeat`
