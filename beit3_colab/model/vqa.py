@@ -182,7 +182,7 @@ class VQA:
         if self.answers is None and self.published:
             self.answers = check_answer_list(official_answers(self.config.num_classes), self.config.num_classes)
         if self.answers is None:
-            raise UserError(f"{self.name} was loaded without answers; pass answers=… (its answer list) to load_model")
+            raise UserError(f"{self.name} was loaded without answers; pass answers=… (--answers), its answer list, to load_model")
         return self.answers
 
     def require_tokenizer(self) -> Tokenizer:
