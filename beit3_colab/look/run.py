@@ -6,6 +6,7 @@
 from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
+from ..machine.docstrings import with_parameters
 from ..run.comparison import PairedComparison
 from ..run.folder import RunFolder
 from .browser import browse
@@ -17,6 +18,7 @@ from .tables import full_table, write_csv
 __all__ = ['Run', 'open_run', 'Comparison', 'compare']
 
 # %% ../../nbs/11_look/15_run.ipynb #41e39dc0
+@with_parameters
 class Run(RunFolder):
     "A run as a person sees it: what `RunFolder` knows, and ways to look at it."
     def browse(self,
@@ -48,6 +50,7 @@ class Run(RunFolder):
         return write_csv(full_table(self), path, spreadsheet)
 
 # %% ../../nbs/11_look/15_run.ipynb #40f6be64
+@with_parameters
 def open_run(
     folder: str|Path, # run folder
     data_path: str|Path|None = None, # where the data is now, if it was moved
@@ -56,6 +59,7 @@ def open_run(
     return Run.open(folder, data_path)
 
 # %% ../../nbs/11_look/15_run.ipynb #0bf668c5
+@with_parameters
 @dataclass(frozen=True, repr=False)
 class Comparison(PairedComparison):
     "Two runs, question by question. Printed, it is a small table."
@@ -73,6 +77,7 @@ class Comparison(PairedComparison):
         return write_csv(self.table, path, spreadsheet)
 
 # %% ../../nbs/11_look/15_run.ipynb #fbf87b47
+@with_parameters
 def compare(
     run_a: Run|str|Path, # run or its folder, finished or not: the one to compare with
     run_b: Run|str|Path, # likewise: whose difference from it is shown

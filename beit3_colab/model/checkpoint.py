@@ -8,6 +8,7 @@ import argparse, contextlib, difflib, json, math, os, pickle, re, warnings, zipf
 from dataclasses import replace
 from pathlib import Path
 import torch
+from ..machine.docstrings import with_parameters
 from ..machine.messages import UserError
 from ..machine.files import atomic_write, check_space, explain_disk, read_json, replacing
 from ..data.answer_list import read_answer_list
@@ -186,7 +187,7 @@ def _for_transformers(image_size):
     tokenizer = dict(tokenizer_class="Beit3Tokenizer", processor_class="Beit3Processor", model_max_length=64)
     return {"preprocessor_config.json": processor, "tokenizer_config.json": tokenizer}
 
-# %% ../../nbs/07_model/06_checkpoint.ipynb #343849df
+# %% ../../nbs/07_model/06_checkpoint.ipynb #e5793e4a
 def read_config(
     source: str|Path|dict|Beit3Config|None, # a file, a dictionary, or already a configuration
 ) -> dict: # architecture fields only
@@ -194,7 +195,8 @@ def read_config(
     if source is None: return {}
     if isinstance(source, Beit3Config): return source.to_dict()
     values = source if isinstance(source, dict) else read_json(source, "configuration")
-    if not isinstance(values, dict): raise UserError(f"configuration {source} must be a JSON object, not {type(values).__name__}")
+    if not isinstance(values, dict):
+        raise UserError(f"configuration {source} must be a JSON object, not {type(values).__name__}")
     fields = Beit3Config.__dataclass_fields__
     unknown = [str(name) for name in values if name not in fields]
     if unknown and isinstance(source, dict) and "model_type" not in source: # by hand; a folder's config.json knows more
@@ -253,6 +255,7 @@ def _weights_in(folder: Path) -> Path:
                     "give the .pth file itself, or a folder that `convert` wrote")
 
 # %% ../../nbs/07_model/06_checkpoint.ipynb #61d40ff5
+@with_parameters
 def convert(
     source: str|Path, # official .pth, a folder or .safetensors of ours, "sample", or a published name
     target: str|Path, # a folder for ours; a path that ends in .pth for the official format

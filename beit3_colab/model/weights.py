@@ -28,7 +28,7 @@ class Published:
     test_std: float|None = None # VQAv2 test-standard accuracy
     note: str = ""          # how it was trained
 
-# %% ../../nbs/07_model/05_weights.ipynb #1b3566f8
+# %% ../../nbs/07_model/05_weights.ipynb #f7091e4e
 # where unilm's documentation points to for beit3.spm and the weights
 RELEASES = "https://github.com/addf400/files/releases/download/beit3"
 _COCO = "pretrained on COCO and Visual Genome as well"
@@ -38,7 +38,8 @@ PUBLISHED = {p.name: p for p in (
     Published("beit3_base_indomain_patch16_480_vqa", "base", 480, 78.46, note=_COCO),
     Published("beit3_large_patch16_480_vqa", "large", 480, 81.85),
     Published("beit3_large_indomain_patch16_480_vqa", "large", 480, 82.53, note=_COCO),
-    Published("beit3_large_indomain_patch16_768_vgqaaug_vqa", "large", 768, 82.97, 83.03, "indomain, fine-tuned with VGQA"),
+    Published("beit3_large_indomain_patch16_768_vgqaaug_vqa", "large", 768, 82.97, 83.03,
+              "indomain, fine-tuned with VGQA"),
 )}
 PRETRAINING = {f"beit3_{size}{kind}_patch16_224": size # name → size
                for size in ("base", "large") for kind in ("", "_itc", "_indomain")}

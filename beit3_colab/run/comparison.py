@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 import numpy as np
+from ..machine.docstrings import with_parameters
 from ..machine.messages import format_interval, plural, text_html, UserError
 from ..scoring.rules import answer_score, METRICS, normalize_answer
 from ..scoring.intervals import bootstrap_intervals, resample_images, sums_by_image
@@ -207,6 +208,7 @@ def signed(
     return f"{points:+.2f}".replace("-", "−") # the minus of "B − A"
 
 # %% ../../nbs/09_run/10_comparison.ipynb #11363166
+@with_parameters
 @dataclass(frozen=True, repr=False)
 class PairedComparison:
     "Two runs, question by question. Printed, it is a small table."

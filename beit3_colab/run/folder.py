@@ -8,6 +8,7 @@ import json, os
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from ..machine.docstrings import with_parameters
 from ..machine.messages import plural, UserError
 from ..machine.files import atomic_write, check_drive, read_json
 from ..data.dataset import Dataset
@@ -21,6 +22,7 @@ from .task import reopen_dataset
 __all__ = ['RunFolder', 'check_run_folder', 'label', 'answer_table', 'write_submission', 'index_soft_score']
 
 # %% ../../nbs/09_run/05_folder.ipynb #b31f9ed2
+@with_parameters
 class RunFolder:
     "A run, finished or not: its answers, accuracy, submission and report."
     running = False # a run in the background says otherwise
