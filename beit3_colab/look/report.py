@@ -7,7 +7,7 @@ from __future__ import annotations
 import io
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 import beit3_colab
@@ -173,7 +173,7 @@ def answer_cards(
         cards.append(report_card(
             row,
             question_text(question, shown.vqa),
-            replace(picture, error=remove_places(places, picture.error)),
+            Thumbnail(picture.jpeg, remove_places(places, picture.error)),
             note and note.answers,
             heat,
             remove_places(places, row.image_id),
@@ -192,8 +192,8 @@ class _HeatMaps:
             return None
 
 def _read_thumbnails(run, questions, sides) -> list[tuple]: # see `_read_thumbnail`
-    remote = getattr(run.data, "remote", False)
-    coming = run.data.pictures.fetching([q.image for q in questions]) if remote else nullcontext(lambda: None)
+    remote = run.data is not None and run.data.remote
+    coming = run.data.source.fetching([q.image for q in questions]) if remote else nullcontext(lambda: None)
     with coming as give_up, ThreadPoolExecutor(8) as pool:
         try: return list(pool.map(lambda asked: _read_thumbnail(run, *asked), zip(questions, sides)))
         finally: give_up() # after an interrupt the pool waits for its threads

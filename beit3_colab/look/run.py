@@ -9,7 +9,7 @@ from pathlib import Path
 from ..run.comparison import PairedComparison
 from ..run.folder import RunFolder
 from .browser import browse
-from .pairs import ComparisonBrowser
+from .comparison_browser import ComparisonBrowser
 from .report import write_report
 from .tables import full_table, write_csv
 
@@ -60,7 +60,7 @@ def open_run(
 class Comparison(PairedComparison):
     "Two runs, question by question. Printed, it is a small table."
     def browse(self,
-        **options, # change, words, answer_type, sort, per_page: see `beit3_colab.look.pairs`
+        **options, # change, words, answer_type, sort, per_page: see `beit3_colab.look.comparison_browser`
     ): # ComparisonBrowser, shown by a notebook
         "Both answers over their pictures."
         return ComparisonBrowser(self, **options)
