@@ -192,8 +192,8 @@ class _HeatMaps:
             return None
 
 def _read_thumbnails(run, questions, sides) -> list[tuple]: # see `_read_thumbnail`
-    names = [q.image for q in questions]
-    coming = nullcontext(lambda: None) if run.data is None else run.data.source.fetching(names)
+    remote = run.data is not None and run.data.remote
+    coming = run.data.source.fetching([q.image for q in questions]) if remote else nullcontext(lambda: None)
     with coming as give_up, ThreadPoolExecutor(8) as pool:
         try: return list(pool.map(lambda asked: _read_thumbnail(run, *asked), zip(questions, sides)))
         finally: give_up() # after an interrupt the pool waits for its threads
