@@ -15,11 +15,12 @@ __all__ = ['installed_versions', 'Needed', 'list_requirements', 'Added', 'add_mi
 def installed_versions() -> dict[str, str]: # normalised name → version
     "Every installed package; where two folders have one of the same name, the one that is imported."
     from packaging.utils import canonicalize_name
-    importlib.invalidate_caches()
+    importlib.invalidate_caches() # what was installed a second ago counts
     found = {}
-    for d in importlib.metadata.distributions():
-        name, version = d.metadata["Name"], d.metadata["Version"] # a half-removed package may have neither
-        if name and version: found.setdefault(canonicalize_name(name), version)
+    for package in importlib.metadata.distributions():
+        name, version = package.metadata["Name"], package.metadata["Version"]
+        if name and version: # a half-removed package may have neither
+            found.setdefault(canonicalize_name(name), version)
     return found
 
 # %% ../nbs/01_machine/07_requirements.ipynb #d9cf77f6
@@ -31,17 +32,27 @@ class Needed:
     version: str|None # that is here; None where it is missing
     fits: bool        # whether that version will do
 
+# %% ../nbs/01_machine/07_requirements.ipynb #a525ddab
+def _requirement_texts() -> list[str]: # such as "torch>=2.4" or "pytest; extra == 'dev'"
+    "What the installed package says it needs."
+    try: return importlib.metadata.requires("beit3_colab") or []
+    except importlib.metadata.PackageNotFoundError:
+        raise UserError("beit3_colab runs from a folder that is not installed, so its requirements are not known; "
+                        "run pip install -e . there") from None
+
+# %% ../nbs/01_machine/07_requirements.ipynb #eb80f254
 def list_requirements() -> list[Needed]: # in the order of settings.ini
-    "What the library needs to run, without what only its development needs. Raises `UserError` for a checkout that was never installed."
+    """What the library needs to run, without what only its development needs.
+
+    Raises `UserError` for a checkout that was never installed."""
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
-    try: texts = importlib.metadata.requires("beit3_colab") or []
-    except importlib.metadata.PackageNotFoundError: raise UserError("beit3_colab runs from a folder that is not installed, so its requirements are not known; run pip install -e . there") from None
     here, found = installed_versions(), []
-    for r in map(Requirement, texts):
+    for r in map(Requirement, _requirement_texts()):
         if r.marker and not r.marker.evaluate({"extra": ""}): continue
         version = here.get(canonicalize_name(r.name))
-        found.append(Needed(r.name, str(r.specifier), version, version is not None and r.specifier.contains(version, prereleases=True)))
+        fits = version is not None and r.specifier.contains(version, prereleases=True)
+        found.append(Needed(r.name, str(r.specifier), version, fits))
     return found
 
 # %% ../nbs/01_machine/07_requirements.ipynb #bbc7a774
@@ -54,22 +65,52 @@ class Added:
     too_old: tuple[Needed, ...] # requirements that are here in a version that will not do
 
     def __str__(self):
-        old = "".join(f"\n{n.name} {n.version} is too old: this library needs {n.name}{n.specifier}" for n in self.too_old)
-        return f"Of the {self.kept} packages that were here, {', '.join(self.changed) + ' changed' if self.changed else 'none was changed'}; added: {', '.join(self.added) or 'none'}.{old}"
+        changed = f"{', '.join(self.changed)} changed" if self.changed else "none was changed"
+        added = ", ".join(self.added) or "none"
+        old = "".join(f"\n{n.name} {n.version} is too old: this library needs {n.name}{n.specifier}"
+                      for n in self.too_old)
+        return f"Of the {self.kept} packages that were here, {changed}; added: {added}.{old}"
+
+# %% ../nbs/01_machine/07_requirements.ipynb #e347ed3d
+def _constraints(
+    versions: dict[str, str], # of installed packages
+) -> str: # a line each
+    "What pip may not change, as its constraints file has it."
+    from packaging.version import InvalidVersion, Version
+    lines = []
+    for name, version in versions.items():
+        try: Version(version)
+        except InvalidVersion: continue
+        lines.append(f"{name}=={version}\n")
+    return "".join(lines)
+
+# %% ../nbs/01_machine/07_requirements.ipynb #6a1e77f5
+def _install(
+    names: list[str], # with their specifiers, such as "tqdm>=4"
+    versions: dict[str, str], # that have to stay
+):
+    "Let pip add packages. Raises `UserError` with pip's words when that cannot be."
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as kept:
+        kept.write(_constraints(versions))
+        kept.flush()
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", kept.name, *names]
+        done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"{', '.join(names)} could not be installed beside the packages that are here: "
+                        f"{done.stderr.strip()[-1500:]}")
 
 # %% ../nbs/01_machine/07_requirements.ipynb #e0113a13
 def add_missing() -> Added: # what was done
-    "Install the requirements that are missing, and change nothing that is here. Raises `UserError` with pip's words when that cannot be."
-    from packaging.version import InvalidVersion, Version
-    def valid(version):
-        try: return bool(Version(version))
-        except InvalidVersion: return False
+    """Install the requirements that are missing, and change nothing that is here.
+
+    Raises `UserError` with pip's words when that cannot be."""
     before, needed = installed_versions(), list_requirements()
-    if missing := [n.name + n.specifier for n in needed if n.version is None]:
-        with tempfile.NamedTemporaryFile("w", suffix=".txt") as kept:
-            kept.writelines(f"{name}=={version}\n" for name, version in before.items() if valid(version))
-            kept.flush()
-            done = subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--constraint", kept.name, *missing], capture_output=True, text=True)
-        if done.returncode: raise UserError(f"{', '.join(missing)} could not be installed beside the packages that are here: {done.stderr.strip()[-1500:]}")
+    missing = [n.name + n.specifier for n in needed if n.version is None]
+    if missing: _install(missing, before)
     after = installed_versions()
-    return Added(len(before), tuple(sorted(set(after) - set(before))), tuple(sorted(n for n in before if after.get(n) != before[n])), tuple(n for n in needed if n.version and not n.fits))
+    return Added(
+        kept=len(before),
+        added=tuple(sorted(set(after) - set(before))),
+        changed=tuple(sorted(name for name in before if after.get(name) != before[name])),
+        too_old=tuple(n for n in needed if n.version and not n.fits),
+    )

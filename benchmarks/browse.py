@@ -15,10 +15,10 @@ MAKE = """
 import json, random, time
 from contextlib import closing
 from pathlib import Path
-from beit3_colab.journal import Identity, Journal, journal_path
-from beit3_colab.run_folder import Run
-from beit3_colab.sample import open_sample, sample_data_folder
-from beit3_colab.vqav2 import Annotation, Question
+from beit3_colab.run.journal import Identity, Journal, journal_path
+from beit3_colab.look.run import Run
+from beit3_colab.scenes.sample import open_sample, sample_data_folder
+from beit3_colab.data.dataset import Annotation, Question
 from dataclasses import asdict, replace
 
 def make(folder, n):
@@ -54,7 +54,7 @@ def make(folder, n):
 """
 MEASURE = """
 import statistics, psutil
-from beit3_colab.answer_index import SORTS
+from beit3_colab.look.search import SORTS
 run, out, steps = make({folder!r}, {answers}), {{}}, {{}}
 def memory(): return round(psutil.Process().memory_info().rss/2**20)
 def step(name, what):

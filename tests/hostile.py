@@ -10,7 +10,7 @@ from beit3_colab.run.journal import Identity
 from beit3_colab.run.folder import write_submission
 from beit3_colab.look.run import Run
 from beit3_colab.data.dataset import Annotation, Question
-from beit3_colab.data.vqav2 import VQAData
+from beit3_colab.data.vqav2 import VQAv2
 
 SCRIPT, PICTURE, CLOSING, FORMULA = "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "--></script></style></title>", r"$x_1$ \frac{1}{2} \(y\) \begin{z}"
 NASTY = f"{SCRIPT}{PICTURE}{CLOSING}\"' onmouseover='alert(1)' {FORMULA} \u202eesrever\u202c \x00\x1b[31m مرحبا \ud800 &lt;"
@@ -35,7 +35,7 @@ def make_run(folder, name="hostile", answer=NASTY):
     (place/"run.json").write_text(json.dumps(dict(identity=vars(identity), submission=f"{NASTY}.json", report=report, started=NASTY, finished=NASTY)))
     with open(place/"answers-0.jsonl", "w") as f:
         for record in ({"run": identity.fingerprint()}, *records.values()): f.write(json.dumps(record) + "\n")
-    return Run(place, questions, annotations, VQAData("val", questions, annotations, root))
+    return Run(place, questions, annotations, VQAv2("val", questions, annotations, root))
 
 def without_answers(run):
     "The same, its human answers unknown."

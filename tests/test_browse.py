@@ -1,11 +1,13 @@
 "The browser without a front end: values are set and buttons clicked as a person would."
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from beit3_colab.look.cards import STYLE
 from beit3_colab.evaluation import evaluate
+from beit3_colab.look.run import Run, compare, open_run
+from beit3_colab.look.widgets import STYLE
 from beit3_colab.scoring.rules import MARKS
-from beit3_colab.look.run import Run, open_run
 
 NASTY = '"><script>a()</script><img src=x onerror=alert(1)>'
 
@@ -71,6 +73,64 @@ def test_refresh_shows_new_answers_and_keeps_the_rest(run):
     assert len(browser.rows) == 20 and browser.controls["refresh"].layout.display is None
     browser.controls["refresh"].click()
     assert len(browser.rows) == len(run.questions) and browser.grid.page == 2 and browser.controls["refresh"].layout.display == "none"
+
+def test_an_open_answer_stays_while_new_ones_come(run):
+    growing = Run(run.folder, run.questions, run.annotations, run.data)
+    growing.__dict__["records"] = dict(list(run.records.items())[:20])
+    growing.refresh = lambda: [growing.__dict__.pop(n, None) for n in ("records", "accuracy", "answers")]
+    browser = growing.browse()
+    shown = growing.answers["question_id"].tolist()[5]
+    browser.open(shown)
+    before = browser.detail.heading.value
+    browser.refresh()
+    place = run.answers["question_id"].tolist().index(shown) + 1
+    assert browser.question_id == shown and browser.detail.heading.value == before
+    assert f">{place} of {len(run.questions)}<" in browser.detail.navigation.position.value
+    browser.filters.controls["words"].value = "no such word"
+    browser.controls["next-answer"].click() # nothing follows where nothing fits
+    assert browser.question_id == shown and browser.status.value == ""
+
+def with_text_ids(run):
+    "The same run, as A-OKVQA and GQA would name its questions and pictures."
+    questions = [replace(q, question_id=f"q/{q.question_id}", image_id=f"n{q.image_id}") for q in run.questions]
+    annotations = {f"q/{i}": replace(a, question_id=f"q/{i}", image_id=f"n{a.image_id}") for i, a in run.annotations.items()}
+    named = Run(run.folder, questions, annotations, run.data)
+    named.__dict__["records"] = {f"q/{i}": dict(r, question_id=f"q/{i}") for i, r in run.records.items()}
+    named.__dict__["answers"] = run.answers.assign(question_id=[q.question_id for q in questions], image_id=[q.image_id for q in questions])
+    return named
+
+def test_ids_may_be_texts(run):
+    named = with_text_ids(run)
+    ids = named.answers["question_id"].tolist()
+    browser = named.browse(questions=ids[:40], image=named.questions[0].image_id)
+    assert browser.index.table["image_id"].iloc[browser.rows].unique().tolist() == [named.questions[0].image_id]
+    browser.controls["reset"].click()
+    for sort in ("confident", "mistakes", "answer"):
+        browser.controls["sort"].value = sort
+        wanted = browser.index.table["question_id"].iloc[browser.rows].tolist()
+        browser.grid.cards.children[0].children[1].click()
+        browser.controls["next-answer"].click()
+        assert browser.question_id == wanted[1] and f"question {wanted[1]} · picture n" in browser.detail.heading.value
+        browser.controls["back"].click()
+        assert browser.question_id is None and browser.status.value == ""
+    other = browser.detail.others.list
+    browser.open(ids[0])
+    if other.children:
+        other.children[0].click()
+        assert browser.question_id in ids and browser.question_id != ids[0]
+
+def test_a_comparison_with_ids_that_are_texts(run):
+    named = with_text_ids(run)
+    browser = compare(named, named).browse(sort="surest")
+    browser.grid.cards.children[0].children[1].click()
+    browser.controls["next-answer"].click()
+    assert browser.question_id == browser.index.table["question_id"].iloc[browser.rows[1]] and browser.status.value == ""
+    assert "2 of" in browser.detail.navigation.position.value and "A: top answers" in browser.detail.first.value
+
+def test_a_question_that_is_not_there_is_named(run):
+    browser = run.browse()
+    browser.guard(browser.open)("nothing")
+    assert "question &#x27;nothing&#x27; is not among these answers" in browser.status.value
 
 def test_an_error_in_a_callback_is_shown(run, monkeypatch):
     browser = run.browse()

@@ -30,9 +30,9 @@ from beit3_colab.downloads.records import locked
 from beit3_colab.machine.messages import UserError
 from beit3_colab.machine.files import atomic_write
 from beit3_colab.pictures.reading import ImageError
-from beit3_colab.data.vqav2_online import choose_pictures, open_official
+from beit3_colab.data.vqav2 import open_official
 from beit3_colab.data.vqav2_online import ANNOTATIONS, official_answers, official_folder
-from beit3_colab.pictures.sources import ServerPictures, ZipPictures
+from beit3_colab.pictures.sources import FolderPictures, ServerPictures, ZipPictures
 
 NAME = "beit3_base_patch16_480_vqa"
 VAL_QUESTIONS, VAL_ANNOTATIONS = f"{QUESTIONS}/v2_Questions_Val_mscoco.zip", f"{QUESTIONS}/v2_Annotations_Val_mscoco.zip"
@@ -108,14 +108,14 @@ def test_two_processes_download_each_thing_once(server, tmp_path):
     assert [p.name for p in sorted(run.folder.glob("answers-*.jsonl"))] == ["answers-0.jsonl", "answers-1.jsonl"]
     assert all(len(p.read_text().splitlines()) > 10 for p in run.folder.glob("answers-*.jsonl"))
 
-TWO = """from beit3_colab.official_data import choose_pictures, open_official
-from beit3_colab.official_files import official_answers
-data = open_official("val", progress=False)
+TWO = """from beit3_colab.data.vqav2 import open_official
+from beit3_colab.data.vqav2_online import official_answers
+data = open_official("val")
 questions = data.questions[:40]
-data = choose_pictures(data, questions)
-with data.pictures.fetching([q.image for q in questions]):
+data = data.choose_pictures(questions)
+with data.source.fetching([q.image for q in questions]):
     for q in questions: data.read_image(q)
-print(len(official_answers(5, progress=False)))"""
+print(len(official_answers(5)))"""
 
 def test_two_programs_at_once_download_each_thing_once(server):
     for path in [*pictures_of(server), VAL_QUESTIONS, VAL_ANNOTATIONS]: server.fail(path, Fault(delay=0.05))
@@ -126,7 +126,7 @@ def test_two_programs_at_once_download_each_thing_once(server):
 def pictures_of(server): return [p for p in server.files if p.startswith(f"{PICTURES}/val2014/")]
 
 def test_the_whole_test_split_has_its_name_and_its_phase(server, vqa, tmp_path, monkeypatch):
-    monkeypatch.setattr("beit3_colab.scoring.results._TEST2015", COUNT)
+    monkeypatch.setattr("beit3_colab.data.vqa_files.TEST2015", COUNT)
     run = evaluate(vqa, split="test", output_dir=tmp_path/"run", device="cpu", progress=False, images="single", batch_size=64)
     assert run.submission.name == "submit_vqav2_test.json" and "test-dev and test-standard phases" in run.evalai
     assert run.accuracy is None and len(json.loads(run.submission.read_text())) == COUNT
@@ -157,40 +157,40 @@ BOMB = zipped({"v2_OpenEnded_mscoco_val2014_questions.json": bytes(3_000_000)})
 def test_a_bad_zip_is_not_kept(server, content, says, monkeypatch):
     monkeypatch.setattr(official_files, "MAX_JSON_BYTES", 2_000_000)
     server.fail(VAL_QUESTIONS, Fault(content=content(server.files[VAL_QUESTIONS])))
-    with pytest.raises(UserError, match=says): open_official("val", progress=False)
-    assert len(open_official("val", progress=False).questions) == COUNT # the next try
+    with pytest.raises(UserError, match=says): open_official("val")
+    assert len(open_official("val").questions) == COUNT # the next try
     assert not list(official_folder().parent.rglob("questions.json")) and not list(official_folder().rglob("*.part"))
 
 def test_a_damaged_json_file_is_unpacked_again(server, caplog):
-    data = open_official("val", progress=False)
+    data = open_official("val")
     path = official_folder()/"vqa"/"v2_mscoco_val2014_annotations.json"
     path.write_bytes(path.read_bytes()[:1000])
     requests = len(server.requests)
-    assert open_official("val", progress=False).annotations == data.annotations and len(server.requests) == requests
+    assert open_official("val").annotations == data.annotations and len(server.requests) == requests
     assert "does not hold what was downloaded" in caplog.text
 
 def test_annotations_of_other_questions_are_not_kept(server):
     server.fail(VAL_ANNOTATIONS, Fault(content=zipped({"v2_mscoco_val2014_annotations.json": json.dumps(official_json()["v2_mscoco_train2014_annotations.json"])})))
-    with pytest.raises(UserError, match="have no annotation"): open_official("val", progress=False)
-    assert open_official("val", progress=False).annotations
+    with pytest.raises(UserError, match="have no annotation"): open_official("val")
+    assert open_official("val").annotations
 
 def test_disk_full_while_unpacking(server, monkeypatch):
     def full(path, data): # what is unpacked comes as bytes, records as text
         if isinstance(data, bytes): raise OSError(errno.ENOSPC, "No space left on device")
         atomic_write(path, data)
     with monkeypatch.context() as m:
-        m.setattr("beit3_colab.machine.files.atomic_write", full)
-        with pytest.raises(UserError, match="is full; free some space"): open_official("val", progress=False)
+        m.setattr("beit3_colab.downloads.records.atomic_write", full)
+        with pytest.raises(UserError, match="is full; free some space"): open_official("val")
     with monkeypatch.context() as m:
-        m.setattr("beit3_colab.downloads.failures.shutil.disk_usage", lambda folder: type("Usage", (), {"free": 10}))
-        with pytest.raises(UserError, match="are needed under"): open_official("val", progress=False)
-    assert open_official("val", progress=False).annotations
+        m.setattr("beit3_colab.machine.files.shutil.disk_usage", lambda folder: type("Usage", (), {"free": 10}))
+        with pytest.raises(UserError, match="are needed under"): open_official("val")
+    assert open_official("val").annotations
 
 def test_drive_not_mounted(server, tmp_path, vqa, monkeypatch):
     monkeypatch.setenv("BEIT3_COLAB_DRIVE", str(tmp_path/"drive"))
     with monkeypatch.context() as m:
         m.setenv("BEIT3_COLAB_CACHE", str(tmp_path/"drive"/"MyDrive"/"cache"))
-        with pytest.raises(UserError, match="which is not mounted"): open_official("val", progress=False)
+        with pytest.raises(UserError, match="which is not mounted"): open_official("val")
     with pytest.raises(UserError, match="which is not mounted"): run_val(vqa, tmp_path, output_dir=tmp_path/"drive"/"MyDrive"/"run")
     assert not (tmp_path/"drive").exists() # it would stand in the way of the mount
     (tmp_path/"drive"/"MyDrive").mkdir(parents=True)
@@ -201,32 +201,32 @@ def test_drive_not_mounted(server, tmp_path, vqa, monkeypatch):
 # --- the answer list
 
 def test_answer_list_is_built_once(server, monkeypatch):
-    assert official_answers(5, progress=False) == ANSWERS
+    assert official_answers(5) == ANSWERS
     monkeypatch.setattr(official_files, "build_answer_list", None)
-    assert official_answers(5, progress=False) == ANSWERS
+    assert official_answers(5) == ANSWERS
     for name in ANNOTATIONS: os.utime(official_folder()/"vqa"/name) # newer, and the same
-    assert official_answers(5, progress=False) == ANSWERS
+    assert official_answers(5) == ANSWERS
 
 def test_newer_annotations_make_a_new_list(server):
-    assert official_answers(5, progress=False) == ANSWERS
+    assert official_answers(5) == ANSWERS
     changed = official_json({a["question_id"]: "no" for a in official_json()["v2_mscoco_val2014_annotations.json"]["annotations"]})
     changed["v2_mscoco_train2014_annotations.json"]["annotations"] = changed["v2_mscoco_train2014_annotations.json"]["annotations"][9:] # without “yes”
     server.files |= serve_json(changed)
     official_files.forget_official(*ANNOTATIONS) # as when the official zips are replaced by a newer version
-    assert official_answers(4, progress=False) == ANSWERS[1:]
+    assert official_answers(4) == ANSWERS[1:]
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"made_from": []}', '{"answers": 3}'])
 def test_a_damaged_list_is_built_again(server, damage):
-    official_answers(5, progress=False)
+    official_answers(5)
     (official_folder()/"answers_from_annotations.json").write_text(damage)
-    assert official_answers(5, progress=False) == ANSWERS
+    assert official_answers(5) == ANSWERS
 
 def test_a_list_of_another_length_is_refused(server):
-    with pytest.raises(UserError, match="give 5 answers, but 7 are expected: the head was trained with another list"): official_answers(7, progress=False)
+    with pytest.raises(UserError, match="give 5 answers, but 7 are expected: the head was trained with another list"): official_answers(7)
     assert all((official_folder()/"vqa"/name).exists() for name in ANNOTATIONS) # the head may be the odd one
-    with pytest.raises(UserError, match="give 5 answers, but 3,129 are expected: the files are cut short"): official_answers(progress=False)
+    with pytest.raises(UserError, match="give 5 answers, but 3,129 are expected: the files are cut short"): official_answers()
     assert not any((official_folder()/"vqa"/name).exists() for name in ANNOTATIONS)
-    assert official_answers(5, progress=False) == ANSWERS
+    assert official_answers(5) == ANSWERS
 
 def test_a_list_in_another_order_is_refused(server):
     answers = [f"a{i}" for i in range(NUM_VQAV2_ANSWERS)]
@@ -236,8 +236,8 @@ def test_a_list_in_another_order_is_refused(server):
 def test_annotations_that_are_none(server, content):
     path = f"{QUESTIONS}/v2_Annotations_Train_mscoco.zip"
     server.fail(path, Fault(content=zipped({ANNOTATIONS[0]: content})))
-    with pytest.raises(UserError, match="annotation"): official_answers(5, progress=False)
-    assert official_answers(5, progress=False) == ANSWERS
+    with pytest.raises(UserError, match="annotation"): official_answers(5)
+    assert official_answers(5) == ANSWERS
 
 
 # --- single pictures
@@ -287,13 +287,13 @@ def test_disk_full_at_a_picture(server, vqa, tmp_path, monkeypatch):
     assert len(run_val(vqa, tmp_path, batch_size=2).records) >= 60
 
 def test_no_space_for_the_pictures(server, vqa, tmp_path, monkeypatch):
-    open_official("val", progress=False)
-    monkeypatch.setattr("beit3_colab.downloads.failures.shutil.disk_usage", lambda folder: type("Usage", (), {"free": 200_000}))
+    open_official("val")
+    monkeypatch.setattr("beit3_colab.machine.files.shutil.disk_usage", lambda folder: type("Usage", (), {"free": 200_000}))
     with pytest.raises(UserError, match=r"\d\.\d MB are needed under"): run_val(vqa, tmp_path)
     assert pictures_asked(server) == []
 
 def test_a_picture_that_the_server_does_not_have(server, vqa, tmp_path):
-    data = open_official("val", progress=False)
+    data = open_official("val")
     gone = data.questions[-1].image
     server.fail(f"{PICTURES}/{gone}", *[Fault(status=404)]*20)
     ids = [q.question_id for q in data.questions if q.image == gone]
@@ -344,7 +344,7 @@ def test_two_fetch_at_once(server, source):
         with pytest.raises(UserError, match="has ended") as error, ended.writing(): pass
         errors.append(error.value)
     assert errors[0] is not errors[1] # one for all would keep the frames of every run
-    assert source.to_fetch(second) == []
+    assert source.missing(second) == []
 
 def test_quiet_means_no_downloads_shown(server, tmp_path, capfd):
     for options in (dict(), dict(processes=2, batch_size=2), dict(background=True)):
@@ -358,8 +358,8 @@ def test_quiet_means_no_downloads_shown(server, tmp_path, capfd):
 
 def test_answers_come_before_the_last_picture(server, vqa, tmp_path, monkeypatch):
     monkeypatch.setattr("beit3_colab.run.answering.REMOTE_BATCH", 2) # 8 of the 40 pictures make a window
-    open_official("val", progress=False)
-    gate, last = threading.Event(), open_official("val", progress=False).questions[-1].image
+    open_official("val")
+    gate, last = threading.Event(), open_official("val").questions[-1].image
     server.fail(f"{PICTURES}/{last}", Fault(gate=gate))
     run = run_val(vqa, tmp_path, limit=None, batch_size=64, background=True)
     try:
@@ -372,7 +372,7 @@ def test_answers_come_before_the_last_picture(server, vqa, tmp_path, monkeypatch
 
 def test_a_stopped_run_waits_for_nothing_and_asks_for_nothing_more(server, vqa, tmp_path):
     free, gate = 10, threading.Event()
-    images = list(dict.fromkeys(q.image for q in open_official("val", progress=False).questions))
+    images = list(dict.fromkeys(q.image for q in open_official("val").questions))
     for name in images[free:]: server.fail(f"{PICTURES}/{name}", Fault(gate=gate))
     others = set(threading.enumerate())
     run = run_val(vqa, tmp_path, limit=None, batch_size=2, background=True)
@@ -415,8 +415,8 @@ def test_many_pictures_are_better_had_in_a_zip(server, vqa, tmp_path, monkeypatc
     assert "are fetched one by one" in caplog.text and "--images zip" in caplog.text and "val2014.zip (6 GB)" in caplog.text
 
 def test_decoding_processes_find_what_was_fetched(server):
-    data = open_official("val", progress=False)
-    data = choose_pictures(data, data.questions)
+    data = open_official("val")
+    data = data.choose_pictures(data.questions)
     from beit3_colab.run.windows import _load_elsewhere
     decoders = Decoders(data, 32, processes=1, capacity=2)
     try:
@@ -452,12 +452,12 @@ def test_a_damaged_official_zip_is_fetched_again(server, picture_zip, vqa, tmp_p
 
 def test_a_zip_on_a_disk_that_fails_is_kept(server, picture_zip, vqa, tmp_path, monkeypatch):
     server.files |= picture_zip
-    path = official_data.official_zip("val2014", progress=False).zip_path
+    path = official_data.official_zip("val2014").zip_path
     def fail(*args, **kwargs): raise OSError(errno.EIO, os.strerror(errno.EIO)) # as Google Drive does now and then
     with monkeypatch.context() as m:
         m.setattr(picture_sources.zipfile, "ZipFile", fail)
-        with pytest.raises(UserError, match="cannot be read: Input/output error"): official_data.official_zip("val2014", progress=False)
-    assert path.is_file() and len(official_data.official_zip("val2014", progress=False)) > 0 and len(server.asked(*picture_zip)) == 1
+        with pytest.raises(UserError, match="cannot be read: Input/output error"): official_data.official_zip("val2014")
+    assert path.is_file() and len(official_data.official_zip("val2014")) > 0 and len(server.asked(*picture_zip)) == 1
 
 def test_a_disk_that_times_out_ends_the_waiting(tmp_path, monkeypatch):
     source = ServerPictures(tmp_path, "https://nowhere.invalid", 1)
@@ -483,7 +483,7 @@ def test_a_zip_of_ones_own(server, picture_zip, vqa, tmp_path, place):
     path.write_bytes(*picture_zip.values())
     options = dict(data_path=tmp_path/"data", **({"images": path} if place == "given" else {}))
     run = run_val(vqa, tmp_path, **options)
-    assert len(run.records) >= 60 and isinstance(run.data.pictures, ZipPictures) and server.requests == []
+    assert len(run.records) >= 60 and isinstance(run.data.source, ZipPictures) and server.requests == []
     assert open_run(run.folder).data.read_image(run.questions[0]).size
     assert run_val(vqa, tmp_path, **options).report() == run.report() # nothing was left to do
     path.unlink()
@@ -498,7 +498,7 @@ def test_pictures_of_ones_own_come_first(server, picture_zip, vqa, tmp_path):
     (tmp_path/"data"/"val2014.zip").write_bytes(*picture_zip.values())
     before = len(server.requests)
     run = run_val(vqa, tmp_path, data_path=tmp_path/"data", output_dir=tmp_path/"own")
-    assert run.data.pictures is None and len(server.requests) == before
+    assert type(run.data.source) is FolderPictures and len(server.requests) == before
     moved = run_val(vqa, tmp_path, data_path=tmp_path/"data", output_dir=tmp_path/"own2", images=sample_folder_once())
     assert moved.submission.read_bytes() == run.submission.read_bytes()
 

@@ -20,13 +20,15 @@ from pathlib import Path
 
 import pytest
 
-from beit3_colab.downloads import failures as download_errors
-from beit3_colab.progress import displays as download_progress
+from beit3_colab.machine import files
+from beit3_colab.progress import display as progress_display
+from beit3_colab.progress.choosing import showing
+from beit3_colab.progress.display import Display
 from beit3_colab.downloads import records as download_records
 from beit3_colab.downloads import fetching as downloads
 from beit3_colab.downloads import zips as zip_files
 from beit3_colab.downloads.fetching import fetch
-from beit3_colab.downloads.failures import mirrored
+from beit3_colab.downloads.job import mirrored
 from beit3_colab.downloads.records import read_record
 from beit3_colab.machine.messages import UserError
 from beit3_colab.downloads.zips import extract_zip, read_zip_member
@@ -50,6 +52,19 @@ def target(tmp_path): return tmp_path/"cache"/"weights.pth"
 def no_proxy(monkeypatch):
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy", "BEIT3_COLAB_MIRROR"): monkeypatch.delenv(name, raising=False)
 
+@pytest.fixture(autouse=True)
+def quiet():
+    with showing(False): yield
+
+class Recorder(Display):
+    "Keeps what it would draw, and when."
+    def __init__(self):
+        super().__init__()
+        self.drawn, self.closed = [], 0
+    def draw(self, snapshot, final): self.drawn.append((progress_display.time.monotonic(), snapshot))
+    def close(self): self.closed += 1
+    def for_download(self): return self
+
 def part(target): return target.with_name(target.name + ".part")
 
 def assert_whole(target, content=CONTENT):
@@ -72,17 +87,36 @@ def test_record_and_second_use(server, target):
 
 def test_progress_is_throttled_and_ends_at_the_total(server, target, monkeypatch):
     clock = [0.]
-    monkeypatch.setattr(download_progress, "time", namedtuple("Clock", "monotonic sleep")(lambda: clock.__setitem__(0, clock[0] + 0.03) or clock[0], time.sleep))
-    calls = []
-    fetch(server.url + FILE, target, progress=lambda done, total: calls.append((clock[0], done, total)))
-    times, done, totals = zip(*calls)
-    assert done[-1] == len(CONTENT) and set(totals) == {len(CONTENT)} and list(done) == sorted(done)
-    assert 3 <= len(calls) < len(CONTENT) / (1 << 15) # fewer than there were pieces
+    monkeypatch.setattr(progress_display, "time", namedtuple("Clock", "monotonic sleep")(lambda: clock.__setitem__(0, clock[0] + 0.01) or clock[0], time.sleep))
+    with showing(Recorder()) as display: fetch(server.url + FILE, target)
+    times, snapshots = zip(*display.drawn)
+    done = [s.done for s in snapshots]
+    assert done[-1] == len(CONTENT) and {s.total for s in snapshots} == {len(CONTENT)} and done == sorted(done)
+    assert {(s.name, s.unit) for s in snapshots} == {("weights.pth", "B")} and snapshots[-1].state == "finished" and display.closed == 1
+    assert 3 <= len(snapshots) < len(CONTENT) / (1 << 15) # fewer than there were pieces
     assert min(b - a for a, b in zip(times[:-2], times[1:-1])) >= 0.1 - 1e-9
 
-def test_text_progress(server, target, capsys):
-    fetch(server.url + FILE, target, progress=True)
+def test_progress_as_text(server, target, capsys):
+    with showing("bar"): fetch(server.url + FILE, target)
     assert "weights.pth: 100%" in capsys.readouterr().err
+
+def test_progress_in_a_log(server, target, capsys):
+    with showing("log"): fetch(server.url + FILE, target)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and "weights.pth: 1.0 MB of 1.0 MB (100 %)" in lines[-1]
+
+def test_progress_of_a_download_that_is_continued(server, target):
+    server.fail(FILE, Fault(cut=0.5))
+    with showing(Recorder()) as display, pytest.raises(UserError): fetch(server.url + FILE, target, retries=0)
+    _, last = display.drawn[-1]
+    assert last.state == "failed" and last.done == part(target).stat().st_size and "could not be fetched" in last.error and display.closed == 1
+    with showing(Recorder()) as display: fetch(server.url + FILE, target)
+    assert {s.resumed for _, s in display.drawn} == {last.done} and display.drawn[-1][1].state == "finished"
+
+def test_nothing_is_shown_of_a_file_that_is_there(server, target):
+    fetch(server.url + FILE, target)
+    with showing(Recorder()) as display: fetch(server.url + FILE, target)
+    assert display.drawn == []
 
 def test_mirror(server, target, monkeypatch):
     monkeypatch.setenv("BEIT3_COLAB_MIRROR", f"https://nowhere.invalid={server.url}/wrong;https://nowhere.invalid/releases={server.url}/files")
@@ -144,10 +178,9 @@ def test_tries_that_bring_nothing_do(server, target):
 @pytest.mark.parametrize("cut", [None, 0.5])
 def test_length_not_told(server, target, cut):
     server.fail(FILE, Fault(chunked=True, cut=cut))
-    totals = set()
-    fetch(server.url + FILE, target, progress=lambda done, total: totals.add(total))
+    with showing(Recorder()) as display: fetch(server.url + FILE, target)
     assert_whole(target)
-    assert None in totals
+    assert 0 in {s.total for _, s in display.drawn}
 
 def test_stands_still(server, target):
     gate = threading.Event()
@@ -445,7 +478,7 @@ def test_password_is_not_shown(server, target, monkeypatch):
 # --- the disk
 
 def test_no_space_to_begin_with(server, target, monkeypatch):
-    monkeypatch.setattr(download_errors.shutil, "disk_usage", lambda path: namedtuple("Usage", "free")(1000))
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: namedtuple("Usage", "free")(1000))
     with pytest.raises(UserError, match=r"1.0 MB are needed under .*cache, and 1.0 kB are free"): fetch(server.url + FILE, target)
     assert not target.exists() and not part(target).exists()
     monkeypatch.undo()
@@ -572,7 +605,7 @@ def test_record_that_says_nothing(server, target, record):
 
 # --- several at once
 
-CHILD = "import sys; from beit3_colab.downloads import fetch; fetch(sys.argv[1], sys.argv[2], backoff=0.01, timeout=60)"
+CHILD = "import sys; from beit3_colab.downloads.fetching import fetch; fetch(sys.argv[1], sys.argv[2], backoff=0.01, timeout=60)"
 
 def wait_until(true, process, seconds=60):
     begun = time.monotonic()
@@ -740,7 +773,7 @@ def test_zip_disk_full(good, out, monkeypatch):
     with pytest.raises(UserError, match="is full"): extract_zip(good, out)
     assert everything(out) == []
     monkeypatch.undo()
-    monkeypatch.setattr(download_errors.shutil, "disk_usage", lambda path: namedtuple("Usage", "free")(10))
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: namedtuple("Usage", "free")(10))
     with pytest.raises(UserError, match="are needed under"): extract_zip(good, out)
     monkeypatch.undo()
     extract_zip(good, out)

@@ -8,13 +8,11 @@ import ipywidgets
 import pytest
 
 import beit3_colab
-from beit3_colab.look import cards as answer_page
-from beit3_colab.look import browser as browse
-from beit3_colab.look import pairs as compare_browser
-from beit3_colab.look import report as report_page
 from beit3_colab.look.attention_view import explore_attention
+from beit3_colab.look.report_page import REPORT_SCRIPT, REPORT_STYLE
 from beit3_colab.look.run import compare
-from beit3_colab.progress.displays import NotebookProgress
+from beit3_colab.look.widgets import KEYS
+from beit3_colab.progress.bars import NotebookBar
 from beit3_colab.model.vqa import load_model
 from beit3_colab.progress.snapshot import Rank, Snapshot, TypeAccuracy
 from beit3_colab.progress.widget import WidgetDisplay, head_html
@@ -27,7 +25,7 @@ FOLDER = Path(beit3_colab.__file__).parent
 def html_makers():
     "(file, first line) → name, of every function whose own source holds an HTML element."
     found = {}
-    for path in sorted(FOLDER.glob("*.py")):
+    for path in sorted(FOLDER.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)): continue
             body = node.body[1:] if ast.get_docstring(node) else node.body
@@ -43,8 +41,8 @@ def every_html(widget):
 
 def own_parts_removed(content):
     "Without the style sheets and the script of the browsers, which are constants."
-    for part in (report_page.SCRIPT, getattr(answer_page, "KEYS", ""), getattr(browse, "KEYS", "")): content = content.replace(part, "") if part else content
-    return re.sub(r"<style>\s*\.beit3-browse\{.*?</style>|<style>\.beit3-browse .*?</style>", "", content, flags=re.S)
+    for part in (REPORT_SCRIPT, KEYS): content = content.replace(part, "")
+    return re.sub(r"<style>\s*/\* The browsers of answers.*?</style>", "", content, flags=re.S)
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory): return make_run(tmp_path_factory.mktemp("hostile"))
@@ -76,9 +74,9 @@ def progress(run, vqa):
     return made
 
 def download(run, vqa):
-    bar = NotebookProgress(NASTY)
-    for done, total in ((0, None), (1, 3), (3, 3)): bar(done, total)
-    bar.close()
+    with NotebookBar().downloading(NASTY) as bar:
+        bar.display.interval = 0.
+        for done, total in ((0, None), (1, 3), (3, 3)): bar.update(done, total)
     return []
 
 def browser(run, vqa):
@@ -90,12 +88,12 @@ def browser(run, vqa):
             shown.grid.cards.children[0].children[1].click()
             shown.controls["attention"].value = True
             shown.controls["ask-text"].value = NASTY
-            shown._keep_open() # as after new answers
+            shown._show_position() # as after new answers
             made += every_html(shown.widget)
         shown.controls["words"].value = NASTY
         made += [*every_html(shown.widget), shown.saved_view()]
         shown.controls["reset"].click()
-        shown._guard(lambda: 1/len(NASTY[:0]))(); made.append(shown.status.value)
+        shown.guard(lambda: 1/len(NASTY[:0]))(); made.append(shown.status.value)
         shown._ipython_display_()
     return made
 
@@ -122,9 +120,9 @@ def report(run, vqa):
     made = []
     for n, (shown, model) in enumerate(((run, vqa), (without_answers(run), None))):
         page = shown.to_html(run.folder/f"{n}.html", vqa=model).read_text(encoding="utf-8")
-        assert page.count("<script") == 1 and page.count("<style") == 1 and f"<script>{report_page.SCRIPT}</script>" in page and f"<style>{report_page.STYLE}</style>" in page
+        assert page.count("<script") == 1 and page.count("<style") == 1 and f"<script>{REPORT_SCRIPT}</script>" in page and f"<style>{REPORT_STYLE}</style>" in page
         title = re.search("<title>([^<]*)</title>", page) # a browser takes no formulas there
-        made.append(page.replace(report_page.SCRIPT, "").replace(report_page.STYLE, "").replace(title.group(), ""))
+        made.append(page.replace(REPORT_SCRIPT, "").replace(REPORT_STYLE, "").replace(title.group(), ""))
     return made
 
 
@@ -136,7 +134,7 @@ def test_hostile_text_stays_text_in_every_maker_of_html(run, vqa, monkeypatch):
             if isinstance(found, str): shown.append(found)
         return type("Handle", (), dict(update=lambda self, *things, **options: display(*things)))()
     monkeypatch.setattr("IPython.display.display", display)
-    assert len(makers) > 40 and any(name == "scoring._repr_html_" for name in makers.values())
+    assert len(makers) > 40 and any(name == "score._repr_html_" for name in makers.values())
     def watch(frame, event, _):
         if event == "call": called.add((frame.f_code.co_filename, frame.f_code.co_firstlineno))
     for scenario in (figures, progress, download, browser, attention, comparison, report):

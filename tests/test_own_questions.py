@@ -152,7 +152,7 @@ def test_images_are_vqav2s(vqa, tmp_path, cache):
     for own in (dict(questions=own_rows(tmp_path)), dict(split="sample")):
         with pytest.raises(UserError, match="is about VQAv2's pictures; leave it out for (your own|sample)"): evaluate(vqa, images=tmp_path/"gone.zip", **own)
 
-@pytest.mark.parametrize("place", ["beit3_colab.machine.files.atomic_write", "beit3_colab.data.own.keep_questions"])
+@pytest.mark.parametrize("place", ["beit3_colab.data.own.atomic_write", "beit3_colab.data.own.save_questions"])
 def test_a_full_disk_is_told(vqa, tmp_path, cache, monkeypatch, place):
     def fail(*args, **kwargs): raise OSError(errno.ENOSPC, "No space left on device")
     monkeypatch.setattr(place, fail)

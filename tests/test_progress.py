@@ -1,10 +1,12 @@
 "The displays see what happens, stop what is asked to stop, leave static HTML, and let no foreign text become markup; in a real kernel too."
+import contextvars
 import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -20,8 +22,11 @@ import beit3_colab
 from beit3_colab import UserError, evaluate, load_model, open_run
 from beit3_colab.evaluation.background import BackgroundRun
 from beit3_colab.machine.distributed import Workers
-from beit3_colab.progress.displays import LogLines, Display, Stopped, StatusFile, TextBar, make_display
+from beit3_colab.progress.bars import LogLines, NotebookBar, TextBar
+from beit3_colab.progress.choosing import current_display, make_display, showing
+from beit3_colab.progress.display import Display, Stopped
 from beit3_colab.progress.snapshot import Rank, Snapshot, TypeAccuracy
+from beit3_colab.progress.status_file import StatusFile
 from beit3_colab.progress.widget import WidgetDisplay, head_html, detail_html, summary_html
 
 ROOT = Path(__file__).parent.parent
@@ -107,7 +112,7 @@ def test_summary_is_static_and_complete(vqa, tmp_path, state, says):
 def test_at_most_ten_updates_a_second(monkeypatch):
     display, changes = WidgetDisplay(), []
     now = [100.]
-    monkeypatch.setattr("beit3_colab.progress.displays.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("beit3_colab.progress.display.time.monotonic", lambda: now[0])
     display.show(HALF)
     display.head.observe(lambda change: changes.append(now[0]), "value")
     for i in range(5000):
@@ -120,7 +125,7 @@ def test_at_most_ten_updates_a_second(monkeypatch):
 
 def test_a_log_gets_a_line_a_minute(monkeypatch):
     now, out = [100.], io.StringIO()
-    monkeypatch.setattr("beit3_colab.progress.displays.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("beit3_colab.progress.display.time.monotonic", lambda: now[0])
     display = LogLines(out)
     for i in range(6000):
         now[0] = 100 + i/10
@@ -139,6 +144,32 @@ def test_stop_button_only_sets_the_event_and_controls_have_labels():
     display.end("stopped")
     display.close()
     display.close() # twice does no harm
+
+def test_the_display_is_set_once_for_this_thread():
+    display, elsewhere = Recorder(), []
+    with showing(display):
+        with showing(True): assert current_display() is display # load_model inside a run
+        with showing(False): assert type(current_display()) is Display
+        thread = threading.Thread(target=lambda: elsewhere.append(current_display()))
+        thread.start(); thread.join()
+        context = contextvars.copy_context()
+        thread = threading.Thread(target=lambda: elsewhere.append(context.run(current_display)))
+        thread.start(); thread.join()
+        assert current_display() is display
+    assert elsewhere[0] is not display and elsewhere[1] is display and current_display() is not display
+
+def test_each_display_draws_downloads_in_its_way(tmp_path):
+    kinds = {Display(): Display, Recorder(): Display, StatusFile(tmp_path/"0.json"): Display, LogLines(): LogLines, TextBar(): TextBar, NotebookBar(): NotebookBar,
+             WidgetDisplay(): NotebookBar}
+    for display, kind in kinds.items(): assert type(display.for_download()) is kind and display.for_download() is not display
+
+@pytest.mark.parametrize("make", [TextBar, LogLines])
+def test_a_download_that_breaks_off_is_drawn_to_the_last_byte(make):
+    out = io.StringIO()
+    with pytest.raises(OSError), make(out).downloading("weights.pth") as bar:
+        for done in range(0, 1000, 10): bar.update(done, 2000)
+        raise OSError("disk full")
+    assert "weights.pth" in out.getvalue() and ("990/2.00k" in out.getvalue() or "990 B of 2.0 kB (50 %)" in out.getvalue())
 
 
 # What an evaluation tells
@@ -173,12 +204,14 @@ def test_display_is_told_of_every_rank_of_a_group(vqa, expected, tmp_path, monke
     assert looks != "at once" or any(r.rate > 0 for s in display.snapshots for r in s.ranks)
 
 def test_warnings_of_started_processes_are_shown(tmp_path, monkeypatch):
-    from beit3_colab.progress.displays import StatusReader
-    from beit3_colab.run.tally import Tally
+    from types import SimpleNamespace
+    from beit3_colab.progress.status_file import StatusReader
+    from beit3_colab.run.tally import GroupView, Tally
     status = StatusFile(tmp_path/"1.json")
     status.show(replace(HALF, warnings=("halved",)), final=True)
     display = Recorder()
-    tally = Tally([], None, {}, display, statuses=[StatusReader(tmp_path/"0.json"), StatusReader(tmp_path/"1.json")])
+    nothing = SimpleNamespace(questions=[], annotations=None, metric="official")
+    tally = Tally(nothing, {}, display, GroupView(statuses=tuple(StatusReader(tmp_path/f"{rank}.json") for rank in range(2))))
     tally.show(final=True)
     stamp = (tmp_path/"1.json").stat()
     status.show(replace(HALF, warnings=("halved", BAD)), final=True)

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from beit3_colab.machine.messages import UserError
 from beit3_colab.evaluation import evaluate
 from beit3_colab.pictures.reading import ImageError
-from beit3_colab.look.report import draw_sample
+from beit3_colab.look.report_cards import draw_sample
 from beit3_colab.look.run import Run
 from file_server import FileServer
 from hostile import NASTY, PICTURE, SCRIPT, make_run
@@ -150,9 +150,9 @@ def test_keys_in_addresses_stay_at_home(tmp_path):
     assert f"{server.url}/first.jpg" in page and f"{server.url}/second a.jpg" in page and "s3cret" not in page and "of-mine" not in page # - is no letter of base64
 
 def test_only_whole_folder_names_are_left_out():
-    from beit3_colab.look.report import _folder_pattern, _relative
-    assert _relative([(_folder_pattern("/photos"), "")], "/photos/a.jpg, /mnt/photos/a.jpg and file:///photos/b.jpg") == "a.jpg, /mnt/photos/a.jpg and file://b.jpg"
-    assert _relative([(_folder_pattern("data"), "")], "data/a.jpg, mydata/a.jpg, x/data/a.jpg") == "a.jpg, mydata/a.jpg, x/data/a.jpg"
+    from beit3_colab.look.report_page import folder_pattern, remove_places
+    assert remove_places([(folder_pattern("/photos"), "")], "/photos/a.jpg, /mnt/photos/a.jpg and file:///photos/b.jpg") == "a.jpg, /mnt/photos/a.jpg and file://b.jpg"
+    assert remove_places([(folder_pattern("data"), "")], "data/a.jpg, mydata/a.jpg, x/data/a.jpg") == "a.jpg, mydata/a.jpg, x/data/a.jpg"
 
 def test_a_layer_that_is_not_there_is_told_although_the_first_picture_is_missing(run, tmp_path):
     first = draw_sample(run.answers, 5, 0)[0]

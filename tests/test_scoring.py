@@ -4,6 +4,7 @@ import json
 import math
 import random
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,8 @@ import pytest
 from beit3_colab.machine.messages import UserError
 from beit3_colab.scoring.score import RunningScore, score, soft_score
 from beit3_colab.scoring.results import check_submission
-from beit3_colab.scoring.rules import normalize_answer, vqa_accuracy
-from beit3_colab.data.dataset import Annotation
+from beit3_colab.scoring.rules import find_rule, METRICS, normalize_answer, RULES, vqa_accuracy
+from beit3_colab.data.dataset import Annotation, Question
 from beit3_colab.data.vqa_files import load_annotations
 
 GOLDEN = json.loads(gzip.decompress((Path(__file__).parent/"golden"/"vqa_scoring.json.gz").read_bytes()))
@@ -271,3 +272,62 @@ def test_tables_are_html_safe():
     s = score([annotation(1, answer_type="<script>"), annotation(2)], {1: "cat", 2: "cat"})
     assert "<script>" not in s._repr_html_() and "&lt;script&gt;" in s._repr_html_()
     assert "<script>" not in check_submission([{"question_id": 1, "answer": "x", "<script>": 1}], questions(1))._repr_html_()
+
+
+# ids that are texts, as A-OKVQA's and GQA's
+
+NAMES = {q: f"{q:08}" if q % 2 else f"n{q}x" for q in ANNOTATIONS} # some consist of digits, with zeros before them
+NAMED = [replace(a, question_id=NAMES[q], image_id=f"photo {a.image_id}") for q, a in ANNOTATIONS.items()]
+NAMED_ANSWERS = {NAMES[q]: answer for q, answer in PREDICTED.items()}
+
+@pytest.mark.parametrize("form", ["mapping", "json mapping", "list", "path"])
+def test_text_ids_give_the_same_figures(golden, form, tmp_path):
+    as_list = [dict(question_id=q, answer=a) for q, a in NAMED_ANSWERS.items()]
+    (tmp_path/"r.json").write_text(json.dumps(as_list))
+    results = {"mapping": NAMED_ANSWERS, "json mapping": json.loads(json.dumps(NAMED_ANSWERS)), "list": as_list, "path": tmp_path/"r.json"}[form]
+    named = score(NAMED, results)
+    assert named.per_question == {NAMES[q]: a for q, a in golden.per_question.items()}
+    assert replace(named, per_question={}) == replace(golden, per_question={})
+    assert soft_score(NAMED, results) == soft_score(ANNOTATIONS, RESULTS)
+
+def test_running_score_of_text_ids(golden):
+    by_number, by_name = RunningScore(), RunningScore()
+    for a, n in zip(ANNOTATIONS.values(), NAMED):
+        by_number.add(a.image_id, a.answer_type, golden.per_question[a.question_id])
+        by_name.add(n.image_id, n.answer_type, golden.per_question[a.question_id])
+    assert str(by_name) == str(by_number) and by_name.num_images == 97
+
+@pytest.mark.parametrize("results,says", [
+    ({1: "cat"}, "question_id 1 is int, not a text"), ([{"question_id": True, "answer": "cat"}], "True is bool, not a text"),
+    ([{"question_id": 1.0, "answer": "cat"}], "1.0 is float, not a text"), ([{"question_id": None, "answer": "cat"}], "None is NoneType, not a text"),
+    ({"01": 3}, "'01' is 3, not a text"), ([{"question_id": "01", "answer": "cat"}]*2, r"more than once \('01'\)"),
+    ({"01": "cat"}, "1 of 2 questions have no answer: 'n2'"), ({"1": "cat", "01": "cat", "n2": "cat"}, "not annotated: '1'")])
+def test_bad_results_where_ids_are_texts(results, says):
+    with pytest.raises(UserError, match=says): score([annotation("01"), annotation("n2")], results)
+
+def test_ids_of_both_kinds():
+    annotations = [annotation(1), annotation("01"), annotation("n2")]
+    s = score(annotations, {"1": "cat", "01": "dog", "n2": "cat"}) # as JSON gives it
+    assert s.per_question == {1: 100, "01": 0, "n2": 100}
+    with pytest.raises(UserError, match="True is bool, not an integer or a text"): score(annotations, [{"question_id": True, "answer": "cat"}])
+
+@pytest.mark.parametrize("results,problems", [
+    ([{"question_id": i, "answer": "yes"} for i in ("01", "n2")], []),
+    ([{"question_id": 1, "answer": "yes"}, {"question_id": "n2", "answer": "yes"}], ["question_id that is int instead of str: 1", "without an answer: '01'"]),
+    ([{"question_id": i, "answer": "yes"} for i in ("01", "n2", "n2", "n3")], ["more than once: 'n2'", "was not asked: 'n3'"])])
+def test_submission_of_text_ids(results, problems):
+    check = check_submission(results, [Question("01", "a.png", "What is it?"), Question("n2", "a.png", "What is it?")])
+    assert len(check.problems) == len(problems)
+    for found, expected in zip(check.problems, problems): assert expected in found
+
+# rules
+
+def test_every_rule_has_its_words_in_one_table():
+    assert {name: (rule.title, rule.short_name) for name, rule in RULES.items()} == {
+        "official": ("Official VQA accuracy", "accuracy"),
+        "exact": ("Exact match with one of the answers given (not official VQA accuracy)", "exact match")}
+    assert METRICS == {name: rule.title for name, rule in RULES.items()} and all(find_rule(name) is rule for name, rule in RULES.items())
+
+@pytest.mark.parametrize("metric", ["bleu", "", None])
+def test_unknown_rule(metric):
+    with pytest.raises(UserError, match=f"metric must be 'official' or 'exact', not {metric!r}"): score([annotation(1)], {1: "cat"}, metric=metric)

@@ -11,8 +11,8 @@ from beit3_colab.data.answer_list import build_answer_list, check_answer_list, n
 from beit3_colab.machine.messages import UserError
 from beit3_colab.pictures.reading import ImageError, normalize, preprocess, read_image
 from beit3_colab.data.vqa_files import SPLITS, check_annotations, load_annotations, load_questions
-from beit3_colab.data.dataset import Question, group_by_image
-from beit3_colab.data.vqav2 import missing_images, open_vqav2
+from beit3_colab.data.dataset import Question, group_by_image, missing_images
+from beit3_colab.data.vqav2 import open_vqav2
 
 GOLDEN = Path(__file__).parent/"golden"/"vqav2_index"
 EXPECTED = json.loads((GOLDEN/"expected_items.json").read_text())

@@ -12,44 +12,72 @@ from .messages import format_bytes, UserError
 # %% auto #0
 __all__ = ['find_device', 'choose_dtype', 'multiplies_bfloat16', 'PeakMemory', 'peak_memory', 'Gpu', 'list_gpus']
 
+# %% ../../nbs/01_machine/03_device.ipynb #4a333e0a
+def _available_devices() -> dict[str, bool]: # best first
+    "Which kinds of device this machine has."
+    import torch
+    return {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+
 # %% ../../nbs/01_machine/03_device.ipynb #ca438caf
 def find_device(
     device=None, # "cuda", "cuda:1", "mps", "cpu", a torch.device, or None for the best there is
 ): # torch.device that exists
     "The device to run on. Raises `UserError` for one that this machine does not have."
     import torch
-    mps = getattr(torch.backends, "mps", None)
-    has = {"cuda": torch.cuda.is_available(), "mps": bool(mps and mps.is_available()), "cpu": True}
-    if device is None or device == "auto": return torch.device(next(name for name, there in has.items() if there))
+    available = _available_devices()
+    here = [name for name, there in available.items() if there]
+    if device is None or device == "auto": return torch.device(here[0])
     try: device = torch.device(device)
-    except RuntimeError: raise UserError(f"unknown device {device!r}; use {', '.join(has)} or cuda:N") from None
-    if not has.get(device.type, False):
-        raise UserError(f"device {str(device)!r} is not available here ({'; '.join(k for k, v in has.items() if v)} is); leave it out to take the best there is")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"device {str(device)!r}: this machine has {torch.cuda.device_count()} GPU(s), counted from 0")
+    except RuntimeError:
+        raise UserError(f"unknown device {device!r}; use {', '.join(available)} or cuda:N") from None
+    if device.type not in here:
+        raise UserError(f"device {str(device)!r} is not available here ({'; '.join(here)} is); "
+                        "leave it out to take the best there is")
+    count = torch.cuda.device_count() if device.type == "cuda" else 0
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise UserError(f"device {str(device)!r}: this machine has {count} GPU(s), counted from 0")
     return device
+
+# %% ../../nbs/01_machine/03_device.ipynb #f4cff891
+_DTYPES = { # what a user may write → its name in PyTorch
+    "float32": "float32",
+    "fp32": "float32",
+    "float16": "float16",
+    "fp16": "float16",
+    "bfloat16": "bfloat16",
+    "bf16": "bfloat16",
+    "float8": "float8_e4m3fn",
+    "fp8": "float8_e4m3fn",
+    "float8_e4m3fn": "float8_e4m3fn",
+}
 
 # %% ../../nbs/01_machine/03_device.ipynb #23d63a5f
 def choose_dtype(
     device, # torch.device
-    dtype=None, # "float32", "float16", "bfloat16", "float8" (or fp32, fp16, bf16, fp8), a torch.dtype, or None to choose
+    dtype=None, # "float32", "float16", "bfloat16", "float8" (or fp32, …), a torch.dtype, or None to choose
 ): # torch.dtype
     "The number format for a device: bfloat16 from Ampere on, float16 on older GPUs, float32 elsewhere."
     import torch
-    names = dict(float32=torch.float32, float16=torch.float16, bfloat16=torch.bfloat16, fp32=torch.float32, fp16=torch.float16, bf16=torch.bfloat16,
-                 float8=torch.float8_e4m3fn, fp8=torch.float8_e4m3fn, float8_e4m3fn=torch.float8_e4m3fn)
     if dtype is None or dtype == "auto":
         if device.type != "cuda": return torch.float32
         return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
-    found = names.get(str(dtype).removeprefix("torch."))
-    if found is None: raise UserError(f"unknown dtype {dtype!r}; use float32, float16, bfloat16, on a GPU float8, on a CPU bfloat16+float32")
-    return found
+    name = _DTYPES.get(str(dtype).removeprefix("torch."))
+    if name is None:
+        raise UserError(f"unknown dtype {dtype!r}; use float32, float16, bfloat16, on a GPU float8, "
+                        "on a CPU bfloat16+float32")
+    return getattr(torch, name)
 
 # %% ../../nbs/01_machine/03_device.ipynb #7d18bc4f
 def multiplies_bfloat16(
-    cpuinfo: str|Path = "/proc/cpuinfo", # what Linux tells of its processors
-) -> bool: # False also where nothing is told
-    "Whether this machine's processors multiply in bfloat16: AVX-512 BF16 or AMX (Intel, AMD), or Arm's BF16 extension."
+    cpuinfo: str|Path = "/proc/cpuinfo", # what Linux knows of its processors
+) -> bool: # False also where there is no such file
+    """Whether this machine's processors multiply in bfloat16.
+
+    AVX-512 BF16 or AMX (Intel, AMD), or Arm's BF16 extension."""
     try: words = set(Path(cpuinfo).read_text(errors="replace").split())
     except OSError: return False
     return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
@@ -91,7 +119,8 @@ class Gpu:
     free_bytes: int                # not taken by any process
 
     def __str__(self):
-        return f"{self.name}, {format_bytes(self.free_bytes)} of {format_bytes(self.total_bytes)} free, capability {'.'.join(map(str, self.capability))}"
+        memory = f"{format_bytes(self.free_bytes)} of {format_bytes(self.total_bytes)} free"
+        return f"{self.name}, {memory}, capability {'.'.join(map(str, self.capability))}"
 
 # %% ../../nbs/01_machine/03_device.ipynb #2082f836
 def list_gpus() -> list[Gpu]: # empty without CUDA

@@ -7,15 +7,18 @@ from __future__ import annotations
 import html, re, reprlib, textwrap, traceback, unicodedata
 
 # %% auto #0
-__all__ = ['UserError', 'check_whole_number', 'format_bytes', 'clean_line', 'clean_text', 'text_html', 'attribute_html',
-           'hide_passwords', 'short_repr', 'first_few', 'plural', 'format_seconds', 'format_interval']
+__all__ = ['UserError', 'check_whole_number', 'format_bytes', 'format_seconds', 'format_interval', 'plural', 'short_repr',
+           'first_few', 'clean_line', 'clean_text', 'text_html', 'attribute_html', 'hide_passwords']
 
 # %% ../../nbs/01_machine/01_messages.ipynb #a48859d2
 class UserError(ValueError):
     "Bad input: the message says what was wrong, with which value, and what to do."
     def _render_traceback_(self): # IPython asks for it
-        "What a notebook shows: the lines of its own cells, and the message. Our frames would not help; `%debug` still reaches them."
-        own = [f for f in traceback.extract_tb(self.__traceback__) if f.filename.startswith("<ipython-input") or "ipykernel_" in f.filename]
+        """What a notebook shows: the lines of its own cells, and the message.
+
+        Our frames would not help; `%debug` still reaches them."""
+        frames = traceback.extract_tb(self.__traceback__)
+        own = [f for f in frames if f.filename.startswith("<ipython-input") or "ipykernel_" in f.filename]
         return [*(f"line {f.lineno}: {f.line}" for f in own), f"{type(self).__name__}: {self}"]
 
 # %% ../../nbs/01_machine/01_messages.ipynb #ec72f56b
@@ -25,7 +28,8 @@ def check_whole_number(
     least: int = 1, # smallest that is allowed
 ):
     "Raise `UserError` unless an argument is a whole number that is large enough."
-    if isinstance(value, bool) or not isinstance(value, int) or value < least: raise UserError(f"{name} must be a whole number of {least} or more, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UserError(f"{name} must be a whole number of {least} or more, not {value!r}")
 
 # %% ../../nbs/01_machine/01_messages.ipynb #692e0a91
 def format_bytes(
@@ -37,15 +41,62 @@ def format_bytes(
         n /= 1000
     return f"{n:.1f} TB"
 
+# %% ../../nbs/01_machine/01_messages.ipynb #aff18b90
+def format_seconds(
+    seconds: float|None, # a duration, or None when it is not known yet
+) -> str: # such as "1:02:03" or "0:05"
+    "A duration for people."
+    if seconds is None: return "?"
+    minutes, s = divmod(int(round(seconds)), 60)
+    hours, m = divmod(minutes, 60)
+    return f"{hours}:{m:02}:{s:02}" if hours else f"{m}:{s:02}"
+
+# %% ../../nbs/01_machine/01_messages.ipynb #cea428f3
+def format_interval(
+    interval: tuple[float, float]|None, # in percent, or None where there is none
+) -> str: # such as "88.65 – 100.00"
+    "An interval as a person reads it."
+    return "none" if interval is None else f"{interval[0]:.2f} – {interval[1]:.2f}"
+
+# %% ../../nbs/01_machine/01_messages.ipynb #3bc19637
+def plural(
+    n: int, # how many
+    noun: str, # in the singular, regular
+) -> str: # such as "1 question", "2,000 questions" or "2 entries"
+    "A number with its noun."
+    many = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    return f"{n:,} {noun if n == 1 else many}"
+
+# %% ../../nbs/01_machine/01_messages.ipynb #ecbe25af
+def short_repr(
+    value, # anything
+) -> str: # some 40 characters, more for nested values
+    "Any value as text of bounded length."
+    try: return reprlib.repr(value)
+    except ValueError: return type(value).__name__ # an integer of thousands of digits
+
+# %% ../../nbs/01_machine/01_messages.ipynb #eff0c2a6
+def first_few(
+    values, # any iterable
+    limit: int=3, # how many are shown
+) -> str: # separated by commas; ends in … where there are more
+    "The first few different values, as text."
+    shown = list(dict.fromkeys(short_repr(v) for v in values))
+    return ", ".join(shown[:limit]) + (", …" if len(shown) > limit else "")
+
 # %% ../../nbs/01_machine/01_messages.ipynb #f4365ef1
 def clean_line(
     text, # anything
     limit: int = 10_000, # characters; longer text ends in …
 ) -> str: # one line
-    "Text without line breaks and without characters that cannot be seen, such as those that reverse the direction; half characters become `?`. The joiners of Persian and of emoji stay."
+    """Text without line breaks and without characters that cannot be seen, such as those that reverse the direction.
+
+    Half characters become `?`. The joiners of Persian and of emoji stay."""
+    def is_seen(c): return c in "\u200c\u200d" or unicodedata.category(c)[0] != "C"
     text = str(text)[:10_000].encode("utf-8", "replace").decode()
-    text = " ".join("".join(" " if c.isspace() else c for c in text if c.isspace() or c in "\u200c\u200d" or unicodedata.category(c)[0] != "C").split())
-    return text if len(text) <= limit else text[:limit - 1].rstrip() + "…"
+    visible = "".join(" " if c.isspace() else c for c in text if c.isspace() or is_seen(c))
+    line = " ".join(visible.split())
+    return line if len(line) <= limit else line[:limit - 1].rstrip() + "…"
 
 # %% ../../nbs/01_machine/01_messages.ipynb #379c5a82
 def clean_text(
@@ -67,8 +118,10 @@ def text_html(
     "Text of unknown origin as HTML that shows it, whatever it holds. A direction of its own stays inside it."
     line = html.escape(clean_line(text, limit))
     shown = line.replace("$", "<span>$</span>").replace("\\", "<span>\\</span>")
-    return f"<bdi>{shown}</bdi>" if (not line.isascii() if isolate is None else isolate) else shown
+    isolated = not line.isascii() if isolate is None else isolate
+    return f"<bdi>{shown}</bdi>" if isolated else shown
 
+# %% ../../nbs/01_machine/01_messages.ipynb #2f1d7dae
 def attribute_html(
     text, # anything
     limit: int = 600, # characters; longer text ends in …
@@ -76,41 +129,11 @@ def attribute_html(
     "The same for the value of an attribute, which takes no elements."
     return html.escape(clean_line(text, limit))
 
+# %% ../../nbs/01_machine/01_messages.ipynb #b65d3f66
 def hide_passwords(
     text, # anything
+    one_address: bool = False, # the whole text is one address, in whose password there may be blanks
 ) -> str: # the same, any number of lines
     "Text in which addresses have neither user name nor password."
-    return re.sub(r"(?<=://)[^/?#\s]*@", "", str(text)) # up to the last @: a password may hold one
-
-# %% ../../nbs/01_machine/01_messages.ipynb #ecbe25af
-def short_repr(value) -> str:
-    "Any value as text of bounded length."
-    try: return reprlib.repr(value)
-    except ValueError: return type(value).__name__ # an integer of thousands of digits
-
-# %% ../../nbs/01_machine/01_messages.ipynb #eff0c2a6
-def first_few(values, limit: int=3) -> str:
-    "The first few different values, as text."
-    shown = list(dict.fromkeys(short_repr(v) for v in values))
-    return ", ".join(shown[:limit]) + (", …" if len(shown) > limit else "")
-
-# %% ../../nbs/01_machine/01_messages.ipynb #3bc19637
-def plural(n: int, noun: str) -> str:
-    "1 question, 2 questions, 2 entries"
-    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
-    return f"{n:,} {noun if n == 1 else plural}"
-
-# %% ../../nbs/01_machine/01_messages.ipynb #aff18b90
-def format_seconds(
-    seconds: float|None, # a duration, or None when it is not known yet
-) -> str: # such as "1:02:03" or "0:05"
-    "A duration for people."
-    if seconds is None: return "?"
-    minutes, s = divmod(int(round(seconds)), 60)
-    hours, m = divmod(minutes, 60)
-    return f"{hours}:{m:02}:{s:02}" if hours else f"{m}:{s:02}"
-
-# %% ../../nbs/01_machine/01_messages.ipynb #cea428f3
-def format_interval(interval: tuple[float, float]|None) -> str:
-    "An interval as a person reads it."
-    return "none" if interval is None else f"{interval[0]:.2f} – {interval[1]:.2f}"
+    ends = r"/?#" if one_address else r"/?#\s"
+    return re.sub(rf"(?<=://)[^{ends}]*@", "", str(text)) # up to the last @: a password may hold one

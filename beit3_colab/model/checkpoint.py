@@ -8,6 +8,7 @@ import argparse, contextlib, difflib, json, math, os, pickle, re, warnings, zipf
 from dataclasses import replace
 from pathlib import Path
 import torch
+from ..machine.docstrings import with_parameters
 from ..machine.messages import UserError
 from ..machine.files import atomic_write, check_space, explain_disk, read_json, replacing
 from ..data.answer_list import read_answer_list
@@ -232,7 +233,6 @@ def sample_folder() -> Path: # inside the installed package
 def locate(
     name_or_path: str|Path, # "sample", a .pth or .safetensors file, a checkpoint folder, or a published name
     download: bool = True, # else a published name is only looked up
-    progress: bool = True, # show the download
 ) -> tuple[Path|None, Path|None]: # the weights file (None where not downloaded), and the folder that belongs to it
     "Find the weights that a name or path stands for. Raises `UserError` with the nearest names."
     if not isinstance(name_or_path, (str, os.PathLike)):
@@ -243,7 +243,7 @@ def locate(
     if len(path.parts) > 1 or path.suffix in (".pth", ".pt", ".safetensors"):
         raise UserError(f"checkpoint {path} does not exist")
     published = find_published(str(name_or_path))
-    return download_published(published.name, progress) if download else None, None
+    return download_published(published.name) if download else None, None
 
 # %% ../../nbs/07_model/06_checkpoint.ipynb #abcde84f
 def _weights_in(folder: Path) -> Path:
@@ -255,6 +255,7 @@ def _weights_in(folder: Path) -> Path:
                     "give the .pth file itself, or a folder that `convert` wrote")
 
 # %% ../../nbs/07_model/06_checkpoint.ipynb #61d40ff5
+@with_parameters
 def convert(
     source: str|Path, # official .pth, a folder or .safetensors of ours, "sample", or a published name
     target: str|Path, # a folder for ours; a path that ends in .pth for the official format

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from ..machine.docstrings import with_parameters
 from ..machine.messages import check_whole_number, UserError
 from ..machine.device import choose_dtype, find_device
+from ..progress.choosing import showing
 from ..pictures.reading import ImageError, normalize, open_picture, preprocess
 from ..data.answer_list import check_answer_list, read_answer_list
 from ..data.dataset import Question
@@ -95,6 +97,7 @@ def _steady_attention(device):
     return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
 
 # %% ../../nbs/07_model/09_vqa.ipynb #dcaf8322
+@with_parameters
 class VQA:
     "A BEiT-3 VQA model with its tokenizer and answer list."
     def __init__(self,
@@ -179,13 +182,13 @@ class VQA:
         if self.answers is None and self.published:
             self.answers = check_answer_list(official_answers(self.config.num_classes), self.config.num_classes)
         if self.answers is None:
-            raise UserError(f"{self.name} was loaded without answers; pass answers=… (its answer list) to load_model")
+            raise UserError(f"{self.name} was loaded without answers; pass answers=… (--answers), its answer list, to load_model")
         return self.answers
 
     def require_tokenizer(self) -> Tokenizer:
         "The tokenizer. Raises `UserError` for a model that was loaded without."
         if self.tokenizer is None:
-            raise UserError(f"{self.name} was loaded without tokenizer; pass tokenizer=… (beit3.spm) to load_model")
+            raise UserError(f"{self.name} was loaded without tokenizer; pass tokenizer=… (--tokenizer: beit3.spm) to load_model")
         return self.tokenizer
 
     def ask(self,
@@ -253,6 +256,7 @@ class VQA:
         return save_folder(folder, self.model.state_dict(), self.config, self.answers, tokenizer)
 
 # %% ../../nbs/07_model/09_vqa.ipynb #a7b727f1
+@with_parameters
 def load_model(
     name_or_path: str|Path, # "sample", a published name, a checkpoint folder, or a .pth or .safetensors file
     config: dict|str|Path|None = None, # what shapes do not tell (heads of an unpublished size): fields, or a JSON file
@@ -266,7 +270,7 @@ def load_model(
     "Load a model with its tokenizer and answers. Raises `UserError` naming what is missing or does not fit."
     device = find_device(device)
     dtype, float8, twice = _choose_precision(device, dtype)
-    file, folder = locate(name_or_path, progress=progress)
+    with showing(progress): file, folder = locate(name_or_path)
     beside = folder or file.parent
     known = read_config(folder/CONFIG_FILE) if folder else {}
     weights, known = read_weights(file), {**known, **read_config(config)}

@@ -70,13 +70,12 @@ def find_published(
 # %% ../../nbs/07_model/05_weights.ipynb #c6719122
 def download_published(
     name: str, # such as "beit3_base_patch16_480_vqa"
-    progress=True, # see `fetch`
 ) -> Path: # the .pth file, with beit3.spm beside it
     "Fetch a published checkpoint and its tokenizer into the cache folder, or take them from there."
     published = find_published(name)
     folder = cache_folder()/"checkpoints"
     folder.mkdir(exist_ok=True)
-    for file in ("beit3.spm", f"{published.name}.pth"): path = fetch(f"{RELEASES}/{file}", folder/file, progress=progress)
+    for file in ("beit3.spm", f"{published.name}.pth"): path = fetch(f"{RELEASES}/{file}", folder/file)
     return path
 
 # %% ../../nbs/07_model/05_weights.ipynb #73598aac

@@ -12,6 +12,7 @@ import numpy as np
 from ..machine.messages import UserError
 from ..machine.files import cache_folder
 from ..downloads.fetching import fetch
+from ..progress.choosing import showing
 
 # %% auto #0
 __all__ = ['MAX_PICTURE_BYTES', 'ImageError', 'count_file_time', 'file_time', 'read_image', 'check_image', 'preprocess',
@@ -152,7 +153,8 @@ def fetch_picture(
 ) -> Path: # file in the cache folder
     "Get a picture of the web. Raises `ImageError` when it cannot be fetched or is no picture."
     path = picture_file(url)
-    try: fetch(url, path, max_bytes=MAX_PICTURE_BYTES)
+    try:
+        with showing(False): fetch(url, path, max_bytes=MAX_PICTURE_BYTES)
     except UserError as error: raise ImageError(f"picture {error}") from None
     checked = path.with_name(path.name + ".checked")
     if checked.exists() and checked.stat().st_mtime_ns >= path.stat().st_mtime_ns: return path

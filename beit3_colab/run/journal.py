@@ -13,11 +13,12 @@ from ..machine.files import atomic_write, check_drive, read_json
 
 # %% auto #0
 __all__ = ['SCHEMA_VERSION', 'Identity', 'explain_os_errors', 'check_same_run', 'open_folder', 'this_process', 'writer_of',
-           'Journal', 'read_journals', 'JournalFollower', 'journal_path']
+           'Journal', 'read_journals', 'journal_path', 'JournalFollower']
 
-# %% ../../nbs/09_run/02_journal.ipynb #375070b7
-SCHEMA_VERSION = 1
+# %% ../../nbs/09_run/02_journal.ipynb #2bb5b1ff
+SCHEMA_VERSION = 1 # of run.json
 
+# %% ../../nbs/09_run/02_journal.ipynb #33860e6f
 @dataclass(frozen=True)
 class Identity:
     "What makes two runs the same run: change any of it and the answers are other answers."
@@ -25,46 +26,63 @@ class Identity:
     weights_sha256: str    # of the weights file
     answers_sha256: str    # of the answer list
     tokenizer_sha256: str|None # of the SentencePiece model; None when the data brings token ids
-    split: str
+    split: str             # of the data, such as "val"
     questions_sha256: str  # of ids, texts and picture names, in order
-    num_questions: int
-    image_size: int
-    dtype: str
+    num_questions: int     # of the run
+    image_size: int        # pixels
+    dtype: str             # number format, such as "float32"
 
-    def fingerprint(self) -> str: return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+    def fingerprint(self) -> str: # 16 hex digits
+        "All of it in short, for the first line of a journal."
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
-# %% ../../nbs/09_run/02_journal.ipynb #8af42fff
+# %% ../../nbs/09_run/02_journal.ipynb #6a7f6e45
+_REASONS = {
+    errno.ENOSPC: "is on a full disk: free some space",
+    errno.EDQUOT: "is over its quota: free some space",
+    errno.EROFS: "is on a read-only disk: choose another",
+    errno.EPERM: "may not be written to: change its attributes or choose another",
+    errno.ENOENT: "cannot be made there: choose another",
+    errno.ENAMETOOLONG: "has too long a name: choose another",
+    errno.EACCES: "may not be written to: change its permissions or choose another",
+    errno.ENOTDIR: "lies inside a file: choose another",
+    errno.EEXIST: "is a file, not a folder: choose another",
+    errno.EFBIG: "may not hold files that large: raise the limit (ulimit -f)",
+}
+
 @contextmanager
-def explain_os_errors(folder, saved=lambda: 0):
+def explain_os_errors(
+    folder: str|Path, # that is written to
+    saved = lambda: 0, # called for the number of answers that are safe on disk
+):
     "Say what happened to an output folder in words, and what is safe."
     try: yield
     except OSError as error:
-        reasons = {errno.ENOSPC: "is on a full disk: free some space", errno.EDQUOT: "is over its quota: free some space", errno.EROFS: "is on a read-only disk: choose another",
-                   errno.EPERM: "may not be written to: change its attributes or choose another", errno.ENOENT: "cannot be made there: choose another",
-                   errno.ENAMETOOLONG: "has too long a name: choose another", errno.EACCES: "may not be written to: change its permissions or choose another", errno.ENOTDIR: "lies inside a file: choose another",
-                   errno.EEXIST: "is a file, not a folder: choose another", errno.EFBIG: "may not hold files that large: raise the limit (ulimit -f)"}
-        if error.errno not in reasons: raise
+        if error.errno not in _REASONS: raise
         kept = f" and start again; {saved():,} answers are kept" if saved() else ""
-        raise UserError(f"output folder {folder} {reasons[error.errno]}{kept}") from error
+        raise UserError(f"output folder {folder} {_REASONS[error.errno]}{kept}") from error
 
-# %% ../../nbs/09_run/02_journal.ipynb #629a1da6
+# %% ../../nbs/09_run/02_journal.ipynb #9add1186
 def check_same_run(
     folder: Path, # of a run, or empty
     identity: Identity, # of the run that wants it
 ):
     "Raise `UserError` when a folder holds another run, naming the differences."
-    if (folder/"run.json").exists():
-        before = read_json(folder/"run.json", "run file").get("identity", {})
-        if different := {k: (before.get(k), v) for k, v in asdict(identity).items() if before.get(k) != v}:
-            told = "; ".join(f"{k}: {str(a)[:12 if k.endswith('sha256') else 40]} there, {str(b)[:12 if k.endswith('sha256') else 40]} now" for k, (a, b) in different.items())
-            raise UserError(f"folder {folder} holds another run ({told}); choose another output_dir, or delete that one")
+    if not (folder/"run.json").exists(): return
+    before, now = read_json(folder/"run.json", "run file").get("identity", {}), asdict(identity)
+    names = [name for name in now if before.get(name) != now[name]]
+    if not names: return
+    short = lambda name, value: str(value)[:12 if name.endswith("sha256") else 40]
+    pairs = ((name, short(name, before.get(name)), short(name, now[name])) for name in names)
+    differences = "; ".join(f"{name}: {there} there, {here} now" for name, there, here in pairs)
+    raise UserError(f"folder {folder} holds another run ({differences}); choose another output_dir, or delete that one")
 
-# %% ../../nbs/09_run/02_journal.ipynb #204a6716
+# %% ../../nbs/09_run/02_journal.ipynb #db931826
 def open_folder(
     folder: str|Path, # made when absent
     identity: Identity, # of the run that wants it
 ) -> Path: # the folder, writable, empty or of this very run
-    "Make or check a run folder. Raises `UserError` when it holds another run, naming the differences, or cannot be written."
+    "Make or check a run folder. Raises `UserError` when it holds another run, or cannot be written."
     if not isinstance(folder, (str, os.PathLike)): raise UserError(f"output_dir must be a path, not {folder!r:.60}")
     folder = check_drive(folder)
     with explain_os_errors(folder):
@@ -74,11 +92,12 @@ def open_folder(
     check_same_run(folder, identity)
     return folder
 
-# %% ../../nbs/09_run/02_journal.ipynb #0wr1ter0
+# %% ../../nbs/09_run/02_journal.ipynb #8b045664
 def this_process() -> str: # for other processes and people
     "Name of this process."
     return f"process {os.getpid()} on {socket.gethostname()}"
 
+# %% ../../nbs/09_run/02_journal.ipynb #49e0739c
 def writer_of(
     folder: str|Path, # of a run
 ) -> str: # such as "process 1234 on gpu03, since 2024-05-01T10:00:00,"
@@ -87,11 +106,12 @@ def writer_of(
     except (OSError, ValueError): info = {}
     return f"{info['process']}, since {info.get('started')}," if info.get("process") else "another process"
 
-# %% ../../nbs/09_run/02_journal.ipynb #0a7ffb49
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode # made once: json.dumps would make one for each answer
+# %% ../../nbs/09_run/02_journal.ipynb #6a6dd1c9
+# made once: json.dumps would make an encoder for each answer
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 class Journal:
-    "Append-only answers of one process, which nobody else may write meanwhile; a line is written whole or cut off at the next start."
+    "Append-only answers of one process, which nobody else may write meanwhile."
     def __init__(self,
         path: str|Path, # of the .jsonl file
         fingerprint: str, # of the run
@@ -99,7 +119,7 @@ class Journal:
     ):
         self.path, self.count = Path(path), 0
         with explain_os_errors(self.path.parent):
-            self.file = open(self.path, "ab", buffering=0) # straight to the operating system: what was written survives the death of this process
+            self.file = open(self.path, "ab", buffering=0) # straight to the operating system
             self._lock(patience)
             self._cut_torn_line()
             if self.file.seek(0, os.SEEK_END) == 0: self._append([{"run": fingerprint}])
@@ -112,10 +132,13 @@ class Journal:
         while True:
             try: return fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if time.monotonic() < limit: time.sleep(0.1); continue
-                self.file.close()
-                raise UserError(f"{writer_of(self.path.parent)} is writing in folder {self.path.parent} right now; wait for it or stop it, or choose another output_dir") from None
+                if time.monotonic() >= limit: break
+                time.sleep(0.1)
             except OSError: return # a file system without locks
+        self.file.close()
+        folder = self.path.parent
+        raise UserError(f"{writer_of(folder)} is writing in folder {folder} right now; "
+                        "wait for it or stop it, or choose another output_dir")
 
     def _cut_torn_line(self):
         content = self.path.read_bytes()
@@ -126,38 +149,52 @@ class Journal:
         data = b"".join(_encode(r).encode("utf-8", "surrogatepass") + b"\n" for r in records)
         while data: data = data[self.file.write(data):] # a disk that fills up takes a part first, and then raises
 
-    def write(self, records: list[dict]):
+    def write(self,
+        records: list[dict], # "question_id" (whole number or text), "answers" and "confidences", best first
+    ):
         "Append answers; raises `UserError` when the disk is full."
         with explain_os_errors(self.path.parent, lambda: self.count): self._append(records)
         self.count += len(records)
 
     def close(self):
+        "Let others write."
         self.file.close()
 
-# %% ../../nbs/09_run/02_journal.ipynb #93f21f12
+# %% ../../nbs/09_run/02_journal.ipynb #83da0b61
 def read_journals(
     folder: str|Path, # of a run
     fingerprint: str|None = None, # of the run; journals of another are refused
-) -> dict[int, dict]: # question_id → its record
+) -> dict[int|str, dict]: # question_id → its record
     "All answers so far, of all processes. The first answer to a question counts."
     records = {}
     for path in sorted(Path(folder).glob("answers-*.jsonl")):
         with open(path, "rb") as f: lines = f.read().split(b"\n")[:-1] # what follows the last newline is torn
         for record in _parse_lines(lines, path):
-            if "run" in record:
-                if fingerprint not in (None, record["run"]): raise UserError(f"journal {path} belongs to another run; choose another output_dir, or delete that file")
-            else: records.setdefault(record["question_id"], record)
+            if "run" not in record: records.setdefault(record["question_id"], record)
+            elif fingerprint not in (None, record["run"]):
+                remedy = "choose another output_dir, or delete that file"
+                raise UserError(f"journal {path} belongs to another run; {remedy}")
     return records
 
-def _parse_lines(lines, path, before=0):
+def _parse_lines(lines, path, before=0): # `before`: lines of this file that were read earlier
     try: return json.loads(b"[" + b",".join(lines) + b"]") # at once: three times as fast as line by line
     except ValueError: pass
-    for number, line in enumerate(lines):
+    for number, line in enumerate(lines, before + 1):
         try: json.loads(line)
-        except ValueError: raise UserError(f"journal {path}, line {before + number + 1} is damaged; delete that line to have its question answered again") from None
+        except ValueError:
+            remedy = "delete that line to have its question answered again"
+            raise UserError(f"journal {path}, line {number} is damaged; {remedy}") from None
     raise UserError(f"journal {path} is damaged; delete it to have its questions answered again")
 
-# %% ../../nbs/09_run/02_journal.ipynb #28a0a60c
+# %% ../../nbs/09_run/02_journal.ipynb #c6ccdb1b
+def journal_path(
+    folder: str|Path, # of a run
+    rank: int, # of the process that writes it
+) -> Path: # its journal
+    "Where a process keeps its answers."
+    return Path(folder)/f"answers-{rank}.jsonl"
+
+# %% ../../nbs/09_run/02_journal.ipynb #a31633b9
 class JournalFollower:
     "Reads what is appended to the journals of a folder."
     def __init__(self,
@@ -167,7 +204,8 @@ class JournalFollower:
     ):
         self.folder, self.fingerprint = Path(folder), fingerprint
         self.skipped = None if skip is None else journal_path(folder, skip)
-        self._positions, self._lines = {}, {} # bytes and lines that were read
+        self._positions = {} # path → bytes that were read
+        self._lines = {} # path → lines that were read
 
     def new_records(self) -> list[dict]: # whole lines only
         "Answers that were appended since the last call."
@@ -177,22 +215,20 @@ class JournalFollower:
         "The same, told apart by who wrote it."
         found = {}
         for path in sorted(self.folder.glob("answers-*.jsonl")):
-            if path == self.skipped or not path.stem.rpartition("-")[2].isdecimal(): continue # such as a copy that Drive made of a file written twice
-            with open(path, "rb") as f:
-                f.seek(self._positions.get(path, 0))
-                block = f.read()
-            whole = block.rfind(b"\n") + 1
-            first, lines = self._lines.get(path, 0), block[:whole].split(b"\n")[:-1]
-            records = _parse_lines(lines, path, first)
-            if path not in self._positions and records and records[0].get("run") != self.fingerprint: continue
-            if whole: self._positions[path], self._lines[path] = self._positions.get(path, 0) + whole, first + len(lines)
-            found[int(path.stem.rpartition("-")[2])] = [r for r in records if "run" not in r]
+            rank = path.stem.rpartition("-")[2]
+            if path == self.skipped or not rank.isdecimal(): continue
+            records = self._new_lines(path)
+            if records is not None: found[int(rank)] = [r for r in records if "run" not in r]
         return found
 
-# %% ../../nbs/09_run/02_journal.ipynb #c6ccdb1b
-def journal_path(
-    folder: str|Path, # of a run
-    rank: int, # of the process that writes it
-) -> Path: # its journal
-    "Where a process keeps its answers."
-    return Path(folder)/f"answers-{rank}.jsonl"
+    def _new_lines(self, path) -> list[dict]|None: # None for a journal of another run
+        position, count = self._positions.get(path, 0), self._lines.get(path, 0)
+        with open(path, "rb") as f:
+            f.seek(position)
+            block = f.read()
+        whole = block.rfind(b"\n") + 1
+        lines = block[:whole].split(b"\n")[:-1]
+        records = _parse_lines(lines, path, count)
+        if path not in self._positions and records and records[0].get("run") != self.fingerprint: return None
+        if whole: self._positions[path], self._lines[path] = position + whole, count + len(lines)
+        return records

@@ -4,38 +4,18 @@
 
 # %% ../../nbs/09_run/07_windows.ipynb #3806c9c6
 from __future__ import annotations
-import pickle, random, time
+import pickle, time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 import torch
-from ..machine.messages import check_whole_number
 from ..pictures.reading import ImageError
 from ..pictures.decoding import Decoders, load_image, want_processes
-from ..data.dataset import group_by_image
-from ..data.vqav2 import VQAData
+from ..data.dataset import Dataset, group_by_image
 from ..model.vqa import VQA
 
 # %% auto #0
-__all__ = ['IMAGES_PER_BATCH', 'draw_subset', 'plan_windows', 'Window', 'read_windows']
-
-# %% ../../nbs/09_run/07_windows.ipynb #6d02be61
-def draw_subset(
-    questions: list, # of a split
-    limit: int|None, # questions wanted; None for all
-    seed: int = 0, # which pictures are drawn
-) -> list: # at least `limit` questions, in the order of the split
-    "Draw whole images at random until their questions reach `limit`."
-    check_whole_number("seed", seed, 0)
-    if limit is None: return questions
-    check_whole_number("limit", limit)
-    groups = group_by_image(questions)
-    random.Random(seed).shuffle(groups)
-    taken = []
-    for group in groups:
-        if len(taken) >= limit: break
-        taken += group
-    return [questions[i] for i in sorted(taken)]
+__all__ = ['IMAGES_PER_BATCH', 'plan_windows', 'Window', 'read_windows']
 
 # %% ../../nbs/09_run/07_windows.ipynb #e15d467d
 IMAGES_PER_BATCH = 4 # a window has this many images for each question of a batch, so that most batches are full
@@ -63,7 +43,7 @@ class Window:
 def read_windows(
     windows: list, # from `plan_windows`
     questions: list, # of the run
-    data: VQAData, # knows where pictures are
+    data: Dataset, # knows where pictures are
     vqa: VQA, # knows its picture size and tokens
     workers: int, # decoding threads, or processes for a GPU
     ahead: int = 2, # windows in the making
