@@ -64,7 +64,7 @@ class Side:
         return model
 
     def measure(self, dtype, form, peak, seconds):
-        "A row of the table: `plain` is `02_model`, `fast` is what `evaluate` runs on this device."
+        "A row of the table: `plain` is `beit3_colab.model.beit3`, `fast` is what `evaluate` runs on this device."
         before = torch.cuda.memory_allocated() if self.device == "cuda" else 0
         vqa = VQA(self.model(dtype if dtype != "float8" else "bfloat16"), float8=dtype == "float8").expect(MANY if form == "fast" else 1)
         if form == "fast" and self.device == "cuda" and vqa.fast is None: raise RuntimeError("the kernels cannot run here")

@@ -2,8 +2,9 @@
 
     python benchmarks/progress.py [--rounds 5] [--limit 1093] [--device cpu]
 
-Prints, as JSON: the ratios of the answering times with the widget to those without, by the wall clock and in processor time of the kernel (median, and each round: on a busy
-machine they scatter); the share of the answering time that was spent in the display itself (measured inside the same runs, so that it scatters less); milliseconds for showing the
+Prints, as JSON: the ratios of the answering times with the widget to those without, by the wall clock and in processor
+time of the kernel (median, and each round: on a busy machine they scatter); the share of the answering time that was
+spent in the display itself (measured inside the same runs, so that it scatters less); milliseconds for showing the
 widget, once; microseconds per update.
 """
 import argparse
@@ -29,24 +30,37 @@ class Timed:
         if not self.cpu: self.cpu = -time.process_time()
         super().show(snapshot, final)
         self.spent += time.perf_counter() - before
-    def draw(self, snapshot, final): self.updates += snapshot.state == "running"; super().draw(snapshot, final)
-    def end(self, state, error=""): self.cpu += time.process_time(); super().end(state, error) # the summary comes after the answers
+    def draw(self, snapshot, final):
+        self.updates += snapshot.state == "running"
+        super().draw(snapshot, final)
+    def end(self, state, error=""):
+        self.cpu += time.process_time() # the summary comes after the answers
+        super().end(state, error)
 class TimedWidget(Timed, WidgetDisplay): pass
 class TimedSilence(Timed, Display): pass
 
 vqa = load_model("sample", device={device!r})
 def answering(kind):
     display = kind()
-    with tempfile.TemporaryDirectory() as folder: return evaluate(vqa, limit={limit}, output_dir=folder, progress=display).report().seconds["answering"], display
+    with tempfile.TemporaryDirectory() as folder:
+        run = evaluate(vqa, limit={limit}, output_dir=folder, progress=display)
+        return run.report().seconds["answering"], display
 answering(TimedSilence); answering(TimedWidget) # warm
 walls, cpus, shares, openings, updates = [], [], [], [], 0
 for i in range({rounds}):
-    found = {{kind: answering(kind) for kind in ((TimedSilence, TimedWidget) if i % 2 else (TimedWidget, TimedSilence))}}
+    order = (TimedSilence, TimedWidget) if i % 2 else (TimedWidget, TimedSilence)
+    found = {{kind: answering(kind) for kind in order}}
     (wall, display), (plain_wall, plain) = found[TimedWidget], found[TimedSilence]
-    walls.append(wall/plain_wall); cpus.append(display.cpu/plain.cpu); shares.append(display.spent/wall); openings.append(1000*display.opening); updates += display.updates
+    walls.append(wall/plain_wall)
+    cpus.append(display.cpu/plain.cpu)
+    shares.append(display.spent/wall)
+    openings.append(1000*display.opening)
+    updates += display.updates
 
-moment = Snapshot(214354, 100000, 0, 100., 71.2, (68.1, 74.3), ("cuda:0 ran out of memory",), tuple(TypeAccuracy(n, 70., (65., 75.)) for n in ("yes/no", "number", "other")),
-                  10**9, 10**10, tuple(Rank(r, 12500 + r, 26794, 250., 0.1) for r in range(8)), tuple(float(i % 7) for i in range(60)))
+types = tuple(TypeAccuracy(n, 70., (65., 75.)) for n in ("yes/no", "number", "other"))
+ranks = tuple(Rank(r, 12500 + r, 26794, 250., 0.1) for r in range(8))
+moment = Snapshot(214354, 100000, 0, 100., 71.2, (68.1, 74.3), ("cuda:0 ran out of memory",), types, 10**9, 10**10,
+                  ranks, tuple(float(i % 7) for i in range(60)))
 display = WidgetDisplay()
 display.show(moment)
 def each(what, n=300):
@@ -60,9 +74,16 @@ head = each(display.show)
 display.interval = 1e9
 skipped = each(display.show)
 display.end("stopped"); display.close()
-def many(values, digits): return dict(median=round(statistics.median(values), digits), rounds=[round(v, digits) for v in values])
-print(json.dumps(dict(wall_ratio=many(walls, 4), processor_ratio=many(cpus, 4), share_in_display=many(shares, 5), opening_ms=many(openings, 1), updates=updates,
-                      microseconds=dict(update_with_details_of_8_ranks=full, update=head, throttled_call=skipped))))
+def many(values, digits):
+    return dict(median=round(statistics.median(values), digits), rounds=[round(v, digits) for v in values])
+print(json.dumps(dict(
+    wall_ratio=many(walls, 4),
+    processor_ratio=many(cpus, 4),
+    share_in_display=many(shares, 5),
+    opening_ms=many(openings, 1),
+    updates=updates,
+    microseconds=dict(update_with_details_of_8_ranks=full, update=head, throttled_call=skipped),
+)))
 """
 
 def main():

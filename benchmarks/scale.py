@@ -76,7 +76,7 @@ def leave_out_the_model(batch=128):
 def run(folder, data, split, processes, profile):
     "One evaluation in a process of its own; gives its figures."
     code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent.resolve())!r}); import scale; scale.leave_out_the_model(); "
-    worker = ("import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from beit3_colab.distributed import start_worker; job = start_worker(); " + code
+    worker = ("import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from beit3_colab.machine.distributed import start_worker; job = start_worker(); " + code
               + "from beit3_colab.evaluation import worker_main; worker_main(job)")
     main = (code + "import json, time, resource; from beit3_colab import evaluation; "
             f"evaluation._WORKER = {worker!r}; start = time.monotonic(); "

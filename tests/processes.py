@@ -59,8 +59,8 @@ def rank_of(pid): return int(Path(f"/proc/{pid}/environ").read_bytes().split(b"\
 
 SERVER = """
 import json, os, sys
-from beit3_colab.cli import main
-from beit3_colab.predict import load_model
+from beit3_colab.commands.cli import main
+from beit3_colab.model.vqa import load_model
 load_model("sample", device="cpu") # what a run imports is in memory from now on
 print("ready", flush=True)
 for line in iter(sys.stdin.readline, ""):

@@ -179,10 +179,10 @@ def test_disk_full_while_unpacking(server, monkeypatch):
         if isinstance(data, bytes): raise OSError(errno.ENOSPC, "No space left on device")
         atomic_write(path, data)
     with monkeypatch.context() as m:
-        m.setattr("beit3_colab.machine.files.atomic_write", full)
+        m.setattr("beit3_colab.downloads.records.atomic_write", full)
         with pytest.raises(UserError, match="is full; free some space"): open_official("val")
     with monkeypatch.context() as m:
-        m.setattr("beit3_colab.downloads.failures.shutil.disk_usage", lambda folder: type("Usage", (), {"free": 10}))
+        m.setattr("beit3_colab.machine.files.shutil.disk_usage", lambda folder: type("Usage", (), {"free": 10}))
         with pytest.raises(UserError, match="are needed under"): open_official("val")
     assert open_official("val").annotations
 
@@ -288,7 +288,7 @@ def test_disk_full_at_a_picture(server, vqa, tmp_path, monkeypatch):
 
 def test_no_space_for_the_pictures(server, vqa, tmp_path, monkeypatch):
     open_official("val")
-    monkeypatch.setattr("beit3_colab.downloads.failures.shutil.disk_usage", lambda folder: type("Usage", (), {"free": 200_000}))
+    monkeypatch.setattr("beit3_colab.machine.files.shutil.disk_usage", lambda folder: type("Usage", (), {"free": 200_000}))
     with pytest.raises(UserError, match=r"\d\.\d MB are needed under"): run_val(vqa, tmp_path)
     assert pictures_asked(server) == []
 

@@ -97,7 +97,7 @@ def test_compared(riddles, vqa, tmp_path):
     run, part = run_riddles(vqa, tmp_path/"run"), run_riddles(vqa, tmp_path/"part", limit=10)
     both = compare(tmp_path/"run", part)
     assert both.agreement == 100. and both.overall.questions == len(part.questions) and both.only_a == 40 - len(part.questions)
-    assert f"{len(part.questions)} answers" in repr(both.browse())
+    assert f"{len(part.questions)} questions" in repr(both.browse())
     with pytest.raises(UserError, match="no question is answered in both"): compare(run, evaluate(vqa, output_dir=tmp_path/"sample", progress=False, limit=5))
 
 def test_results_with_texts_for_ids(riddles):
@@ -108,7 +108,7 @@ def test_results_with_texts_for_ids(riddles):
     assert score(data.annotations, entries) == score(data.annotations, answers)
     numbers = [dict(e, question_id=int(e["question_id"])) if e["question_id"].isdigit() else e for e in entries]
     assert "question_id that is int instead of str" in str(check_submission(numbers, data.questions))
-    with pytest.raises(UserError, match="have annotations; not annotated: 1001"): score(data.annotations, numbers)
+    with pytest.raises(UserError, match="question_id 1001 is int, not a text"): score(data.annotations, numbers)
 
 def test_a_data_set_that_says_too_little(tmp_path):
     with pytest.raises(NotImplementedError, match="give it a classmethod load"): Dataset.load("val")

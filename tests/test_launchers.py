@@ -37,8 +37,8 @@ def test_torch_distributed_launch_with_use_env_and_little_memory(single, tmp_pat
     "One process of two runs out of memory: it goes on with half of the batch and says so, and the file is the same."
     (tmp_path/"small_device.py").write_text(textwrap.dedent("""
         import os, sys, torch
-        from beit3_colab.cli import main
-        from beit3_colab.predict import VQA
+        from beit3_colab.commands.cli import main
+        from beit3_colab.model.vqa import VQA
         logits = VQA.logits
         def short(self, images, ids, rows=None, counts=None):
             if os.environ["RANK"] == "1" and len(ids) > 1: raise torch.cuda.OutOfMemoryError("out of memory")

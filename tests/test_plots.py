@@ -39,7 +39,7 @@ def nasty():
     answers = pd.DataFrame([dict(question_id=i, image_id=i, question=NASTY, answer=f"{NASTY}{i}", confidence=.5, question_type=NASTY, answer_type=NASTY,
                                  correct_answer=NASTY, accuracy=30.*(i % 2), image=f"{NASTY}\n{i}.jpg") for i in range(3)])
     score = SimpleNamespace(overall=10., interval=None, num_questions=3)
-    return SimpleNamespace(label=f"{NASTY} on val", annotations={}, answers=answers, accuracy=score, data=None, questions=[])
+    return SimpleNamespace(label=f"{NASTY} on val", annotations={}, answers=answers, accuracy=score, data=None, questions=[], metric="official")
 
 def texts(figure):
     from matplotlib.text import Text
@@ -93,7 +93,7 @@ def test_long_text_is_cut(nasty):
 
 @pytest.mark.parametrize("draw", [plot_accuracy, plot_calibration, plot_confusions])
 def test_without_human_answers(draw, run):
-    hidden = SimpleNamespace(annotations=None, label=run.label, answers=run.answers.drop(columns=["accuracy", "correct_answer", "answer_type", "question_type"]), data=run.data)
+    hidden = SimpleNamespace(annotations=None, label=run.label, answers=run.answers.drop(columns=["accuracy", "correct_answer", "answer_type", "question_type"]), data=run.data, metric="official")
     with pytest.raises(UserError, match="not public"): draw(hidden)
     assert len(show_answers(hidden).axes) == 8
     assert not any(sign in t.get_text() for t in texts(show_answers(hidden)) for sign in "✓½✗")

@@ -46,3 +46,16 @@ def test_people_disagree():
     annotations = open_sample().annotations.values()
     assert 0.2 < sum(len(set(a.answers)) > 1 for a in annotations)/len(annotations) < 0.6
     assert all(len(a.answers) == 10 for a in annotations)
+
+def test_the_cache_follows_the_code_that_draws(monkeypatch, tmp_path):
+    "Were no file hashed, after a renaming say, pictures drawn by older code would be kept for ever."
+    import beit3_colab.scenes.sample as sample
+    files = sample.source_files()
+    assert {"description.py", "drawing.py", "questions.py", "sample.py", "shapes.py"} <= {p.name for p in files} and all(p.stat().st_size for p in files)
+    changed = tmp_path/"drawing.py"
+    changed.write_bytes(next(p for p in files if p.name == "drawing.py").read_bytes() + b"\n# another line")
+    other = [changed if p.name == "drawing.py" else p for p in files]
+    usual = sample_data_folder()
+    monkeypatch.setattr(sample, "source_files", lambda: other)
+    monkeypatch.setattr(sample, "write_scenes", lambda folder, seeds, split: folder) # their names are enough
+    assert sample_data_folder() != usual

@@ -1,10 +1,12 @@
-"`beit3-colab selftest --online` against a local server: a stand-in checkpoint under the official name, whose answers people agree with as often as the test says."
+"""`beit3-colab selftest --online` against a local server: a stand-in checkpoint under the official name, whose answers
+people agree with as often as the test says."""
 import random
 import re
 
 import pytest
 from file_server import Fault, FileServer
-from official_standin import ANSWERS, QUESTIONS as QUESTIONS_PATH, RELEASES, make_checkpoint, mirror, official_json, serve_json, serve_pictures
+from official_standin import ANSWERS, RELEASES, make_checkpoint, mirror, official_json, serve_json, serve_pictures
+from official_standin import QUESTIONS as QUESTIONS_PATH
 
 from beit3_colab import evaluate
 from beit3_colab.commands.cli import main
@@ -37,16 +39,19 @@ def test_official_weights_pass(online, capsys):
     server = online(0.8)
     assert main(["selftest", "--online", "--quiet"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line[:4] for line in lines[1:-1]] == ["pass"]*4 and f"{CHECKPOINT}.pth" in lines[3] and "expected 65." in lines[4] and "send these lines in" in lines[-1]
+    assert [line[:4] for line in lines[1:-1]] == ["pass"]*4
+    assert f"{CHECKPOINT}.pth" in lines[3] and "expected 65." in lines[4] and "send these lines in" in lines[-1]
     asked = [r.path for r in server.requests]
     assert len(asked) == len(set(asked)) and asked[:2] == [f"{RELEASES}/beit3.spm", f"{RELEASES}/{CHECKPOINT}.pth"]
-    assert sum(path.startswith(QUESTIONS_PATH) for path in asked) == 3 and 30 < sum(path.endswith(".jpg") for path in asked) < 50 # of 200
+    assert sum(path.startswith(QUESTIONS_PATH) for path in asked) == 3
+    assert 30 < sum(path.endswith(".jpg") for path in asked) < 50 # of 200
 
 def test_an_accuracy_below_the_range_fails(online, capsys):
     online(0.5)
     assert main(["selftest", "--online", "--quiet"]) == 1
     out = capsys.readouterr().out
-    assert "pass  published checkpoint" in out and re.search(r"FAIL  VQAv2 val: (4|5)\d\.\d+ % of 20\d questions of val", out)
+    assert "pass  published checkpoint" in out
+    assert re.search(r"FAIL  VQAv2 val: (4|5)\d\.\d+ % of 20\d questions of val", out)
     assert "please report these lines" in out
 
 def test_a_server_without_the_checkpoint_fails_in_words(online):
@@ -61,8 +66,10 @@ def test_the_range_leaves_room_for_chance_and_not_for_faults():
 def test_annotations_of_another_version_fail_in_words(online):
     server = online(0.8)
     files = official_json()
-    files[ANNOTATIONS[0]]["annotations"] = files[ANNOTATIONS[0]]["annotations"][9:] # without the first answer of the list
-    files[ANNOTATIONS[1]]["annotations"] = [a | dict(multiple_choice_answer="no") for a in files[ANNOTATIONS[1]]["annotations"]]
+    first, second = (files[name] for name in ANNOTATIONS)
+    first["annotations"] = first["annotations"][9:] # without the first answer of the list
+    second["annotations"] = [a | dict(multiple_choice_answer="no") for a in second["annotations"]]
     server.files |= serve_json(files)
     result = selftest(online=True, progress=False)
-    assert [s.ok for s in result.steps] == [True, True, True, False] and "give 4 answers, but 5 are expected" in result.steps[-1].message
+    assert [s.ok for s in result.steps] == [True, True, True, False]
+    assert "give 4 answers, but 5 are expected" in result.steps[-1].message

@@ -58,7 +58,8 @@ def test_a_lost_machine_costs_no_answers(colab, monkeypatch):
     assert re.search(r"overall +9[56]\.\d\d", text)
     assert [p.rpartition("/")[2] for p in colab.asked("downloaded")] == [f"partial_vqav2_sample_{len(after)}.json"]
     assert len(colab.asked("mounted")) == 2 # once for each machine
-    assert re.search(r"place +(no terminal \(output goes to a log\)|terminal), on Colab's machine", text) # a command started with ! is no notebook cell
+    place = r"place +(no terminal \(output goes to a log\)|terminal), on Colab's machine"
+    assert re.search(place, text) # a command started with ! is no notebook cell
     assert re.search(r"Drive +mounted at ", text) and "no GPU on Colab\n" in text
 
 def test_official_weights_and_questions_on_a_machine_that_is_lost(colab, monkeypatch, tmp_path):
@@ -67,7 +68,8 @@ def test_official_weights_and_questions_on_a_machine_that_is_lost(colab, monkeyp
     with FileServer({**files, **make_checkpoint(tmp_path/"served", "beit3_base_indomain_patch16_480_vqa")}) as server:
         colab.environment["BEIT3_COLAB_MIRROR"] = mirror(server)
         fields = dict(checkpoint=name, split="val", questions=400, batch_size="8", save_to_drive=True)
-        for path in files: server.fail(path, Fault(delay=0.1, **({} if path.endswith(".zip") else {"cut": 0.5}))) # zips come late, pictures break off at first
+        for path in files: # zips come late, pictures break off at first
+            server.fail(path, Fault(delay=0.1, **({} if path.endswith(".zip") else {"cut": 0.5})))
         client = colab.connect(read_tutorial("colab_evaluate", **fields), monkeypatch)
         watcher = lose_machine(client, lambda: len(answered(colab)) >= 200)
         with pytest.raises(DeadKernelError): client.execute()
@@ -81,20 +83,26 @@ def test_official_weights_and_questions_on_a_machine_that_is_lost(colab, monkeyp
         after = answered(colab)
         assert after[:len(before)] == before and len(after) == len(set(after)) >= 400 # continued, nothing twice
         asked = [r.path for r in server.requests]
-        assert len(asked) == len(set(asked)) and sum(p.endswith(".jpg") for p in asked) < 60 # of 74 pictures those of the questions that were left, and of the answers shown
+        assert len(asked) == len(set(asked))
+        # of 74 pictures those of the questions that were left, and of the answers shown
+        assert sum(p.endswith(".jpg") for p in asked) < 60
     text = printed(notebook)
-    assert f"{name} on val, {len(after)} questions\nOfficial VQA accuracy, {len(after)} questions, 74 images; 95 % intervals" in text
+    figures = f"Official VQA accuracy, {len(after)} questions, 74 images; 95 % intervals"
+    assert f"{name} on val, {len(after)} questions\n{figures}" in text
     assert f"partial_vqav2_val_{len(after)}.json\nThis is part of val: it can be scored" in text
     assert [p.rpartition("/")[2] for p in colab.asked("downloaded")] == [f"partial_vqav2_val_{len(after)}.json"]
-    assert "v2_Questions_Val_mscoco.zip: " in text and not [o for c in notebook.cells for o in c.get("outputs", []) if o.get("name") == "stderr"] # nothing in red
-    pictures = [o["data"]["image/png"] for c in notebook.cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
+    outputs = [o for c in notebook.cells for o in c.get("outputs", [])]
+    assert "v2_Questions_Val_mscoco.zip: " in text
+    assert not [o for o in outputs if o.get("name") == "stderr"] # nothing in red
+    pictures = [o for o in outputs if "image/png" in o.get("data", {})]
     assert len(pictures) == 2 # accuracy by kind of answer, and answers over their pictures
     if where := os.environ.get("BEIT3_COLAB_KEEP"): nbformat.write(notebook, where) # to look at
 
 def test_drive_refused_is_told_in_one_sentence(colab, monkeypatch):
     (colab.folder/"refuse_drive").touch()
     notebook = read_tutorial("colab_evaluate", save_to_drive=True)
-    with pytest.raises(CellExecutionError, match="(?s)UserError.*Google Drive was not mounted at .*: leave was not given"): colab.connect(notebook, monkeypatch).execute()
+    refused = "(?s)UserError.*Google Drive was not mounted at .*: leave was not given"
+    with pytest.raises(CellExecutionError, match=refused): colab.connect(notebook, monkeypatch).execute()
     assert not list((colab.folder/"drive").iterdir())
 
 def test_own_pictures(colab, monkeypatch):
@@ -108,10 +116,12 @@ def test_own_pictures(colab, monkeypatch):
     answer, confidence = vqa.ask(draw_scene(make_scene(11)), "What is the weather like?")[0]
     assert printed(notebook).count(f"{confidence:6.2f}  {answer}\n") == 2 # uploaded, and by its address
     outputs = [o.get("data", {}) for c in notebook.cells for o in c.get("outputs", [])]
-    assert sum("image/png" in o for o in outputs) == 3 # the picture, where the model looked, and answers over their pictures
+    pictures = [o for o in outputs if "image/png" in o]
+    assert len(pictures) == 3 # the picture, where the model looked, and answers over their pictures
     html = "\n".join(o.get("text/html", "") for o in outputs)
     assert "not official VQA accuracy" in html and "answers_own_pictures.json" in html and "submit_vqav2" not in html
-    assert re.search(r"22.jpg +Where was this drawn\? +beach", printed(notebook)) and html.count("<img") >= 4 # the page of the browser
+    assert re.search(r"22.jpg +Where was this drawn\? +beach", printed(notebook))
+    assert html.count("<img") >= 4 # the page of the browser
 
 def test_browse_answers(colab, monkeypatch):
     notebook, changed = read_tutorial("browse_answers"), 0
@@ -125,10 +135,12 @@ def test_browse_answers(colab, monkeypatch):
     html = [o["text/html"] for o in outputs if "text/html" in o]
     assert sum("image/png" in o for o in outputs) == 5 # attention and four figures
     assert [h.count("<img") for h in html if "Run the cell to browse all" in h] == [8, 4, 4, 4]
-    assert any("Finished" in h and "overall" in h for h in html) and any("Stopped" in h and "continues" in h for h in html)
+    assert any("Finished" in h and "overall" in h for h in html)
+    assert any("Stopped" in h and "continues" in h for h in html)
     total, answered = map(int, re.search(r"^\((\d+), (\d+)\)$", printed(notebook), re.M).groups())
     assert total >= 200 and 0 < answered <= total - 50 # what was answered before the stop is not asked again
-    assert "wrong → right" in "".join(html) and all(name in printed(notebook) for name in ("answers.csv\n", "report.html\n"))
+    assert "wrong → right" in "".join(html)
+    assert all(name in printed(notebook) for name in ("answers.csv\n", "report.html\n"))
     assert (ROOT/"nbs"/"tutorials"/"browse_answers.ipynb").stat().st_size < 1_000_000
 
 
@@ -138,10 +150,13 @@ def test_the_badge_opens_this_notebook(path):
     settings.read(ROOT/"settings.ini")
     s = settings["DEFAULT"]
     text = "\n".join(c.source for c in nbformat.read(path, 4).cells)
-    assert f"https://colab.research.google.com/github/{s['user']}/{s['repo']}/blob/{s['branch']}/nbs/tutorials/{path.name}" in text
+    at_github = f"github/{s['user']}/{s['repo']}/blob/{s['branch']}/nbs/tutorials/{path.name}"
+    assert f"https://colab.research.google.com/{at_github}" in text
     assert f"git+https://github.com/{s['user']}/{s['repo']}" in text
 
-@pytest.mark.parametrize("path", [p for p in TUTORIALS if p.stem != "browse_answers"], ids=lambda p: p.stem) # which has the sample alone
+WITH_A_FORM = [p for p in TUTORIALS if p.stem != "browse_answers"] # which has the sample alone
+
+@pytest.mark.parametrize("path", WITH_A_FORM, ids=lambda p: p.stem)
 def test_the_form_offers_what_there_is(path):
     text = "\n".join(c.source for c in nbformat.read(path, 4).cells)
     offered = json.loads(re.search(r'^checkpoint = .* # @param (\[.*\])$', text, re.M)[1])

@@ -14,10 +14,12 @@ from ..run.plan import add_options, from_options
 __all__ = ['OneLineParser', 'make_parser', 'run_evaluate', 'run_score', 'run_check', 'run_compare', 'run_report', 'run_convert',
            'run_ask', 'run_doctor', 'run_selftest', 'guarded', 'main']
 
-# %% ../../nbs/13_commands/03_cli.ipynb #caa3dc06
+# %% ../../nbs/13_commands/03_cli.ipynb #c3156537
 class OneLineParser(argparse.ArgumentParser):
     "Says in one line what is wrong with the arguments."
-    def error(self, message): self.exit(2, f"{self.prog}: {message}{'' if message.endswith('?') else f'; `{self.prog} --help` lists what there is'}\n")
+    def error(self, message):
+        hint = "" if message.endswith("?") else f"; `{self.prog} --help` lists what there is"
+        self.exit(2, f"{self.prog}: {message}{hint}\n")
 
 class _CommandParser(OneLineParser):
     "Names the nearest argument when it does not know one."
@@ -129,7 +131,7 @@ def run_evaluate(args) -> int:
     print(f"\nanswers: {run.submission}" if args.questions else f"\nsubmission: {run.submission}\n{run.evalai}".rstrip())
     return 0
 
-# %% ../../nbs/13_commands/03_cli.ipynb #e3865015
+# %% ../../nbs/13_commands/03_cli.ipynb #69ff29ba
 def run_score(args) -> int:
     "`beit3-colab score`"
     from beit3_colab.scoring.results import check_submission
@@ -139,7 +141,9 @@ def run_score(args) -> int:
         if not checked.ok and not args.partial: checked.raise_if_bad()
     found = score(args.annotations, args.results, partial=args.partial)
     if not args.json: print(found)
-    else: print(json.dumps(dict(overall=found.overall, interval=found.interval, per_answer_type=found.per_answer_type, per_question_type=found.per_question_type, num_questions=found.num_questions)))
+    else:
+        names = ("overall", "interval", "per_answer_type", "per_question_type", "num_questions")
+        print(json.dumps({name: getattr(found, name) for name in names}))
     return 0
 
 # %% ../../nbs/13_commands/03_cli.ipynb #2409ad55
@@ -151,23 +155,30 @@ def run_check(args) -> int:
     if not checked.ok: raise UserError(f"{args.results} cannot be submitted: {len(checked.problems)} problem(s), see above")
     return 0
 
-# %% ../../nbs/13_commands/03_cli.ipynb #8fb58355
+# %% ../../nbs/13_commands/03_cli.ipynb #89c51852
 def run_compare(args) -> int:
     "`beit3-colab compare`"
     from beit3_colab.look.run import compare
     found = compare(args.run_a, args.run_b, args.data_path)
     if args.csv: found.to_csv(args.csv)
     if not args.json: print(found)
-    else: print(json.dumps(dict(rows=[row._asdict() for row in found.rows], changes={name: int(n) for name, n in found.changes.items()}, agreement=found.agreement, num_questions=len(found.table))))
+    else: print(json.dumps(dict(
+        rows=[row._asdict() for row in found.rows],
+        changes={name: int(n) for name, n in found.changes.items()},
+        agreement=found.agreement,
+        num_questions=len(found.table))))
     return 0
 
-# %% ../../nbs/13_commands/03_cli.ipynb #38514209
+# %% ../../nbs/13_commands/03_cli.ipynb #e1653e22
 def _check_report(args):
     "Raise `UserError` for an argument that would do nothing."
     def given(*names): return [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) not in (None, False)]
-    if not args.csv and given("spreadsheet"): raise UserError("--spreadsheet is about the table that --csv writes; name its file with --csv FILE")
-    if not args.html and (idle := given("n", "seed", "checkpoint", "heat_maps")): raise UserError(f"{idle[0]} is about the page that --html writes; name its file with --html FILE")
-    if not args.checkpoint and (idle := given("heat_maps", *_OF_LOADING)): raise UserError(f"{idle[0]} is about the model that draws where it looks; name it with --checkpoint NAME")
+    if not args.csv and given("spreadsheet"):
+        raise UserError("--spreadsheet is about the table that --csv writes; name its file with --csv FILE")
+    if not args.html and (idle := given("n", "seed", "checkpoint", "heat_maps")):
+        raise UserError(f"{idle[0]} is about the page that --html writes; name its file with --html FILE")
+    if not args.checkpoint and (idle := given("heat_maps", *_OF_LOADING)):
+        raise UserError(f"{idle[0]} is about the model that draws where it looks; name it with --checkpoint NAME")
 
 def run_report(args) -> int:
     "`beit3-colab report`"
@@ -220,11 +231,12 @@ def run_selftest(args) -> int:
     print(result)
     return 0 if result.ok else 1
 
-# %% ../../nbs/13_commands/03_cli.ipynb #adc43d5b
+# %% ../../nbs/13_commands/03_cli.ipynb #95d103e3
 def guarded(
     program: str, # name that stands before the message
 ): # decorator
-    "Make a command end with status 2 and one line for bad input, with 130 when it is stopped, and with 141 when nobody reads on (`| head`)."
+    """Make a command end with status 2 and one line for bad input, with 130 when it is stopped, and with 141 when nobody
+    reads on (`| head`)."""
     def decorate(command):
         @functools.wraps(command)
         def run(arguments=None):
@@ -246,7 +258,8 @@ def guarded(
 
 def _how_to_go_on(stop: KeyboardInterrupt) -> str:
     if not isinstance(stop, Stopped): return ""
-    return f"; {stop.kept}the same command with --output-dir {shlex.quote(str(stop.folder))} continues" if stop.folder else f"; {stop}".replace("same call", "same command")
+    if not stop.folder: return f"; {stop}".replace("same call", "same command")
+    return f"; {stop.kept}the same command with --output-dir {shlex.quote(str(stop.folder))} continues"
 
 def _nobody_reads() -> bool:
     "Whether the other end of standard output is closed."

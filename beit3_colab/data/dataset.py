@@ -23,7 +23,7 @@ class Question:
     image_id: int|str # COCO number, or any name of your own
     question: str # the text; "" where only `token_ids` are known
     image: str = "" # picture file, relative to the image folder or absolute; "" if unknown
-    token_ids: tuple[int, ...]|None = None # ids of the text, <s> and </s> included, where the source stores them instead
+    token_ids: tuple[int, ...]|None = None # ids of the text, <s> and </s> included, where there is no text
 
 # %% ../../nbs/05_data/02_dataset.ipynb #b4c8669f
 @dataclass(frozen=True, slots=True)
@@ -77,13 +77,14 @@ def missing_images(
 # %% ../../nbs/05_data/02_dataset.ipynb #da316b05
 @dataclass(frozen=True, repr=False)
 class Dataset:
-    "Questions of one split, and everything that is particular to the data set they come from. `name` is its key in `beit3_colab.run.task.DATASETS`."
+    """Questions of one split, and everything that is particular to the data set they come from. `name` is its key in
+    `beit3_colab.run.task.DATASETS`."""
     split: str # such as "val"
     questions: list[Question] # in the order of the file
     annotations: dict[int|str, Annotation]|None # question_id → annotation; None where the answers are not public
     image_root: Path # folder that `Question.image` is relative to
-    soft_targets: dict[int|str, tuple[list[int], list[float]]]|None = None # question_id → labels and scores, from unilm's index
-    source: PictureSource|None = field(default=None, compare=False) # where pictures are read from; never None afterwards
+    soft_targets: dict[int|str, tuple[list, list]]|None = None # question_id → labels and scores, from unilm's index
+    source: PictureSource|None = field(default=None, compare=False) # of pictures; without it `image_root`
     pictures_sha256: str = "" # of the pictures' contents, where they are part of what makes a run
     name: ClassVar[str] = "dataset" # for tables, file names and run.json
     published: ClassVar[bool] = True # everybody's copy has the same pictures and the same answers under the same ids
@@ -92,14 +93,16 @@ class Dataset:
         if self.source is None: object.__setattr__(self, "source", FolderPictures(self.image_root)) # it is frozen
 
     def __repr__(self):
-        return f"{type(self).__name__}({self.label}: {plural(len(self.questions), 'question')}, pictures in {self.image_root})"
+        count = plural(len(self.questions), "question")
+        return f"{type(self).__name__}({self.label}: {count}, pictures in {self.image_root})"
     @classmethod
     def load(cls,
         split: str|None, # of the data set; None for its usual one
         data_path: str|Path|None = None, # folder; None where it can be done without
     ) -> Dataset: # with all questions of the split
         "Open a split. Each data set has its own way."
-        raise NotImplementedError(f"{cls.__name__} does not say how it is opened: give it a classmethod load(split, data_path)")
+        raise NotImplementedError(f"{cls.__name__} does not say how it is opened: "
+                                  "give it a classmethod load(split, data_path)")
 
     @classmethod
     def open(cls,
@@ -126,7 +129,12 @@ class Dataset:
     @property
     def remote(self) -> bool: return self.source.remote # whether pictures come from a server
     def image_path(self, question: Question) -> Path: return self.source.path(question.image)
-    def read_image(self, question: Question): return self.source.read(question.image) # PIL.Image in RGB; raises `ImageError`
+
+    def read_image(self,
+        question: Question, # about the picture
+    ): # PIL.Image in RGB
+        "Read a picture. Raises `ImageError`."
+        return self.source.read(question.image)
 
     def answer_list(self,
         expected: int|None = None, # classes of the head that the list is for, where that decides something
@@ -141,11 +149,12 @@ class Dataset:
         question_ids: Collection[int|str]|None = None, # wanted; None for all
     ) -> tuple[list[Question], dict|None]: # in order, and their annotations; None where nobody's answer is known
         "Some of the questions. Raises `UserError` when one of them is not in the data."
-        questions = self.questions if question_ids is None else [q for q in self.questions if q.question_id in question_ids]
+        questions = [q for q in self.questions if question_ids is None or q.question_id in question_ids]
         if question_ids is not None and (missing := len(question_ids) - len(questions)):
             raise UserError(f"{missing} questions of this run are not in the data; give data_path=… (--data-path)")
         if self.annotations is None: return questions, None
-        return questions, {q.question_id: self.annotations[q.question_id] for q in questions if q.question_id in self.annotations} or None
+        ids = (q.question_id for q in questions)
+        return questions, {i: self.annotations[i] for i in ids if i in self.annotations} or None
 
     def choose_pictures(self,
         questions: list[Question], # of the run
@@ -166,27 +175,35 @@ class Dataset:
         bad_images: str = "stop", # or "blank": missing pictures are answered with a grey one
     ):
         "Raise `UserError` naming the questions whose picture is missing, unless blanks are wanted."
-        if bad_images not in ("stop", "blank"): raise UserError(f"bad_images must be 'stop' or 'blank', not {bad_images!r}")
-        if bad_images == "stop" and (missing := missing_images(self, questions)): raise UserError(self.describe_missing(missing))
+        if bad_images not in ("stop", "blank"):
+            raise UserError(f"bad_images must be 'stop' or 'blank', not {bad_images!r}")
+        missing = missing_images(self, questions) if bad_images == "stop" else []
+        if missing: raise UserError(self.describe_missing(missing))
 
     def describe_missing(self, questions: list[Question], remedy: str = "") -> str:
         "What to tell about questions without a picture."
         ids = ", ".join(str(q.question_id) for q in questions[:50])
         more = f" and {len(questions) - 50} more" if len(questions) > 50 else ""
-        return (f"{len(questions)} questions have no picture: question {ids}{more} (first: {self.image_path(questions[0])}); "
-                f"put the files there,{remedy} or pass bad_images='blank' (--bad-images blank) to answer them with a grey picture")
+        first = self.image_path(questions[0])
+        return (f"{len(questions)} questions have no picture: question {ids}{more} (first: {first}); "
+                f"put the files there,{remedy} or pass bad_images='blank' (--bad-images blank) "
+                "to answer them with a grey picture")
 
     def results_name(self, whole: bool, count: int) -> str: # whether every question of the split is in it; how many are
         "Name of the results file. Part of a split never gets the name that a whole submission has."
         return f"submit_{self.name}_{self.split}.json" if whole else f"partial_{self.name}_{self.split}_{count}.json"
 
-    def where_to_submit(self, whole: bool, count: int) -> str: return "" # who takes the results, or why nobody does, in a sentence
+    def where_to_submit(self, whole: bool, count: int) -> str: # "" where there is nothing to say
+        "Who takes the results, or why nobody does, in a sentence."
+        return ""
 
     def keep_in(self, folder: Path) -> Dataset: # the same, reading what was kept
         "Keep in a run folder what could not be found again."
         return self
 
-    def run_info(self) -> dict: return {"dataset": self.name} # what run.json says, so that the folder can be opened again
+    def run_info(self) -> dict: # can be written as JSON
+        "What run.json says of the data, so that the folder can be opened again."
+        return {"dataset": self.name}
 
     def worker_arguments(self, folder: Path) -> dict: # arguments of `evaluate`
         "What another process needs to open the same; files for it go into `folder`."

@@ -65,7 +65,8 @@ def read_csv(
                                 f"put a text that holds {delimiter!r} in double quotes")
             if any(v.strip() for v in values): found.append(Row(f"line {line}", dict(zip(names, values))))
             line = reader.line_num + 1 # a row may have several lines
-    except csv.Error as error: raise UserError(f"{path}, line {reader.line_num}: {error}; save it as CSV again") from None
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}: {error}; save it as CSV again") from None
     _check_header(path, names, header)
     return found
 
@@ -89,15 +90,18 @@ def _find_pictures(folder) -> list[str]: # names of files that Pillow can read
     "The pictures in a folder. Raises `UserError` where there is none; says which other files were left out."
     from PIL import Image
     Image.init()
-    known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN} # PDF is only written
+    kinds = Image.registered_extensions().items()
+    known = {suffix for suffix, kind in kinds if kind in Image.OPEN} # PDF is only written
     names = sorted(p.name for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
     pictures = [name for name in names if Path(name).suffix.lower() in known]
     if not pictures:
         example = ", such as " + names[0] if names else ""
-        raise UserError(f"{folder} holds no pictures that Pillow knows ({len(names)} other files{example}); convert them to JPEG or PNG")
+        raise UserError(f"{folder} holds no pictures that Pillow knows ({len(names)} other files{example}); "
+                        "convert them to JPEG or PNG")
     if others := [name for name in names if Path(name).suffix.lower() not in known]:
         number = "1 file" if len(others) == 1 else f"{len(others):,} files"
-        _log.warning("%s: not asked about %s that Pillow does not know as a picture, such as %s", folder, number, others[0])
+        _log.warning("%s: not asked about %s that Pillow does not know as a picture, such as %s",
+                     folder, number, others[0])
     return pictures
 
 # %% ../../nbs/05_data/06_own.ipynb #25954ec1
@@ -109,7 +113,8 @@ def read_folder(
 ) -> tuple[Path, list[Row]]: # the folder or file that it stands for, and its rows
     "Rows of a folder. Raises `UserError` for one that holds neither questions nor pictures."
     files = [folder/name for name in QUESTION_FILES if (folder/name).is_file()]
-    if len(files) > 1: raise UserError(f"{folder} holds {' and '.join(f.name for f in files)}; give the file that is meant")
+    if len(files) > 1:
+        raise UserError(f"{folder} holds {' and '.join(f.name for f in files)}; give the file that is meant")
     if files and question is not None:
         raise UserError(f"question=… is for a folder without a questions file, and {folder} holds {files[0].name}")
     if files: return files[0], read_rows(files[0])[1]
@@ -147,7 +152,8 @@ def read_rows(
             raise UserError(f"questions {source} must be a .csv, .tsv, .jsonl or .json file, or a folder")
         name, rows = path, _READERS[suffix](path)
     else: path, name, rows = Path.cwd(), "questions", number_rows(source, "questions")
-    if question is not None: raise UserError("question=… is for a folder of pictures; here each row has its own question")
+    if question is not None:
+        raise UserError("question=… is for a folder of pictures; here each row has its own question")
     if not rows: raise UserError(f"{name} holds 0 questions")
     return path, rows
 
@@ -156,7 +162,8 @@ def is_missing(
     value, # of a row
 ) -> bool: # whether it stands for nothing
     "None, a blank text, or pandas' way to say so."
-    return value is None or isinstance(value, str) and not value.strip() or isinstance(value, float) and math.isnan(value)
+    blank = isinstance(value, str) and not value.strip()
+    return value is None or blank or isinstance(value, float) and math.isnan(value)
 
 def _digits(value): # a number as people write it: all digits of a whole one, also where a table holds it as 2.0
     return str(int(value)) if isinstance(value, int) or value.is_integer() else str(value)
@@ -209,9 +216,11 @@ class OwnQuestions(Dataset):
     @classmethod
     def open(cls, choice) -> OwnQuestions:
         "Read the questions that were chosen, see `open_questions`."
-        if choice.questions is None: raise UserError("there is no split 'own': pass questions=… (--questions), a file, a folder or a list")
+        if choice.questions is None:
+            raise UserError("there is no split 'own': pass questions=… (--questions), a file, a folder or a list")
         if choice.split is not None or choice.data_path is not None:
-            raise UserError("split and data_path belong to VQAv2 and the sample; leave them out when questions are given")
+            raise UserError("split and data_path belong to VQAv2 and the sample; "
+                            "leave them out when questions are given")
         return open_questions(choice.questions, choice.question, choice.bad_images)
 
     @classmethod
@@ -220,11 +229,12 @@ class OwnQuestions(Dataset):
 
     @property
     def metric(self) -> str: # "official" where ten people or more answered every question that has answers
-        return "official" if self.annotations and min(len(a.answers) for a in self.annotations.values()) >= 10 else "exact"
+        fewest = min((len(a.answers) for a in (self.annotations or {}).values()), default=0)
+        return "official" if fewest >= 10 else "exact"
 
     @property
     def label(self) -> str: return self.split
-    def image_path(self, question: Question) -> Path: return self.source.fetch(question.image) # that of an address is fetched
+    def image_path(self, question: Question) -> Path: return self.source.fetch(question.image) # addresses are fetched
     def check_pictures(self, questions, bad_images="stop"): pass # they were read when the questions were opened
 
     def choose_pictures(self, questions, images="auto", world_size=1, check=True) -> OwnQuestions:
@@ -248,7 +258,8 @@ def _check_fields(values) -> Mapping: # with "answers" where "answer" was given
     if "answer" in values: values = {"answers": values["answer"], **values}
     for name in values:
         near = difflib.get_close_matches(str(name).lower(), (f for f in FIELDS if f not in values), 1, .8)
-        if name not in (*FIELDS, "answer") and near: raise UserError(f"unknown field {name!r}; did you mean {near[0]!r}?")
+        if name not in (*FIELDS, "answer") and near:
+            raise UserError(f"unknown field {name!r}; did you mean {near[0]!r}?")
     return values
 
 def _question_text(value) -> str:
@@ -261,7 +272,8 @@ def _whole_number(value, number) -> int: # the row's number where there is none
     if isinstance(value, str) and value.strip().isdecimal(): value = int(value)
     if isinstance(value, float) and value.is_integer(): value = int(value) # a column with gaps, as pandas reads it
     if isinstance(value, bool) or not hasattr(value, "__index__") or value.__index__() < 0:
-        raise UserError(f"question_id must be a whole number, not {value!r:.60}; leave it out in all rows to have them counted")
+        raise UserError(f"question_id must be a whole number, not {value!r:.60}; "
+                        "leave it out in all rows to have them counted")
     return value.__index__()
 
 # %% ../../nbs/05_data/06_own.ipynb #9c33e403
@@ -288,7 +300,8 @@ class _RowReader:
     def question_id(self, value, number, row) -> int: # not used yet
         value = _whole_number(value, number)
         if value in self.used:
-            raise UserError(f"question_id {value} is that of {self.used[value]} already; give every row one of its own, or none")
+            raise UserError(f"question_id {value} is that of {self.used[value]} already; "
+                            "give every row one of its own, or none")
         self.used[value] = row.where
         return value
 
@@ -325,21 +338,23 @@ def hash_pictures(
         except ImageError as error: return question.image, "unreadable", str(error)
     with ThreadPoolExecutor(most) as pool: found = list(pool.map(read, {q.image: q for q in data.questions}.values()))
     lines = "\n".join(f"{name}\0{content}" for name, content, _ in found)
-    return hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest(), {name: error for name, _, error in found if error}
+    digest = hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()
+    return digest, {name: error for name, _, error in found if error}
 
 def _read_picture(data, question) -> bytes:
     "The file of a picture, looked at."
     path, name = data.image_path(question), question.image
     try: content = path.read_bytes()
     except FileNotFoundError:
-        raise ImageError(f"picture {name} does not exist" + (f" in {path.parent}" if str(path) != name else "")) from None
+        place = f" in {path.parent}" if str(path) != name else ""
+        raise ImageError(f"picture {name} does not exist{place}") from None
     except OSError as error: raise ImageError(f"picture {path} cannot be read: {error.strerror}") from None
     if not is_url(name): check_image(content, name) # that of an address was looked at when it came
     return content
 
 # %% ../../nbs/05_data/06_own.ipynb #dc6a5026
 def open_questions(
-    source, # list of {"image", "question", "answers"?, "question_id"?}, DataFrame, .csv, .tsv, .jsonl or .json file, or folder
+    source, # list of {"image", "question", "answers"?, "question_id"?}, table, .csv, .tsv, .jsonl or .json, or folder
     question: str|list[str]|None = None, # for a folder of pictures without questions: asked about each
     bad_images: str = "stop", # "stop" names pictures that cannot be read, "blank" lets them pass
 ) -> OwnQuestions: # ready to be evaluated
@@ -392,7 +407,11 @@ def write_questions(
     people = data.annotations or {}
     rows = [dict(question_id=q.question_id, image_id=q.image_id, question=q.question, image=q.image,
                  answers=people[q.question_id].answers if q.question_id in people else []) for q in data.questions]
-    content = dict(schema_version=1, root=str(data.image_root), pictures=None if pictures is None else str(pictures), questions=rows)
+    content = dict(
+        schema_version=1,
+        root=str(data.image_root),
+        pictures=None if pictures is None else str(pictures),
+        questions=rows)
     return atomic_write(Path(folder)/QUESTIONS_FILE, json.dumps(content, ensure_ascii=False, indent=0))
 
 def save_questions(
@@ -410,8 +429,9 @@ def save_questions(
 # %% ../../nbs/05_data/06_own.ipynb #8338767d
 def _saved_question(record) -> Question: # raises KeyError or TypeError
     q = Question(record["question_id"], record["image_id"], record["question"], record["image"])
-    kinds = type(q.question_id) is int, isinstance(q.image_id, (int, str)), isinstance(q.question, str), isinstance(q.image, str)
-    if not all(kinds): raise TypeError(f"question_id {q.question_id!r:.60}: a field is of the wrong type")
+    texts = isinstance(q.question, str) and isinstance(q.image, str)
+    if type(q.question_id) is not int or not isinstance(q.image_id, (int, str)) or not texts:
+        raise TypeError(f"question_id {q.question_id!r:.60}: a field is of the wrong type")
     if q.image.startswith(MEMORY) and not re.fullmatch(r"[\w-]+\.\w+", q.image.removeprefix(MEMORY)):
         raise TypeError(f"{q.image!r:.60} is no picture of the folder")
     return q
@@ -425,8 +445,10 @@ def open_saved(
     content = read_json(path, "questions file")
     try:
         questions = [_saved_question(r) for r in content["questions"]]
-        people = {q.question_id: annotate(q, tuple(r["answers"])) for q, r in zip(questions, content["questions"]) if r["answers"]}
+        answered = [(q, tuple(r["answers"])) for q, r in zip(questions, content["questions"]) if r["answers"]]
+        people = {q.question_id: annotate(q, answers) for q, answers in answered}
         folder = Path(content["pictures"] or path.parent/"pictures")
         return _own(questions, people, Path(root or content["root"]).expanduser().absolute(), folder)
     except (KeyError, TypeError) as error:
-        raise UserError(f"questions file {path} is damaged ({error!r}); start the run again in another folder") from None
+        raise UserError(f"questions file {path} is damaged ({error!r}); "
+                        "start the run again in another folder") from None

@@ -14,13 +14,17 @@ from .dataset import Annotation, Question
 
 # %% auto #0
 __all__ = ['SPLITS', 'IMAGE_FOLDERS', 'TEST2015', 'TEST_DEV', 'split_name', 'questions_file', 'annotations_file', 'find_file',
-           'submission_phase', 'coco_image', 'find_repeated', 'load_questions', 'load_annotations', 'check_annotations']
+           'coco_image', 'submission_phase', 'find_repeated', 'load_questions', 'load_annotations', 'check_annotations']
 
-# %% ../../nbs/05_data/03_vqa_files.ipynb #273e854a
-SPLITS = {"train": "train2014", "val": "val2014", "test": "test2015", "test-dev": "test-dev2015"} # our name -> official name
-IMAGE_FOLDERS = {"train": "train2014", "val": "val2014", "test": "test2015", "test-dev": "test2015"} # where its pictures lie
+# %% ../../nbs/05_data/03_vqa_files.ipynb #20e7c8e7
+SPLITS = { # our name → official name
+    "train": "train2014",
+    "val": "val2014",
+    "test": "test2015",
+    "test-dev": "test-dev2015"}
+IMAGE_FOLDERS = SPLITS | {"test-dev": "test2015"} # where its pictures lie
 
-# %% ../../nbs/05_data/03_vqa_files.ipynb #a4b6780b
+# %% ../../nbs/05_data/03_vqa_files.ipynb #f3df7e46
 def split_name(
     split: str, # train, val, test or test-dev; the official names (val2014, test2015, ...) work too
 ) -> str: # train, val, test or test-dev
@@ -30,7 +34,7 @@ def split_name(
         if split == official: return short
     raise UserError(f"split {split!r} is unknown: use one of {', '.join(SPLITS)}, or “sample”, the built-in one")
 
-# %% ../../nbs/05_data/03_vqa_files.ipynb #4c443534
+# %% ../../nbs/05_data/03_vqa_files.ipynb #a6d1a0e3
 def questions_file(split: str) -> str: return f"v2_OpenEnded_mscoco_{SPLITS[split]}_questions.json" # official name
 def annotations_file(split: str) -> str: return f"v2_mscoco_{SPLITS[split]}_annotations.json" # for train and val only
 
@@ -41,7 +45,16 @@ def find_file(
     "Look for a file in `vqa/` and in the folder itself."
     return next((path for path in (Path(folder)/"vqa"/name, Path(folder)/name) if path.is_file()), None)
 
-# %% ../../nbs/05_data/03_vqa_files.ipynb #425a1f70
+# %% ../../nbs/05_data/03_vqa_files.ipynb #092c411c
+def coco_image(
+    image_id: int, # COCO number
+    split: str, # any name of the split
+) -> str: # path relative to the image folder
+    "Where the official layout keeps a picture."
+    folder = IMAGE_FOLDERS[split_name(split)]
+    return f"{folder}/COCO_{folder}_{image_id:012d}.jpg"
+
+# %% ../../nbs/05_data/03_vqa_files.ipynb #c81d1e7a
 TEST2015, TEST_DEV = 447_793, 107_394 # numbers of questions
 
 def submission_phase(
@@ -55,48 +68,55 @@ def submission_phase(
                 "questions of test2015: check against that questions file.")
     return ""
 
-# %% ../../nbs/05_data/03_vqa_files.ipynb #092c411c
-def coco_image(
-    image_id: int, # COCO number
-    split: str, # any name of the split
-) -> str: # path relative to the image folder
-    "Where the official layout keeps a picture."
-    folder = IMAGE_FOLDERS[split_name(split)]
-    return f"{folder}/COCO_{folder}_{image_id:012d}.jpg"
-
-# %% ../../nbs/05_data/03_vqa_files.ipynb #b6fd7f4e
+# %% ../../nbs/05_data/03_vqa_files.ipynb #f3a3a9c6
 def _answer_only(record: dict):
     "Keep of {'answer': ..., 'answer_id': ..., 'answer_confidence': ...} the answer, as one shared string."
     answer = record.get("answer")
     return intern(answer) if type(answer) is str and "question_id" not in record else record
 
-# %% ../../nbs/05_data/03_vqa_files.ipynb #fb5e1879
-_SIGNS = {"questions": "question", "annotations": "answers"} # kind of file -> a field that only its records have
+# %% ../../nbs/05_data/03_vqa_files.ipynb #4939bcf8
+_SIGNS = {"questions": "question", "annotations": "answers"} # kind of file → a field that only its records have
 
+def _list_in(content, where, kind, other):
+    "The list in the content of a file. Raises `UserError` for content of another kind."
+    if isinstance(content, Mapping) and content:
+        if kind in content: return content[kind]
+        found = f"its keys are {', '.join(map(str, list(content)[:5]))}"
+        if other in content: found = f"it holds {other}; give the {kind} file"
+        raise UserError(f"{where} has no {kind!r}: {found}")
+    return list(content) if isinstance(content, (set, tuple)) else content
+
+def _check_kind(first, where, kind, other):
+    "Raise `UserError` when the first record is one of another kind of file."
+    if not isinstance(first, Mapping) or _SIGNS[kind] in first: return
+    if _SIGNS[other] in first: raise UserError(f"{where} holds {other}, not {kind}; give the {kind} file")
+    if set(first) == {"question_id", "answer"}:
+        raise UserError(f"{where} holds results (answers of a model), not {kind}; give the {kind} file")
+
+# %% ../../nbs/05_data/03_vqa_files.ipynb #320cfa4b
 def _records(source, kind: str) -> tuple[list, str, dict]:
     "The list of records in `source`, what to call it in errors, and the content around the list."
-    if isinstance(source, (str, os.PathLike)): content, where = read_json(source, f"{kind} file", _answer_only if kind == "annotations" else None), f"{kind} file {source}"
-    else: content, where = source, kind
-    around = content if isinstance(content, Mapping) else {}
+    content, where = source, kind
+    if isinstance(source, (str, os.PathLike)):
+        where = f"{kind} file {source}"
+        content = read_json(source, f"{kind} file", _answer_only if kind == "annotations" else None)
     other = next(k for k in _SIGNS if k != kind)
-    if around:
-        if kind not in around:
-            found = f"it holds {other}; give the {kind} file" if other in around else f"its keys are {', '.join(map(str, list(around)[:5]))}"
-            raise UserError(f"{where} has no {kind!r}: {found}")
-        content = around[kind]
-    if isinstance(content, (set, tuple)): content = list(content)
-    if not isinstance(content, list):
-        raise UserError(f"{where}: a list of {kind} is needed, got {type(content).__name__}")
-    if not content: raise UserError(f"{where} has 0 {kind}: is it the right file?")
-    first = content[0]
-    if isinstance(first, Mapping) and _SIGNS[kind] not in first:
-        if _SIGNS[other] in first: raise UserError(f"{where} holds {other}, not {kind}; give the {kind} file")
-        if set(first) == {"question_id", "answer"}: raise UserError(f"{where} holds results (answers of a model), not {kind}; give the {kind} file")
-    return content, where, around
+    found = _list_in(content, where, kind, other)
+    if not isinstance(found, list): raise UserError(f"{where}: a list of {kind} is needed, got {type(found).__name__}")
+    if not found: raise UserError(f"{where} has 0 {kind}: is it the right file?")
+    _check_kind(found[0], where, kind, other)
+    return found, where, content if isinstance(content, Mapping) else {}
 
-# %% ../../nbs/05_data/03_vqa_files.ipynb #3bb5a6f3
-_FIELDS = {"question_id": (int,), "image_id": (int, str), "question": (str,), "question_type": (str,), "answer_type": (str,),
-           "multiple_choice_answer": (str,), "answers": (list, tuple), "image": (str,)}
+# %% ../../nbs/05_data/03_vqa_files.ipynb #56db18d4
+_FIELDS = { # field → types that it may have
+    "question_id": (int,),
+    "image_id": (int, str),
+    "question": (str,),
+    "question_type": (str,),
+    "answer_type": (str,),
+    "multiple_choice_answer": (str,),
+    "answers": (list, tuple),
+    "image": (str,)}
 
 def _complain(record, index: int, where: str, fields: Iterable[str]):
     "Raise the error for a record that failed a check."
@@ -107,19 +127,22 @@ def _complain(record, index: int, where: str, fields: Iterable[str]):
         if f not in record: raise UserError(f"{where}: {name} lacks the field {f!r}; fetch the file again or add it")
         if type(record[f]) not in _FIELDS[f]:
             need = " or ".join(t.__name__ for t in _FIELDS[f])
-            raise UserError(f"{where}: {name}: {f!r} is {record[f]!r:.60} ({type(record[f]).__name__}); it must be {need}")
-    raise UserError(f"{where}: {name}: 'answers' must be a list, not empty, of strings or of {{'answer': string}}; got {record['answers']!r:.60}")
+            found = f"{record[f]!r:.60} ({type(record[f]).__name__})"
+            raise UserError(f"{where}: {name}: {f!r} is {found}; it must be {need}")
+    raise UserError(f"{where}: {name}: 'answers' must be a list, not empty, of strings or of {{'answer': string}}; "
+                    f"got {record['answers']!r:.60}")
 
-# %% ../../nbs/05_data/03_vqa_files.ipynb #6075479b
+# %% ../../nbs/05_data/03_vqa_files.ipynb #f8dfa566
 def find_repeated(records: list, where: str):
     "Raise the error for question ids that are not unique."
     first = {}
     for i, r in enumerate(records):
         key = r.question_id
-        if key in first: raise UserError(f"{where} repeats question_id {key} (entries {first[key]} and {i}); remove one of them")
+        if key in first:
+            raise UserError(f"{where} repeats question_id {key} (entries {first[key]} and {i}); remove one of them")
         first[key] = i
 
-# %% ../../nbs/05_data/03_vqa_files.ipynb #5b44b95c
+# %% ../../nbs/05_data/03_vqa_files.ipynb #53bbb97d
 def _split_of(source, around: Mapping) -> str|None:
     "The split a questions source says it is of: in the file, else in its name."
     names = [str(around.get("data_subtype", ""))]
@@ -129,62 +152,67 @@ def _split_of(source, around: Mapping) -> str|None:
             if official in name: return short
     return None
 
-# %% ../../nbs/05_data/03_vqa_files.ipynb #e3cf1cdd
+# %% ../../nbs/05_data/03_vqa_files.ipynb #9756c5f5
+def _image_file(image_id, split) -> str: # "" where it is not known
+    if type(image_id) is str: return image_id
+    return coco_image(image_id, split) if split else ""
+
 def load_questions(
-    source: str|Path|Mapping|list, # path of the official JSON file, its parsed content, or a list of its records or of `Question`
+    source: str|Path|Mapping|list, # the official JSON file, its parsed content, or a list of records or `Question`
     split: str|None=None, # names the picture files; None: as the file says
 ) -> list[Question]: # in the file's order
     "Read and check questions. Raises `UserError` naming file, question and field."
     records, where, around = _records(source, "questions")
     split = split_name(split) if split else _split_of(source, around)
-    images, out = {}, []
+    images, fields, out = {}, ("question_id", "image_id", "question"), []
     for i, r in enumerate(records):
         if isinstance(r, Question): out.append(r); continue
-        try: qid, image_id, text, image = r["question_id"], r["image_id"], r["question"], r.get("image")
-        except (KeyError, TypeError, AttributeError, IndexError): _complain(r, i, where, ("question_id", "image_id", "question"))
-        if type(qid) is not int or type(text) is not str or type(image_id) not in (int, str):
-            _complain(r, i, where, ("question_id", "image_id", "question"))
+        try: question_id, image_id, text, image = r["question_id"], r["image_id"], r["question"], r.get("image")
+        except (KeyError, TypeError, AttributeError, IndexError): _complain(r, i, where, fields)
+        if type(question_id) is not int or type(text) is not str or type(image_id) not in (int, str):
+            _complain(r, i, where, fields)
         if image is None:
-            image = images.get(image_id)
-            if image is None:
-                image = image_id if type(image_id) is str else coco_image(image_id, split) if split else ""
-                images[image_id] = image
+            if (image := images.get(image_id)) is None: image = images[image_id] = _image_file(image_id, split)
         elif type(image) is not str: _complain(r, i, where, ("image",))
-        out.append(Question(qid, image_id, text, image))
+        out.append(Question(question_id, image_id, text, image))
     if len({q.question_id for q in out}) < len(out): find_repeated(out, where)
     return out
 
-# %% ../../nbs/05_data/03_vqa_files.ipynb #585c5f86
+# %% ../../nbs/05_data/03_vqa_files.ipynb #ab655ed4
 def _answer_strings(answers) -> tuple[str, ...]:
     "The answers of one record, interned. Raises KeyError or TypeError where they are not strings."
     return tuple([intern(a["answer"] if type(a) is dict else a) for a in answers])
 
-# %% ../../nbs/05_data/03_vqa_files.ipynb #d69b4c81
+def _annotation(r, fields) -> Annotation: # raises KeyError, TypeError and the like where something is wrong
+    question_id, image_id, kind, answer_type, top, answers = [r[f] for f in fields]
+    listed = type(answers) in (list, tuple) and answers
+    if type(question_id) is not int or type(image_id) not in (int, str) or not listed: raise TypeError
+    return Annotation(question_id, image_id, intern(kind), intern(answer_type), intern(top), _answer_strings(answers))
+
+# %% ../../nbs/05_data/03_vqa_files.ipynb #a8b99c01
 def load_annotations(
-    source: str|Path|Mapping|list, # path of the official JSON file, its parsed content, or a list of its records or of `Annotation`
-) -> dict[int, Annotation]: # question_id -> annotation, in the file's order
+    source: str|Path|Mapping|list, # the official JSON file, its parsed content, or a list of records or `Annotation`
+) -> dict[int|str, Annotation]: # question_id → annotation, in the file's order
     "Read and check annotations. Raises `UserError` naming file, question and field."
-    if isinstance(source, Mapping) and source and all(isinstance(a, Annotation) for a in source.values()): return dict(source)
+    if isinstance(source, Mapping) and source and all(isinstance(a, Annotation) for a in source.values()):
+        return dict(source)
     records, where, _ = _records(source, "annotations")
-    del source
-    fields, out = tuple(_FIELDS)[:2] + tuple(_FIELDS)[3:7], []
+    del source # parsed content that nobody else holds can go while it is read
+    fields, out = [f for f in _FIELDS if f not in ("question", "image")], []
     for i, r in enumerate(records):
         if isinstance(r, Annotation): out.append(r); continue
-        try:
-            qid, image_id, kind, answer_type, top, answers = [r[f] for f in fields]
-            if type(qid) is not int or type(image_id) not in (int, str) or type(answers) not in (list, tuple) or not answers: raise TypeError
-            out.append(Annotation(qid, image_id, intern(kind), intern(answer_type), intern(top), _answer_strings(answers)))
+        try: out.append(_annotation(r, fields))
         except (KeyError, TypeError, AttributeError, IndexError): _complain(r, i, where, fields)
     if len({a.question_id for a in out}) < len(out): find_repeated(out, where)
     return {a.question_id: a for a in out}
 
-# %% ../../nbs/05_data/03_vqa_files.ipynb #1f9bffdb
+# %% ../../nbs/05_data/03_vqa_files.ipynb #e753c465
 def check_annotations(
     questions: list[Question], # to be scored
-    annotations: dict[int, Annotation], # that should cover them
+    annotations: dict[int|str, Annotation], # that should cover them
 ):
     "Raise `UserError` unless every question has its annotation."
     missing = [q.question_id for q in questions if q.question_id not in annotations]
-    if missing:
-        raise UserError(f"{len(missing)} of {len(questions)} questions have no annotation (first {', '.join(map(str, missing[:3]))}): "
-                        "are the annotations of another split?")
+    if not missing: return
+    raise UserError(f"{len(missing)} of {len(questions)} questions have no annotation "
+                    f"(first {', '.join(map(str, missing[:3]))}): are the annotations of another split?")

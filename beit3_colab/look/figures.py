@@ -14,12 +14,13 @@ from ..pictures.reading import open_picture
 from ..model.attention import attention_map, check_loaded, question_words, token_positions
 
 # %% auto #0
-__all__ = ['PLAIN', 'new_figure', 'save_figure', 'check_path', 'heat_map', 'show_attention']
+__all__ = ['PLAIN', 'new_figure', 'check_path', 'save_figure', 'heat_map', 'choose_panels', 'draw_panel', 'layer_text',
+           'show_attention']
 
 # %% ../../nbs/11_look/01_figures.ipynb #3910f68f
 PLAIN = dict(parse_math=False, usetex=False) # for every text that is drawn: `$` is a `$`
 
-# %% ../../nbs/11_look/01_figures.ipynb #9623f799
+# %% ../../nbs/11_look/01_figures.ipynb #c16ea9ea
 def new_figure(
     width: float, # inches
     height: float, # inches
@@ -27,7 +28,7 @@ def new_figure(
     "An empty figure that belongs to nobody but the caller."
     from matplotlib.figure import Figure
     figure = Figure(figsize=(width, height), dpi=100, layout="constrained", facecolor="white")
-    figure._repr_png_ = partial(_png, figure) # notebooks draw a bare Figure only after pyplot was imported
+    figure._repr_png_ = partial(_png, figure)
     return figure
 
 def _png(figure):
@@ -35,9 +36,21 @@ def _png(figure):
     figure.savefig(content, format="png", dpi=80)
     return content.getvalue()
 
-# %% ../../nbs/11_look/01_figures.ipynb #95949d12
+# %% ../../nbs/11_look/01_figures.ipynb #bc24ff7b
 _FORMATS = {".png": dict(dpi=200), ".svg": dict(metadata={"Date": None}), ".pdf": dict(metadata={"CreationDate": None})}
 
+def check_path(
+    path: str|Path|None, # where a figure is to be saved; None where it is not
+) -> Path|None: # the same, `~` replaced
+    "Check a figure's path before the work begins. Raises `UserError` for another ending or a folder that is not there."
+    if path is None: return None
+    path = Path(path).expanduser()
+    if path.suffix.lower() not in _FORMATS:
+        raise UserError(f"{path} must end in .png, .svg or .pdf, not {path.suffix!r}")
+    if not path.parent.is_dir(): raise UserError(f"folder {path.parent} does not exist; make it first")
+    return path
+
+# %% ../../nbs/11_look/01_figures.ipynb #0fd4a79f
 def save_figure(
     figure, # matplotlib.figure.Figure
     path: str|Path|None, # file ending in .png, .svg or .pdf; None saves nothing
@@ -45,47 +58,64 @@ def save_figure(
     "Save a figure whole or not at all. Raises `UserError` for another ending or a folder that is not there."
     if path is None: return figure
     path = check_path(path)
+    kind = path.suffix.lower()
     content = io.BytesIO()
-    figure.savefig(content, format=path.suffix.lower()[1:], **_FORMATS[path.suffix.lower()])
+    figure.savefig(content, format=kind[1:], **_FORMATS[kind])
     atomic_write(path, content.getvalue())
     return figure
 
-# %% ../../nbs/11_look/01_figures.ipynb #e67e7f5f
-def check_path(
-    path: str|Path|None, # where a figure is to be saved; None where it is not
-) -> Path|None: # the same, `~` replaced
-    "Check a figure's path before the work begins."
-    if path is None: return None
-    path = Path(path).expanduser()
-    if path.suffix.lower() not in _FORMATS: raise UserError(f"{path} must end in .png, .svg or .pdf, not {path.suffix!r}")
-    if not path.parent.is_dir(): raise UserError(f"folder {path.parent} does not exist; make it first")
-    return path
-
-# %% ../../nbs/11_look/01_figures.ipynb #3ccbecd8
+# %% ../../nbs/11_look/01_figures.ipynb #f3659a4b
 def heat_map(
     map: np.ndarray, # [g, g], as `attention_map` gives
     size: tuple[int, int], # width and height wanted, in pixels
 ) -> np.ndarray: # [height, width] float32, in multiples of even attention
     "A map stretched to a picture's aspect, smoothly between the patches' centers."
     from PIL import Image
-    return np.asarray(Image.fromarray((map*map.size/map.sum()).astype(np.float32)).resize(size, Image.Resampling.BILINEAR))
+    relative = (map*map.size/map.sum()).astype(np.float32) # [g, g]
+    return np.asarray(Image.fromarray(relative).resize(size, Image.Resampling.BILINEAR))
 
-# %% ../../nbs/11_look/01_figures.ipynb #94b3b369
-def _panel(axes, picture, title, heat=None, top=1.):
+# %% ../../nbs/11_look/01_figures.ipynb #73ae50c8
+def choose_panels(
+    attention, # as `vqa.attention` gives
+    tokens, # words, "cls", positions, or a list of them; None for cls and every word
+) -> list[tuple]: # name and positions of everyone whose map is wanted
+    "Who looks, with a name for each. Raises `UserError` where nobody is left."
+    if tokens is None: return [("cls", 0), *((word.text, word.positions) for word in question_words(attention))]
+    tokens = [tokens] if isinstance(tokens, (str, int)) else tokens
+    def name(token):
+        if isinstance(token, str): return token
+        return " ".join(attention.tokens[p] for p in token_positions(attention, token))
+    found = [(name(token), token) for token in tokens]
+    if not found: raise UserError("tokens is empty; name words of the question, or leave it out to see all")
+    return found
+
+# %% ../../nbs/11_look/01_figures.ipynb #87a24abf
+def draw_panel(
+    axes, # matplotlib.axes.Axes
+    picture, # PIL.Image
+    title: str, # above it
+    heat: np.ndarray|None = None, # [height, width], from `heat_map`; None shows the picture itself
+    top: float = 1., # end of the color scale
+): # matplotlib.image.AxesImage
     "The picture, or a map over a pale copy of it."
     axes.set_title(clean_text(title, 22, 2), fontsize=10, **PLAIN)
-    axes.set_xticks([]); axes.set_yticks([])
+    axes.set_xticks([])
+    axes.set_yticks([])
     for side in axes.spines.values(): side.set_linewidth(.6)
     if heat is None: return axes.imshow(picture)
     axes.imshow(np.asarray(picture.convert("L"))*.45 + 130, cmap="gray", vmin=0, vmax=255)
     return axes.imshow(heat, cmap="inferno", vmin=0, vmax=top, alpha=.65)
 
-# %% ../../nbs/11_look/01_figures.ipynb #0c78a37a
-def _layer_text(layer, layers: int) -> str:
+# %% ../../nbs/11_look/01_figures.ipynb #83e78c20
+def layer_text(
+    layer: str|int, # as in `attention_map`
+    layers: int, # that the model has
+) -> str: # for a title
     "What a map is made from, in words."
-    return {"rollout": f"rolled out over {layers} layers", "mean": f"mean of {layers} layers"}.get(layer, f"layer {layer} (of 0 to {layers - 1})")
+    names = {"rollout": f"rolled out over {layers} layers", "mean": f"mean of {layers} layers"}
+    return names.get(layer, f"layer {layer} (of 0 to {layers - 1})")
 
-# %% ../../nbs/11_look/01_figures.ipynb #fd00023e
+# %% ../../nbs/11_look/01_figures.ipynb #462c18c1
 def show_attention(
     vqa, # a loaded model with its tokenizer
     image, # path, URL, bytes, PIL picture or array [H, W, 3]
@@ -94,34 +124,35 @@ def show_attention(
     layer: str|int = "rollout", # as in `attention_map`
     path: str|Path|None = None, # .png, .svg or .pdf to save to
 ): # matplotlib.figure.Figure
-    "Draw where `cls` and the words of a question look, one panel each. Raises `UserError` for a word or layer that is not there."
+    """Draw where `cls` and the words of a question look, one panel each.
+    Raises `UserError` for a word or layer that is not there."""
     check_loaded(vqa)
-    path, picture = check_path(path), open_picture(image) # once: the map is drawn over what the model saw
+    path, picture = check_path(path), open_picture(image)
     attention = vqa.attention(picture, question)
-    chosen = _panels(attention, tokens)
+    chosen = choose_panels(attention, tokens)
     maps = [attention_map(attention, token, layer) for _, token in chosen]
-    said = vqa.ask(picture, question, top_k=1)[0] if vqa.answers else None
+    best = vqa.ask(picture, question, top_k=1)[0] if vqa.answers else None
+    first = "picture" if best is None else f"{best.answer} ({best.confidence:.2f})"
     picture.thumbnail((480, 480))
+    figure, columns = _draw_maps(picture, first, [name for name, _ in chosen], maps)
+    made = f"{vqa.name}: attention to the picture, {layer_text(layer, len(attention.weights))}"
+    title = f"{clean_text(question, 24*columns, 2)}\n{clean_text(made, 28*columns, 2)}"
+    figure.suptitle(title, fontsize=11, **PLAIN)
+    return save_figure(figure, path)
+
+def _draw_maps(picture, first, names, maps) -> tuple: # figure, and its number of columns
+    "A panel each; `first` stands above the picture itself."
     heats = [heat_map(m, picture.size) for m in maps]
     top = max(2., max(float(np.quantile(heat, .995)) for heat in heats))
     columns = min(4, 1 + len(maps))
-    rows, shape = -(-(1 + len(maps))//columns), min(max(picture.height/picture.width, .4), 2.)
+    rows = -(-(1 + len(maps))//columns)
+    shape = min(max(picture.height/picture.width, .4), 2.)
     figure = new_figure(2.15*columns + .9, rows*(2.08*shape + .33) + .62)
     axes = figure.subplots(rows, columns, squeeze=False)
-    _panel(axes.flat[0], picture, "picture" if said is None else f"{said.answer} ({said.confidence:.2f})")
-    for ax, (name, _), heat in zip(axes.flat[1:], chosen, heats): drawn = _panel(ax, picture, name, heat, top)
+    draw_panel(axes.flat[0], picture, first)
+    for ax, name, heat in zip(axes.flat[1:], names, heats): drawn = draw_panel(ax, picture, name, heat, top)
     for ax in axes.flat[1 + len(maps):]: ax.set_axis_off()
     bar = figure.colorbar(drawn, ax=axes, extend="max", fraction=.03, aspect=24)
-    bar.set_label("attention\n(1 = spread evenly)", fontsize=8.5); bar.solids.set_alpha(1)
-    made = f"{vqa.name}: attention to the picture, {_layer_text(layer, len(attention.weights))}"
-    figure.suptitle(f"{clean_text(question, 24*columns, 2)}\n{clean_text(made, 28*columns, 2)}", fontsize=11, **PLAIN)
-    return save_figure(figure, path)
-
-# %% ../../nbs/11_look/01_figures.ipynb #c33a3afb
-def _panels(attention, tokens) -> list[tuple]:
-    "Name and positions of everyone whose map is wanted."
-    if tokens is None: return [("cls", 0), *((word.text, word.positions) for word in question_words(attention))]
-    found = [(token if isinstance(token, str) else " ".join(attention.tokens[p] for p in token_positions(attention, token)), token)
-             for token in ([tokens] if isinstance(tokens, (str, int)) else tokens)]
-    if not found: raise UserError("tokens is empty; name words of the question, or leave it out to see all")
-    return found
+    bar.set_label("attention\n(1 = spread evenly)", fontsize=8.5)
+    bar.solids.set_alpha(1)
+    return figure, columns

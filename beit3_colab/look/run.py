@@ -6,6 +6,7 @@
 from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
+from ..machine.docstrings import with_parameters
 from ..run.comparison import PairedComparison
 from ..run.folder import RunFolder
 from .browser import browse
@@ -16,12 +17,13 @@ from .tables import full_table, write_csv
 # %% auto #0
 __all__ = ['Run', 'open_run', 'Comparison', 'compare']
 
-# %% ../../nbs/11_look/15_run.ipynb #edc5d719
+# %% ../../nbs/11_look/15_run.ipynb #41e39dc0
+@with_parameters
 class Run(RunFolder):
     "A run as a person sees it: what `RunFolder` knows, and ways to look at it."
     def browse(self,
-        vqa=None, # a loaded model, to ask and to see where it looks; without it the run's own, if it is still there
-        **options, # sort, per_page, questions, and filters such as correctness="wrong": see `beit3_colab.look.browser.browse`
+        vqa = None, # a loaded model, to ask and to see where it looks; without it the run's own, if it is still there
+        **options, # sort, per_page, questions, and filters such as correctness="wrong": see `browser.browse`
     ): # Browser, shown by a notebook
         "Browse the answers over their pictures, also while the run goes on."
         return browse(self, vqa, **options)
@@ -29,10 +31,11 @@ class Run(RunFolder):
     def to_html(self,
         path: str|Path, # of the .html file
         n: int = 200, # answers in it, about 9 kB each
-        vqa=None, # a loaded model, to draw where it looks; without it the run's own, if it is still there
+        vqa = None, # a loaded model, to draw where it looks; without it the run's own, if it is still there
         **options, # layer, heat_maps, seed: see `beit3_colab.look.report.write_report`
     ) -> Path: # the file
-        "Write a report of its own: summary, plots, a sample of answers with pictures and heat maps, what was run. It needs no kernel, no internet and no JavaScript."
+        """Write a report of its own: summary, plots, a sample of answers with pictures and heat maps, what was run.
+        It needs no kernel, no internet and no JavaScript."""
         return write_report(self, path, n, vqa, **options)
 
     def to_pandas(self): # pandas.DataFrame
@@ -41,12 +44,13 @@ class Run(RunFolder):
 
     def to_csv(self,
         path: str|Path, # of the file
-        spreadsheet: bool = False, # keep Excel and its like from taking texts for formulas; such a file does not read back equal
+        spreadsheet: bool = False, # for Excel and its like: no text is a formula, but it does not read back equal
     ) -> Path: # the file
         "Write `to_pandas()` as CSV in UTF-8; `beit3_colab.look.tables.read_csv` reads it back equal."
         return write_csv(full_table(self), path, spreadsheet)
 
 # %% ../../nbs/11_look/15_run.ipynb #40f6be64
+@with_parameters
 def open_run(
     folder: str|Path, # run folder
     data_path: str|Path|None = None, # where the data is now, if it was moved
@@ -55,6 +59,7 @@ def open_run(
     return Run.open(folder, data_path)
 
 # %% ../../nbs/11_look/15_run.ipynb #0bf668c5
+@with_parameters
 @dataclass(frozen=True, repr=False)
 class Comparison(PairedComparison):
     "Two runs, question by question. Printed, it is a small table."
@@ -72,6 +77,7 @@ class Comparison(PairedComparison):
         return write_csv(self.table, path, spreadsheet)
 
 # %% ../../nbs/11_look/15_run.ipynb #fbf87b47
+@with_parameters
 def compare(
     run_a: Run|str|Path, # run or its folder, finished or not: the one to compare with
     run_b: Run|str|Path, # likewise: whose difference from it is shown

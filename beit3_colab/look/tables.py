@@ -25,20 +25,21 @@ def full_table(
     table.insert(table.columns.get_loc("accuracy") + 1, "human_answers", people)
     return table
 
-# %% ../../nbs/11_look/03_tables.ipynb #1e35b016
+# %% ../../nbs/11_look/03_tables.ipynb #cd450722
 _LISTS = ("top5", "human_answers") # JSON in the file
 _IDS = ("question_id", "image_id") # whole numbers or texts
 _NUMBERS = ("confidence", "confidence_a", "confidence_b", "accuracy", "accuracy_a", "accuracy_b", "difference")
 _OPTIONAL = ("image_error",) # a text or nothing
 
-# Python 3.10 takes a NUL for the escape character that there is not, and refuses to write it; this one stands for no character.
+# Python 3.10 takes a NUL for the escape character that there is not, and refuses to write it.
+# This one stands for no character.
 _ESCAPE = None if sys.version_info >= (3, 11) else "\U0010ffff"
 
-# %% ../../nbs/11_look/03_tables.ipynb #f39b0c83
+# %% ../../nbs/11_look/03_tables.ipynb #ee1f158e
 def write_csv(
     table, # pandas.DataFrame of `full_table` or of a comparison
     path: str|Path, # of the file; its folder must exist
-    spreadsheet: bool = False, # keep Excel and its like from taking texts for formulas; such a file does not read back equal
+    spreadsheet: bool = False, # for Excel and its like: no text is a formula, but it does not read back equal
 ) -> Path: # the file
     "Write a table as CSV in UTF-8, whole or not at all. Halves of characters that UTF-8 cannot hold become `?`."
     path = Path(path).expanduser()
@@ -46,7 +47,8 @@ def write_csv(
     lists = {name: [json.dumps(value, ensure_ascii=False) for value in table[name]] for name in _LISTS if name in table}
     table = table.assign(**lists)
     if spreadsheet:
-        table = table.assign(**{name: [_harmless(value) for value in table[name]] for name in table if name not in _NUMBERS})
+        names = [name for name in table if name not in _NUMBERS]
+        table = table.assign(**{name: [_harmless(value) for value in table[name]] for name in names})
     text = table.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n", escapechar=_ESCAPE)
     content = text.encode("utf-8-sig" if spreadsheet else "utf-8", "replace")
     with explain_os_errors(path.parent): return atomic_write(path, content)
@@ -54,16 +56,19 @@ def write_csv(
 def _harmless(value):
     return "'" + value if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
-# %% ../../nbs/11_look/03_tables.ipynb #357fdc17
+# %% ../../nbs/11_look/03_tables.ipynb #7a324999
 _CELL = r'(?:"[^"]*"|[^",\n])*' # "" inside of quotes is an end and a beginning to it
+_ROW = r'(?:"[^"]*"|[^"\n]+)*'
 
 def quoted_cells(
     text: str, # of a CSV file, line breaks as \n
-    column: int, # number of the column, from 0
-) -> list[bool]: # for each row below the header
-    "Whether the cells of a column stand in quotes."
-    row = re.compile(rf'(?!\n)(?:{_CELL},){{{column}}}(?=("?)){_CELL}(?:,{_CELL})*(?:\n|$)')
-    return [match[1] == '"' for match in row.finditer(text) if match[0]][1:]
+    columns: list[int], # numbers of columns, from 0
+) -> list[list[bool]]: # for each of the columns, and each row below the header
+    "Whether cells stand in quotes."
+    # looks ahead and stays where the row begins
+    quotes = "".join(rf'(?=(?:{_CELL},){{{column}}}("?))' for column in columns)
+    rows = [match.groups() for match in re.finditer(rf"(?!\n){quotes}{_ROW}", text) if match[0]]
+    return [[row[i] == '"' for row in rows[1:]] for i in range(len(columns))]
 
 # %% ../../nbs/11_look/03_tables.ipynb #7ddf20bf
 def read_ids(
@@ -77,7 +82,7 @@ def read_ids(
     if not all(n or q for n, q in zip(number, quoted)): return list(values)
     return [int(v) if n else v for v, n in zip(values, number)]
 
-# %% ../../nbs/11_look/03_tables.ipynb #142e00ba
+# %% ../../nbs/11_look/03_tables.ipynb #c6e2bd33
 def read_csv(
     path: str|Path, # written by `write_csv` without `spreadsheet`
 ): # pandas.DataFrame, equal to the one that was written; with pandas 2 a text ends at a NUL
@@ -87,20 +92,23 @@ def read_csv(
         table = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8")
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError: raise UserError(f"{path} does not exist") from None
-    except (ValueError, UnicodeDecodeError) as error: raise UserError(f"{path} is not a CSV file of ours: {error}") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not a CSV file of ours: {error}") from None
     if "question_id" not in table: raise UserError(f"{path} has no column question_id: it is not a CSV file of ours")
     try: return _typed(table, text)
     except (ValueError, TypeError) as error:
-        raise UserError(f"{path} is not a CSV file of ours, or was changed ({error}); write it again with to_csv") from None
+        reason = f"is not a CSV file of ours, or was changed ({error})"
+        raise UserError(f"{path} {reason}; write it again with to_csv") from None
 
 def _typed(table, text): # pandas.DataFrame: columns of texts made what they were
     import pandas as pd
-    for name in _IDS:
-        if name in table:
-            ids = read_ids(table[name].tolist(), quoted_cells(text, table.columns.get_loc(name)))
-            table[name] = pd.Series(ids, dtype="int64" if all(type(i) is int for i in ids) else None) # as pandas makes it of texts
+    names = [name for name in _IDS if name in table]
+    for name, quoted in zip(names, quoted_cells(text, [table.columns.get_loc(name) for name in names])):
+        ids = read_ids(table[name].tolist(), quoted)
+        table[name] = ids
     for name in _NUMBERS:
-        if name in table: table[name] = [float(value or "nan") for value in table[name]] # empty: nobody answered that question
+        # empty: nobody answered that question
+        if name in table: table[name] = [float(value or "nan") for value in table[name]]
     for name in _LISTS:
         if name in table: table[name] = [_from_json(value) for value in table[name]]
     for name in _OPTIONAL:

@@ -108,16 +108,16 @@ def cache_folder() -> Path: # exists and can be written to
 
     `$BEIT3_COLAB_CACHE` (also in Drive), else `$XDG_CACHE_HOME/beit3_colab`, else `~/.cache/beit3_colab`.
     Raises `UserError` where `$BEIT3_COLAB_CACHE` cannot be used."""
-    asked = os.environ.get("BEIT3_COLAB_CACHE")
+    requested = os.environ.get("BEIT3_COLAB_CACHE")
     usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home()/".cache")/"beit3_colab"
-    folder = check_drive(asked) if asked else usual
+    folder = check_drive(requested) if requested else usual
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK): return folder
         reason = "it may not be written to"
     except OSError as error: reason = error.strerror
-    if asked:
-        raise UserError(f"BEIT3_COLAB_CACHE={asked} cannot be used: {reason}; "
+    if requested:
+        raise UserError(f"BEIT3_COLAB_CACHE={requested} cannot be used: {reason}; "
                         "name a folder on a disk that can be written to")
     return _passing_folder() # a home that cannot be written to: keep nothing beyond this machine's temporary files
 

@@ -19,8 +19,8 @@ __all__ = ['Place', 'find_host', 'find_place', 'in_notebook', 'advise_on_gpu', '
 # %% ../../nbs/01_machine/04_front_end.ipynb #18f12d3e
 _all_ = ["drive_mount_point"] # people's notebooks find it here and in `beit3_colab.place`
 
-# %% ../../nbs/01_machine/04_front_end.ipynb #471ee61c
-_FRONT_ENDS = { # short name → how a person is told
+# %% ../../nbs/01_machine/04_front_end.ipynb #f47ad8c1
+_FRONT_ENDS = { # short name → as a person reads it
     "colab": "Colab notebook",
     "kaggle": "Kaggle notebook",
     "vscode": "VS Code notebook",

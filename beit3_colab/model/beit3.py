@@ -70,7 +70,7 @@ def model_size(
     if size not in sizes: raise UserError(f"unknown model size {size!r}; known are {', '.join(sizes)}")
     return replace(sizes[size], **changes)
 
-# %% ../../nbs/07_model/01_beit3.ipynb #3252131d
+# %% ../../nbs/07_model/01_beit3.ipynb #78277b5c
 class ImageEmbedding(nn.Module):
     "Pictures [B, 3, S, S] → `cls` and patch tokens [B, 1+P, d], positions added."
     def __init__(self, config: Beit3Config):
@@ -78,7 +78,7 @@ class ImageEmbedding(nn.Module):
         self.patch_size, self.image_size = config.patch_size, config.image_size
         self.proj = nn.Conv2d(3, config.embed_dim, config.patch_size, config.patch_size)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.embed_dim))
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, config.embed_dim)) # pretraining only; kept so that checkpoints survive a round trip
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, config.embed_dim)) # of pretraining; kept for checkpoints' sake
         self.positions = nn.Parameter(torch.zeros(2 + 1 + config.num_patches, config.embed_dim))
 
     def forward(self, image):
@@ -88,23 +88,25 @@ class ImageEmbedding(nn.Module):
             raise UserError(f"pictures of {H}×{W} pixels given to a model for {self.image_size}×{self.image_size}; "
                             f"resize them, or load the model with image_size={H}")
         image = image.to(self.proj.weight.dtype) # float32 pictures are welcome in a half-precision model
-        patches = image.reshape(B, C, H//p, p, W//p, p).permute(0, 2, 4, 1, 3, 5).reshape(B, -1, C*p*p) # [B, P, 3pp]
-        tokens = F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)                         # [B, P, d]
-        return torch.cat((self.cls_token.expand(B, 1, -1), tokens), 1) + self.positions[2:]             # [B, 1+P, d]
+        patches = image.reshape(B, C, H//p, p, W//p, p)                                     # [B, 3, g, p, g, p]
+        patches = patches.permute(0, 2, 4, 1, 3, 5).reshape(B, -1, C*p*p)                   # [B, P, 3·p·p], P = g·g
+        tokens = F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)             # [B, P, d]
+        return torch.cat((self.cls_token.expand(B, 1, -1), tokens), 1) + self.positions[2:] # [B, 1+P, d]
 
-# %% ../../nbs/07_model/01_beit3.ipynb #dedf6f8d
+# %% ../../nbs/07_model/01_beit3.ipynb #6a87994a
 class TextEmbedding(nn.Module):
     "Token ids [B, T] → text tokens [B, T, d], positions added."
     def __init__(self, config: Beit3Config):
         super().__init__()
         self.tokens = nn.Embedding.from_pretrained(torch.empty(config.vocab_size, config.embed_dim), freeze=False)
-        if not self.tokens.weight.is_meta: self.tokens.reset_parameters() # on the meta device this would import PyTorch's compiler, for two seconds and nothing
+        # on the meta device this would import PyTorch's compiler, for two seconds and nothing
+        if not self.tokens.weight.is_meta: self.tokens.reset_parameters()
         self.positions = nn.Parameter(torch.zeros(config.max_text_positions, config.embed_dim))
 
     def forward(self, input_ids):
         return self.tokens(input_ids) + self.positions[2:2 + input_ids.shape[1]] # [B, T, d]
 
-# %% ../../nbs/07_model/01_beit3.ipynb #f22501c6
+# %% ../../nbs/07_model/01_beit3.ipynb #baff9b66
 class Expert(nn.Module):
     "What one stream (image or text) does in one layer, before attention and after it."
     def __init__(self, config: Beit3Config):
@@ -120,12 +122,14 @@ class Expert(nn.Module):
         self.hidden_norm = nn.LayerNorm(f, eps) # sub-LN: after GELU, before the second linear
         self.fc2 = nn.Linear(f, d)
 
-    def queries_keys_values(self, x): # [B, N, d] → 3 × [B, heads, N, head_dim]
-        return self.qkv(self.attention_norm(x)).unflatten(-1, (3, -1, self.head_dim)).permute(2, 0, 3, 1, 4)
+    def queries_keys_values(self, x): # [B, N, d] → [3, B, heads, N, head_dim]
+        qkv = self.qkv(self.attention_norm(x))                                       # [B, N, 3·d]
+        return qkv.unflatten(-1, (3, -1, self.head_dim)).permute(2, 0, 3, 1, 4)      # [3, B, heads, N, head_dim]
 
     def after_attention(self, x, attended): # residual stream and attention's answer, both [B, N, d] → [B, N, d]
-        x = x + self.out(self.out_norm(attended))
-        return x + self.fc2(self.hidden_norm(F.gelu(self.fc1(self.ffn_norm(x))))) # GELU in float32 inside, as the reference
+        x = x + self.out(self.out_norm(attended))                                    # [B, N, d]
+        hidden = F.gelu(self.fc1(self.ffn_norm(x))) # in float32 inside, as the reference [B, N, ffn_dim]
+        return x + self.fc2(self.hidden_norm(hidden))                                # [B, N, d]
 
 # %% ../../nbs/07_model/01_beit3.ipynb #00f057fd
 def attend(
@@ -174,9 +178,10 @@ class Pooler(nn.Module):
         self.dense = nn.Linear(config.embed_dim, config.embed_dim)
     def forward(self, x): return torch.tanh(self.dense(self.norm(x)))
 
-# %% ../../nbs/07_model/01_beit3.ipynb #3cd47cb4
+# %% ../../nbs/07_model/01_beit3.ipynb #8feb1629
 class Beit3ForVQA(nn.Module):
-    "BEiT-3 with the VQA head. Source: unilm's `BEiT3ForVisualQuestionAnswering` on torchscale 0.2.0; float32 logits agree within 1e-4."
+    """BEiT-3 with the VQA head. Source: unilm's `BEiT3ForVisualQuestionAnswering` on torchscale 0.2.0; float32 logits
+    agree within 1e-4."""
     def __init__(self,
         config: Beit3Config|None = None, # architecture; base at 480 px without it
     ):
@@ -186,7 +191,11 @@ class Beit3ForVQA(nn.Module):
         self.image_embedding, self.text_embedding = ImageEmbedding(config), TextEmbedding(config)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_layers))
         self.pooler = Pooler(config)
-        self.head = nn.Sequential(nn.Linear(d, 2*d), nn.LayerNorm(2*d, config.layernorm_eps), nn.GELU(), nn.Linear(2*d, config.num_classes))
+        self.head = nn.Sequential(
+            nn.Linear(d, 2*d),
+            nn.LayerNorm(2*d, config.layernorm_eps),
+            nn.GELU(),
+            nn.Linear(2*d, config.num_classes))
 
     def forward(self,
         image: torch.Tensor, # pictures [B, 3, S, S], normalised to mean 0.5 and deviation 0.5
@@ -198,7 +207,7 @@ class Beit3ForVQA(nn.Module):
         check_inputs(image, input_ids, padding_mask)
         image, text = self.image_embedding(image), self.text_embedding(input_ids)      # [B, 1+P, d], [B, T, d]
         key_mask = None
-        if padding_mask is not None: # True where a key may be looked at: all of the picture, the question without its padding
+        if padding_mask is not None: # True where a key may be looked at: the picture, the question without padding
             key_mask = F.pad(~padding_mask.bool(), (image.shape[1], 0), value=True)[:, None, None] # [B, 1, 1, 1+P+T]
         *layers, last = self.layers
         for layer in layers: image, text = layer(image, text, key_mask, on_attention)  # the same shapes
@@ -206,19 +215,22 @@ class Beit3ForVQA(nn.Module):
         else: cls, _ = last(image, text, key_mask, on_attention)                       # [B, 1+P, d]
         return self.head(self.pooler(cls[:, 0]))                                       # [B, d] → [B, num_classes]
 
-# %% ../../nbs/07_model/01_beit3.ipynb #e07e5f27
+# %% ../../nbs/07_model/01_beit3.ipynb #dd4f24b1
 def check_inputs(
     image: torch.Tensor, # see `Beit3ForVQA.forward`
     input_ids: torch.Tensor, # likewise
     padding_mask: torch.Tensor|None, # likewise
 ):
-    "Raise `UserError` when the shapes cannot belong together. Values are not looked at: that would wait for the device."
-    if image.ndim != 4 or image.shape[1] != 3: raise UserError(f"image must be [batch, 3, height, width], not {list(image.shape)}")
+    "Raise `UserError` when the shapes cannot belong together. Values are not looked at: that waits for the device."
+    if image.ndim != 4 or image.shape[1] != 3:
+        raise UserError(f"image must be [batch, 3, height, width], not {list(image.shape)}")
     if input_ids.ndim != 2: raise UserError(f"input_ids must be [batch, tokens], not {list(input_ids.shape)}")
     if len(image) != len(input_ids):
-        raise UserError(f"{len(image)} pictures but {len(input_ids)} questions: repeat a picture for each of its questions")
+        raise UserError(f"{len(image)} pictures but {len(input_ids)} questions: "
+                        "repeat a picture for each of its questions")
     if padding_mask is not None and padding_mask.shape != input_ids.shape:
-        raise UserError(f"padding_mask {list(padding_mask.shape)} must have the shape of input_ids {list(input_ids.shape)}")
+        raise UserError(f"padding_mask {list(padding_mask.shape)} must have the shape "
+                        f"of input_ids {list(input_ids.shape)}")
 
 # %% ../../nbs/07_model/01_beit3.ipynb #be8c046b
 def resize_positions(
@@ -234,7 +246,7 @@ def resize_positions(
     grid = F.interpolate(grid, size=(grid_size, grid_size), mode="bicubic", align_corners=False)
     return torch.cat((head, grid.permute(0, 2, 3, 1).flatten(0, 2).to(table.dtype)))
 
-# %% ../../nbs/07_model/01_beit3.ipynb #4638a3db
+# %% ../../nbs/07_model/01_beit3.ipynb #694788bc
 def init_weights(
     model: Beit3ForVQA, # changed in place
     std: float = 0.02, # standard deviation of embeddings and of the head
@@ -245,8 +257,10 @@ def init_weights(
         if isinstance(module, (nn.Linear, nn.Embedding)): nn.init.trunc_normal_(module.weight, std=std)
         if isinstance(module, nn.Linear): nn.init.zeros_(module.bias)
         if isinstance(module, Expert):
-            for w in module.qkv.weight.data.split(d)[:2]: nn.init.xavier_uniform_(w)
-            for w in (module.qkv.weight.data[2*d:], module.out.weight, module.fc1.weight, module.fc2.weight): nn.init.xavier_uniform_(w, gain=max(gain, 1.))
+            query, key, value = module.qkv.weight.data.split(d) # each [d, d]
+            for w in (query, key): nn.init.xavier_uniform_(w)
+            for w in (value, module.out.weight, module.fc1.weight, module.fc2.weight):
+                nn.init.xavier_uniform_(w, gain=max(gain, 1.))
     for embedding in (model.image_embedding, model.text_embedding): nn.init.trunc_normal_(embedding.positions, std=std)
     nn.init.trunc_normal_(model.image_embedding.cls_token, std=std)
     nn.init.xavier_uniform_(model.image_embedding.proj.weight.data.flatten(1))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from ..machine.docstrings import with_parameters
 from ..machine.messages import check_whole_number, UserError
 from ..machine.device import choose_dtype, find_device
 from ..progress.choosing import showing
@@ -66,13 +67,14 @@ def predict_twice(
     if doubt.any(): logits[doubt] = predict_logits(exact, images[doubt], input_ids[doubt])
     return logits
 
-# %% ../../nbs/07_model/09_vqa.ipynb #681a77fd
+# %% ../../nbs/07_model/09_vqa.ipynb #0f22ccd5
 def pair_up(
     image, # one picture, or a list of pictures
     question: str|list[str], # one question, or a list of questions
 ) -> list[tuple[int|None, object, str]]: # for each pair number (None for one picture), picture and question
     "Which question goes with which picture. Raises `UserError` when the numbers do not fit."
-    many_pictures, many_questions = isinstance(image, (list, tuple)), hasattr(question, "__iter__") and not isinstance(question, str)
+    many_pictures = isinstance(image, (list, tuple))
+    many_questions = hasattr(question, "__iter__") and not isinstance(question, str)
     pictures = list(image) if many_pictures else [image]
     questions = list(question) if many_questions else [question]
     for q in questions:
@@ -94,7 +96,8 @@ def _steady_attention(device):
     if device.type != "cuda": return nullcontext()
     return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
 
-# %% ../../nbs/07_model/09_vqa.ipynb #fda7951f
+# %% ../../nbs/07_model/09_vqa.ipynb #dcaf8322
+@with_parameters
 class VQA:
     "A BEiT-3 VQA model with its tokenizer and answer list."
     def __init__(self,
@@ -105,7 +108,7 @@ class VQA:
         source: Path|None = None, # the weights file
         float8: bool = False, # matrix products of the encoder in float8, see `beit3_colab.model.fused`
         published: bool = False, # whether it is one of unilm's, whose answer list follows from VQAv2's annotations
-        rough: Beit3ForVQA|None = None, # the same model in bfloat16: answers first, and `model` only where it is in doubt
+        rough: Beit3ForVQA|None = None, # the same model in bfloat16, which answers first, see `predict_twice`
     ):
         self.model, self.tokenizer, self.name, self.source = model, tokenizer, name, source
         self.float8, self.published, self.rough = float8, published, rough
@@ -125,8 +128,9 @@ class VQA:
 
     def __repr__(self):
         c = self.config
-        return (f"VQA({self.name!r}: {c.num_layers} layers of width {c.embed_dim}, {c.image_size} px, {c.num_classes} answers, "
-                f"{str(self.dtype).removeprefix('torch.')} on {self.device})")
+        dtype = str(self.dtype).removeprefix("torch.")
+        return (f"VQA({self.name!r}: {c.num_layers} layers of width {c.embed_dim}, {c.image_size} px, "
+                f"{c.num_classes} answers, {dtype} on {self.device})")
 
     def expect(self,
         questions: int, # that will be asked
@@ -153,7 +157,7 @@ class VQA:
         images: torch.Tensor, # pictures [I, S, S, 3] uint8
         input_ids: torch.Tensor, # questions of equal length [B, T]
         rows: torch.Tensor|None = None, # picture of each question [B]; without it one each, in order
-        counts: torch.Tensor|None = None, # tokens of each question [B], for a model that `mixes`: the rest of its row is padding
+        counts: torch.Tensor|None = None, # tokens of each question [B], for a model that `mixes`; padding follows
     ) -> torch.Tensor: # [B, num_classes] float32, on the model's device
         "Logits of one batch, by the fastest way there is on the model's device."
         fast = self.fast
@@ -173,11 +177,12 @@ class VQA:
         return predict_twice(self.rough, self.model, images, input_ids)
 
     def require_answers(self) -> list[str]: # the answer of each class
-        "The answer list. That of a published model is built the first time, from annotations that are fetched. Raises `UserError`."
+        """The answer list; that of a published model is built the first time, from annotations that are fetched.
+        Raises `UserError` where there is none."""
         if self.answers is None and self.published:
             self.answers = check_answer_list(official_answers(self.config.num_classes), self.config.num_classes)
         if self.answers is None:
-            raise UserError(f"{self.name} was loaded without answers; pass answers=… (its answer list) to load_model")
+            raise UserError(f"{self.name} was loaded without answers; pass answers=… (--answers), its answer list, to load_model")
         return self.answers
 
     def require_tokenizer(self) -> Tokenizer:
@@ -192,8 +197,8 @@ class VQA:
         top_k: int = 5, # answers wanted, best first
         batch_size: int = 16, # questions answered at once
     ) -> list[Answer]|list[list[Answer]]: # `top_k` answers; such a list for each question where a list was given
-        """Answer questions about pictures; photos in files are turned as EXIF says. Confidence is the soft score the model
-        expects of an answer, 0 to 1."""
+        """Answer questions about pictures; photos in files are turned as EXIF says. Confidence is the soft score the
+        model expects of an answer, 0 to 1."""
         answers, tokenizer = self.require_answers(), self.require_tokenizer()
         check_whole_number("top_k", top_k)
         check_whole_number("batch_size", batch_size)
@@ -213,7 +218,8 @@ class VQA:
             if key in place: continue
             place[key] = len(images)
             try: images.append(torch.from_numpy(preprocess(open_picture(picture), self.config.image_size)))
-            except ImageError as error: raise ImageError(str(error) if number is None else f"image {number}: {error}") from None
+            except ImageError as error:
+                raise ImageError(str(error) if number is None else f"image {number}: {error}") from None
         return torch.stack(images), [place[key] for key in keys]
 
     def _answer(self, images, rows, input_ids, batch_size, top_k, answers) -> list[list[Answer]]:
@@ -249,14 +255,15 @@ class VQA:
         tokenizer = None if self.tokenizer is None else self.tokenizer.model_bytes
         return save_folder(folder, self.model.state_dict(), self.config, self.answers, tokenizer)
 
-# %% ../../nbs/07_model/09_vqa.ipynb #9ef27639
+# %% ../../nbs/07_model/09_vqa.ipynb #a7b727f1
+@with_parameters
 def load_model(
     name_or_path: str|Path, # "sample", a published name, a checkpoint folder, or a .pth or .safetensors file
-    config: dict|str|Path|None = None, # what the weights' shapes do not tell (heads of an unpublished size): fields, or a JSON file of them
+    config: dict|str|Path|None = None, # what shapes do not tell (heads of an unpublished size): fields, or a JSON file
     answers: str|Path|list[str]|None = None, # answer list, or a file of it; without it the one beside the weights
     image_size: int|None = None, # pixels; without it the checkpoint's own
     device: str|torch.device|None = None, # without it a GPU if there is one
-    dtype: str|torch.dtype|None = None, # without it what the device is good at; see `choose_dtype`, and `predict_twice` for "bfloat16+float32"
+    dtype: str|torch.dtype|None = None, # without it what the device is good at; see `choose_dtype`, `predict_twice`
     tokenizer: str|Path|None = None, # SentencePiece model; without it the one beside the weights
     progress: bool = True, # show the download of a published checkpoint
 ) -> VQA: # ready to answer
@@ -277,8 +284,9 @@ def load_model(
     name = str(name_or_path) if str(name_or_path) == "sample" else folder.resolve().name if folder else file.stem
     return VQA(model, answers, tokenizer, name, file, float8, folder is None and file.stem in PUBLISHED, rough)
 
-# %% ../../nbs/07_model/09_vqa.ipynb #d7f85a0b
-def _choose_precision(device, dtype) -> tuple[torch.dtype, bool, bool]: # of the weights; products in float8; a bfloat16 copy that answers first
+# %% ../../nbs/07_model/09_vqa.ipynb #df68103e
+def _choose_precision(device, dtype) -> tuple[torch.dtype, bool, bool]:
+    "The dtype of the weights, whether products are in float8, and whether a bfloat16 copy answers first."
     twice = str(dtype) == DOUBLE_CHECK
     if twice and device.type != "cpu":
         raise UserError(f"dtype={DOUBLE_CHECK!r} is for CPUs; use bfloat16 or float16 on {device}")

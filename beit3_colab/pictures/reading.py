@@ -24,7 +24,7 @@ MAX_PICTURE_BYTES = 100_000_000 # of a file; COCO's largest has 2.5 MB
 class ImageError(UserError):
     "A picture that is missing or cannot be read; the message names it and says why."
 
-# %% ../../nbs/04_pictures/01_reading.ipynb #29f7e02b
+# %% ../../nbs/04_pictures/01_reading.ipynb #a8c89e11
 class _FileClock(threading.local): # each thread has its own
     seconds = 0. # by the clock
 
@@ -38,7 +38,7 @@ def count_file_time():
     finally: _file_clock.seconds += time.perf_counter() - begun
 
 def file_time() -> float: # seconds by the clock
-    "Time that this thread has spent on getting files of pictures, from a disk or a server, before they could be decoded."
+    "Time that this thread has spent on getting files of pictures, from a disk or a server."
     return _file_clock.seconds
 
 # %% ../../nbs/04_pictures/01_reading.ipynb #b19796d2
@@ -147,7 +147,7 @@ def picture_file(
     plain = suffix[1:].isalnum() and len(suffix) < 6 and suffix not in (".html", ".htm")
     return cache_folder()/"pictures"/(hashlib.sha256(url.encode()).hexdigest()[:32] + (suffix if plain else ""))
 
-# %% ../../nbs/04_pictures/01_reading.ipynb #2c2620e1
+# %% ../../nbs/04_pictures/01_reading.ipynb #5307d8d5
 def fetch_picture(
     url: str, # of a picture
 ) -> Path: # file in the cache folder
@@ -160,7 +160,8 @@ def fetch_picture(
     if checked.exists() and checked.stat().st_mtime_ns >= path.stat().st_mtime_ns: return path
     try: check_image(path.read_bytes(), url)
     except ImageError:
-        for file in (path, path.with_name(path.name + ".json")): file.unlink(missing_ok=True) # the next try asks the server again
+        for file in (path, path.with_name(path.name + ".json")): # the next try asks the server again
+            file.unlink(missing_ok=True)
         raise
     checked.touch()
     return path

@@ -62,7 +62,7 @@ def explain_os_errors(
         kept = f" and start again; {saved():,} answers are kept" if saved() else ""
         raise UserError(f"output folder {folder} {_REASONS[error.errno]}{kept}") from error
 
-# %% ../../nbs/09_run/02_journal.ipynb #94c624e9
+# %% ../../nbs/09_run/02_journal.ipynb #9add1186
 def check_same_run(
     folder: Path, # of a run, or empty
     identity: Identity, # of the run that wants it
@@ -73,15 +73,16 @@ def check_same_run(
     names = [name for name in now if before.get(name) != now[name]]
     if not names: return
     short = lambda name, value: str(value)[:12 if name.endswith("sha256") else 40]
-    differences = "; ".join(f"{name}: {short(name, before.get(name))} there, {short(name, now[name])} now" for name in names)
+    pairs = ((name, short(name, before.get(name)), short(name, now[name])) for name in names)
+    differences = "; ".join(f"{name}: {there} there, {here} now" for name, there, here in pairs)
     raise UserError(f"folder {folder} holds another run ({differences}); choose another output_dir, or delete that one")
 
-# %% ../../nbs/09_run/02_journal.ipynb #204a6716
+# %% ../../nbs/09_run/02_journal.ipynb #db931826
 def open_folder(
     folder: str|Path, # made when absent
     identity: Identity, # of the run that wants it
 ) -> Path: # the folder, writable, empty or of this very run
-    "Make or check a run folder. Raises `UserError` when it holds another run, naming the differences, or cannot be written."
+    "Make or check a run folder. Raises `UserError` when it holds another run, or cannot be written."
     if not isinstance(folder, (str, os.PathLike)): raise UserError(f"output_dir must be a path, not {folder!r:.60}")
     folder = check_drive(folder)
     with explain_os_errors(folder):
@@ -105,11 +106,12 @@ def writer_of(
     except (OSError, ValueError): info = {}
     return f"{info['process']}, since {info.get('started')}," if info.get("process") else "another process"
 
-# %% ../../nbs/09_run/02_journal.ipynb #50af682e
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode # made once: json.dumps would make one for each answer
+# %% ../../nbs/09_run/02_journal.ipynb #6a6dd1c9
+# made once: json.dumps would make an encoder for each answer
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 class Journal:
-    "Append-only answers of one process, which nobody else may write meanwhile; a line is written whole or cut off at the next start."
+    "Append-only answers of one process, which nobody else may write meanwhile."
     def __init__(self,
         path: str|Path, # of the .jsonl file
         fingerprint: str, # of the run
@@ -135,7 +137,8 @@ class Journal:
             except OSError: return # a file system without locks
         self.file.close()
         folder = self.path.parent
-        raise UserError(f"{writer_of(folder)} is writing in folder {folder} right now; wait for it or stop it, or choose another output_dir")
+        raise UserError(f"{writer_of(folder)} is writing in folder {folder} right now; "
+                        "wait for it or stop it, or choose another output_dir")
 
     def _cut_torn_line(self):
         content = self.path.read_bytes()
@@ -157,7 +160,7 @@ class Journal:
         "Let others write."
         self.file.close()
 
-# %% ../../nbs/09_run/02_journal.ipynb #4130d11e
+# %% ../../nbs/09_run/02_journal.ipynb #83da0b61
 def read_journals(
     folder: str|Path, # of a run
     fingerprint: str|None = None, # of the run; journals of another are refused
@@ -169,7 +172,8 @@ def read_journals(
         for record in _parse_lines(lines, path):
             if "run" not in record: records.setdefault(record["question_id"], record)
             elif fingerprint not in (None, record["run"]):
-                raise UserError(f"journal {path} belongs to another run; choose another output_dir, or delete that file")
+                remedy = "choose another output_dir, or delete that file"
+                raise UserError(f"journal {path} belongs to another run; {remedy}")
     return records
 
 def _parse_lines(lines, path, before=0): # `before`: lines of this file that were read earlier
@@ -178,7 +182,8 @@ def _parse_lines(lines, path, before=0): # `before`: lines of this file that wer
     for number, line in enumerate(lines, before + 1):
         try: json.loads(line)
         except ValueError:
-            raise UserError(f"journal {path}, line {number} is damaged; delete that line to have its question answered again") from None
+            remedy = "delete that line to have its question answered again"
+            raise UserError(f"journal {path}, line {number} is damaged; {remedy}") from None
     raise UserError(f"journal {path} is damaged; delete it to have its questions answered again")
 
 # %% ../../nbs/09_run/02_journal.ipynb #c6ccdb1b

@@ -10,9 +10,9 @@ from ..machine.messages import format_bytes, plural, text_html
 # %% auto #0
 __all__ = ['what_limited', 'Report']
 
-# %% ../../nbs/09_run/04_measurements.ipynb #23684fae
+# %% ../../nbs/09_run/04_measurements.ipynb #ee9944ad
 def what_limited(
-    seconds: dict[str, float], # of a process: "answering" in all, of which "data", "model" and "writing"; of all workers "reading" (having the files of pictures) and "decoding"
+    seconds: dict[str, float], # "answering", "data", "model", "writing"; of all workers "reading", "decoding"
     workers: int, # decoding threads or processes
     device: str, # what the model runs on
     remote: bool = False, # whether pictures come from a server
@@ -20,13 +20,16 @@ def what_limited(
 ) -> str: # one line for the report
     "What a run spent most of its time waiting for: the model, decoding, the disk, the network or writing."
     where = max(("model", "data", "writing"), key=lambda name: seconds[name])
-    share = f"{100*seconds[where]/max(seconds['answering'], 1e-9):.0f} % of the time"
+    percent = f"{100*seconds[where]/max(seconds['answering'], 1e-9):.0f} %"
+    share = f"{percent} of the time"
     if where == "model": return f"the model on {device} ({share})" + (f"; {advice}" if advice else "")
     if where == "writing": return f"writing the answers ({share}): is the output folder on a slow disk?"
-    if seconds["decoding"] > seconds["reading"]: return f"decoding pictures with {workers} worker{'s' if workers > 1 else ''} ({share} waited): more cores, or fewer other programs on them, would help"
+    if seconds["decoding"] > seconds["reading"]:
+        help_ = "more cores, or fewer other programs on them, would help"
+        return f"decoding pictures with {plural(workers, 'worker')} ({share} waited): {help_}"
     return f"{'the network' if remote else 'the disk'} that pictures come from ({share} waited)"
 
-# %% ../../nbs/09_run/04_measurements.ipynb #95abe563
+# %% ../../nbs/09_run/04_measurements.ipynb #6e67e6b2
 @dataclass(frozen=True)
 class Report:
     "Where the time went, how fast it was, how much memory it took. Prints as a small table."
@@ -40,21 +43,35 @@ class Report:
     setup: dict             # device, dtype, batch size, processes, versions
 
     @property
-    def questions_per_second(self) -> float: return self.questions / max(self.seconds.get("answering", 0.), 1e-9)
+    def questions_per_second(self) -> float: return self.questions/max(self.seconds.get("answering", 0.), 1e-9)
     @property
-    def images_per_second(self) -> float: return self.images / max(self.seconds.get("answering", 0.), 1e-9)
+    def images_per_second(self) -> float: return self.images/max(self.seconds.get("answering", 0.), 1e-9)
 
     def rows(self) -> list[tuple[str, str]]: # name and value, for people
-        s = self.seconds
-        memory = f"host {format_bytes(self.host_bytes)}" + (f", device {format_bytes(self.device_bytes)}" if self.device_bytes is not None else "")
-        return [("time in all", f"{s['total']:.1f} s"), ("loading the model", f"{s['loading']:.1f} s"), ("waiting for data", f"{s['data']:.1f} s"),
-                ("in the model", f"{s['model']:.1f} s"), ("writing", f"{s['writing']:.1f} s"),
-                ("speed", f"{self.questions_per_second:,.1f} questions/s, {self.images_per_second:,.1f} images/s ({plural(self.questions, 'question')}, {plural(self.images, 'image')})"),
-                ("peak memory", memory), *((name.replace("_", " "), str(value)) for name, value in self.setup.items()), *(("warning", w) for w in self.warnings)]
+        "All of it as texts."
+        names = {
+            "total": "time in all",
+            "loading": "loading the model",
+            "data": "waiting for data",
+            "model": "in the model",
+            "writing": "writing",
+        }
+        counts = f"{plural(self.questions, 'question')}, {plural(self.images, 'image')}"
+        speed = f"{self.questions_per_second:,.1f} questions/s, {self.images_per_second:,.1f} images/s"
+        memory = f"host {format_bytes(self.host_bytes)}"
+        if self.device_bytes is not None: memory += f", device {format_bytes(self.device_bytes)}"
+        return [
+            *((text, f"{self.seconds[name]:.1f} s") for name, text in names.items()),
+            ("speed", f"{speed} ({counts})"),
+            ("peak memory", memory),
+            *((name.replace("_", " "), str(value)) for name, value in self.setup.items()),
+            *(("warning", warning) for warning in self.warnings),
+        ]
 
     def __str__(self):
         return "\n".join([self.label, *(f"  {name:18} {value}" for name, value in self.rows())])
 
     def _repr_html_(self):
-        rows = "".join(f"<tr><td>{text_html(n)}</td><td style='text-align:left'>{text_html(v)}</td></tr>" for n, v in self.rows())
+        cells = ((f"<td>{text_html(n)}</td>", f"<td style='text-align:left'>{text_html(v)}</td>") for n, v in self.rows())
+        rows = "".join(f"<tr>{name}{value}</tr>" for name, value in cells)
         return f"<table><caption>{text_html(self.label)}</caption>{rows}</table>"

@@ -28,7 +28,7 @@ def plan_windows(
     groups, size = group_by_image(questions), max(8, IMAGES_PER_BATCH * batch_size)
     return [groups[i:i + size] for i in range(0, len(groups), size)]
 
-# %% ../../nbs/09_run/07_windows.ipynb #15d0d644
+# %% ../../nbs/09_run/07_windows.ipynb #1da2fecf
 @dataclass
 class Window:
     "Pictures of one window and the questions about them."
@@ -37,7 +37,7 @@ class Window:
     rows: list[int]              # image row of each question
     indices: list[int]           # index of each question in the run
     input_ids: list[list[int]]   # its tokens
-    seconds: tuple[float, float] # spent on the pictures by all threads: on getting their files, on decoding and resizing them
+    seconds: tuple[float, float] # of all threads: getting the pictures' files; decoding and resizing
 
 # %% ../../nbs/09_run/07_windows.ipynb #eb90030f
 def read_windows(
@@ -65,11 +65,11 @@ def read_windows(
             give_up() # the pool waits for its threads, and these may wait for pictures
             memory.close()
 
-# %% ../../nbs/09_run/07_windows.ipynb #d6a66ef0
+# %% ../../nbs/09_run/07_windows.ipynb #2725097e
 def _start_window(number, window, questions, data, vqa, pool, memory):
     "Give the work of a window to the pool: window, its tokens to come, its memory, its pictures to come."
-    def tokenize(): return [list(questions[i].token_ids or vqa.tokenizer.encode(questions[i].question)) for group in window for i in group]
-    tokens = pool.submit(tokenize)
+    def tokens_of(question): return list(question.token_ids or vqa.tokenizer.encode(question.question))
+    tokens = pool.submit(lambda: [tokens_of(questions[i]) for group in window for i in group])
     images, first = memory.take(number, len(window))
     about = [questions[group[0]] for group in window]
     if memory.decoders is None:
@@ -86,7 +86,7 @@ def _finish_window(window, tokens, images, loading):
     seconds = sum(file for _, file, _ in loaded), sum(decoding for *_, decoding in loaded)
     return Window(images, errors, rows, indices, tokens.result(), seconds)
 
-# %% ../../nbs/09_run/07_windows.ipynb #990d9f4e
+# %% ../../nbs/09_run/07_windows.ipynb #e270095e
 class _Memory:
     "Places for the pictures of a few windows; windows take them in turn."
     def __init__(self, windows, data, vqa, workers, places):
@@ -98,7 +98,8 @@ class _Memory:
             self.decoders = _start_decoders(windows, data, self.size, workers, places)
         if self.decoders is not None: self.pictures = torch.from_numpy(self.decoders.pictures)
         elif self.device.type != "cuda":
-            self.pictures = torch.empty(min(places, len(windows)) * self.largest, self.size, self.size, 3, dtype=torch.uint8)
+            count = min(places, len(windows)) * self.largest
+            self.pictures = torch.empty(count, self.size, self.size, 3, dtype=torch.uint8)
 
     def take(self, number: int, count: int): # → [count, S, S, 3] uint8, and its first row in all places
         "The place of a window. That of an earlier one is taken again: it is answered, or its copy is waited for."
@@ -114,13 +115,15 @@ class _Memory:
     def close(self):
         if self.decoders is not None: _stop_decoders(self.decoders, self.device)
 
-# %% ../../nbs/09_run/07_windows.ipynb #9961bb35
+# %% ../../nbs/09_run/07_windows.ipynb #409a5d97
 def _start_decoders(windows, data, size, workers, places):
     "Decoding processes with memory that the device copies from without a stop; None where there can be none."
     try: decoders = Decoders(data, size, workers, places * max(map(len, windows)))
-    except (pickle.PicklingError, TypeError, AttributeError, OSError): return None # data that cannot be sent, or a system that gives no more: threads will do
+    except (pickle.PicklingError, TypeError, AttributeError, OSError):
+        return None # data that cannot be sent, or a system that gives no more memory or processes: threads will do
     address, length = decoders.pictures.ctypes.data, decoders.pictures.nbytes
-    decoders.registered = int(torch.cuda.cudart().cudaHostRegister(address, length, 0)) == 0 # where the system forbids it (ulimit -l), copies are slower
+    failed = int(torch.cuda.cudart().cudaHostRegister(address, length, 0))
+    decoders.registered = not failed # where the system forbids it (ulimit -l), copies are slower
     return decoders
 
 def _stop_decoders(decoders, device):

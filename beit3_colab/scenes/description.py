@@ -14,40 +14,92 @@ __all__ = ['COLORS', 'TEXTURES', 'KINDS', 'PLACES', 'WEATHERS', 'AIR', 'WATER', 
            'make_scene']
 
 # %% ../../nbs/08_scenes/01_description.ipynb #7634674a
-COLORS = dict(red=(220, 48, 46), orange=(247, 145, 30), yellow=(252, 218, 62), green=(58, 160, 72), blue=(48, 108, 216),
-              purple=(140, 72, 184), pink=(247, 140, 186), brown=(128, 80, 48), white=(247, 245, 240))
-TEXTURES = dict(plain="plain", striped="stripes", dotted="dots", checked="checks") # adjective -> noun
-# width and height of each kind, in units of about a quarter of the picture
-KINDS = dict(apple=(.86, .9), ball=(.92, .92), balloon=(.84, 1.4), bird=(1.25, .9), boat=(1.4, 1.4), book=(1., .92), car=(1.6, .9),
-             cat=(1., 1.2), fish=(1.35, .85), flower=(.86, 1.3), house=(1.4, 1.4), kite=(.95, 1.5), lamp=(.92, 1.25), mug=(1.05, .9),
-             tree=(1.2, 1.6), umbrella=(1.25, 1.25))
+COLORS = { # name → RGB
+    "red": (220, 48, 46),
+    "orange": (247, 145, 30),
+    "yellow": (252, 218, 62),
+    "green": (58, 160, 72),
+    "blue": (48, 108, 216),
+    "purple": (140, 72, 184),
+    "pink": (247, 140, 186),
+    "brown": (128, 80, 48),
+    "white": (247, 245, 240),
+}
+TEXTURES = {"plain": "plain", "striped": "stripes", "dotted": "dots", "checked": "checks"} # adjective → noun
+
+# %% ../../nbs/08_scenes/01_description.ipynb #83f99cd3
+KINDS = { # name → width and height, in units of about a quarter of the picture
+    "apple": (.86, .9),
+    "ball": (.92, .92),
+    "balloon": (.84, 1.4),
+    "bird": (1.25, .9),
+    "boat": (1.4, 1.4),
+    "book": (1., .92),
+    "car": (1.6, .9),
+    "cat": (1., 1.2),
+    "fish": (1.35, .85),
+    "flower": (.86, 1.3),
+    "house": (1.4, 1.4),
+    "kite": (.95, 1.5),
+    "lamp": (.92, 1.25),
+    "mug": (1.05, .9),
+    "tree": (1.2, 1.6),
+    "umbrella": (1.25, 1.25),
+}
 
 # %% ../../nbs/08_scenes/01_description.ipynb #3c387cde
 PLACES = {
-    "beach": dict(air=(.02, .48), water=(.50, .62), ground=(.74, .97), grounds=("sand",),
-                  kinds=dict(boat=2.6, fish=2.6, ball=1, umbrella=1.5, kite=1, bird=1, cat=.8, house=.9, book=1, apple=.6, car=.5)),
-    "meadow": dict(air=(.02, .52), ground=(.66, .97), grounds=("grass", "snow"),
-                   kinds=dict(tree=1.6, house=1.3, flower=1, cat=.7, ball=.9, kite=1.1, balloon=.7, bird=1, apple=.9, car=1, umbrella=.7)),
-    "street": dict(air=(.02, .50), ground=(.68, .97), grounds=("stone", "snow"),
-                   kinds=dict(car=2.4, house=1.6, tree=1.6, cat=.7, umbrella=1, balloon=.8, bird=1, ball=.8, kite=.9, flower=.6)),
-    "lake": dict(air=(.02, .48), water=(.54, .66), ground=(.80, .97), grounds=("grass", "snow"),
-                 kinds=dict(boat=2.6, fish=2.6, tree=1.5, house=1.2, kite=1, bird=1, flower=.8, umbrella=.7, book=.6, cat=.7)),
-    "living room": dict(air=(.02, .60), shelf=.41, ground=(.72, .97), grounds=("wood", "carpet"),
-                        kinds=dict(lamp=2.2, book=1.3, cat=.9, mug=1.6, balloon=1.3, ball=1, flower=1, umbrella=.7, apple=.8, car=.7)),
-    "kitchen": dict(air=(.02, .60), shelf=.41, ground=(.72, .97), grounds=("wood", "tiles"),
-                    kinds=dict(lamp=2.2, mug=2.2, apple=1.7, book=1, fish=.6, cat=.8, flower=1, balloon=.9, ball=.7)),
+    "beach": dict(
+        air=(.02, .48), water=(.50, .62), ground=(.74, .97), grounds=("sand",),
+        kinds=dict(boat=2.6, fish=2.6, ball=1, umbrella=1.5, kite=1, bird=1, cat=.8, house=.9, book=1, apple=.6,
+                   car=.5),
+    ),
+    "meadow": dict(
+        air=(.02, .52), ground=(.66, .97), grounds=("grass", "snow"),
+        kinds=dict(tree=1.6, house=1.3, flower=1, cat=.7, ball=.9, kite=1.1, balloon=.7, bird=1, apple=.9, car=1,
+                   umbrella=.7),
+    ),
+    "street": dict(
+        air=(.02, .50), ground=(.68, .97), grounds=("stone", "snow"),
+        kinds=dict(car=2.4, house=1.6, tree=1.6, cat=.7, umbrella=1, balloon=.8, bird=1, ball=.8, kite=.9, flower=.6),
+    ),
+    "lake": dict(
+        air=(.02, .48), water=(.54, .66), ground=(.80, .97), grounds=("grass", "snow"),
+        kinds=dict(boat=2.6, fish=2.6, tree=1.5, house=1.2, kite=1, bird=1, flower=.8, umbrella=.7, book=.6, cat=.7),
+    ),
+    "living room": dict(
+        air=(.02, .60), shelf=.41, ground=(.72, .97), grounds=("wood", "carpet"),
+        kinds=dict(lamp=2.2, book=1.3, cat=.9, mug=1.6, balloon=1.3, ball=1, flower=1, umbrella=.7, apple=.8, car=.7),
+    ),
+    "kitchen": dict(
+        air=(.02, .60), shelf=.41, ground=(.72, .97), grounds=("wood", "tiles"),
+        kinds=dict(lamp=2.2, mug=2.2, apple=1.7, book=1, fish=.6, cat=.8, flower=1, balloon=.9, ball=.7),
+    ),
 }
-WEATHERS = dict(day=("sunny", "cloudy", "rainy", "snowy"), evening=("clear", "cloudy"), night=("clear", "rainy", "snowy"))
-AIR, WATER, SMALL = ("balloon", "kite", "bird"), ("boat", "fish"), ("apple", "book", "flower", "lamp", "mug")
+
+# %% ../../nbs/08_scenes/01_description.ipynb #4ef62550
+WEATHERS = { # time of day → what the weather can be
+    "day": ("sunny", "cloudy", "rainy", "snowy"),
+    "evening": ("clear", "cloudy"),
+    "night": ("clear", "rainy", "snowy"),
+}
+AIR = ("balloon", "kite", "bird") # kinds that fly
+WATER = ("boat", "fish") # that swim, where there is water
+SMALL = ("apple", "book", "flower", "lamp", "mug") # that stand on a shelf, where there is one
 
 # %% ../../nbs/08_scenes/01_description.ipynb #d96df871
 class Dice:
     "Repeatable choices from whole numbers, made of `random()` only."
-    def __init__(self, seed: int, stream: int=0): self.random = random.Random(seed*16 + stream).random
-    def chance(self, p: float) -> bool: return self.random() < p
+    def __init__(self,
+        seed: int, # 0 or more
+        stream: int=0, # 0 to 15: independent choices from the same number
+    ):
+        self.random = random.Random(seed*16 + stream).random
+
+    def chance(self, p: float) -> bool: return self.random() < p # true with this probability
     def between(self, low: float, high: float) -> float: return low + (high - low)*self.random()
-    def below(self, n: int) -> int: return int(self.random()*n)
-    def pick(self, values): return values[self.below(len(values))]
+    def below(self, n: int) -> int: return int(self.random()*n) # 0 to n - 1
+    def pick(self, values): return values[self.below(len(values))] # one of a sequence
 
     def weighted(self, weights: dict):
         "A key, with a probability in proportion to its value."
@@ -55,7 +107,7 @@ class Dice:
         for key, weight in weights.items():
             x -= weight
             if x < 0: return key
-        return key
+        return key # the sum may have been rounded up
 
 # %% ../../nbs/08_scenes/01_description.ipynb #49a1a049
 @dataclass(frozen=True)
@@ -69,7 +121,9 @@ class SceneObject:
     spot: str="ground" # "air", "water", "shelf" or "ground"
 
     @property
-    def center(self) -> tuple[float, float]: return (self.box[0] + self.box[2])/2, (self.box[1] + self.box[3])/2
+    def center(self) -> tuple[float, float]: # x, y in pixels
+        x0, y0, x1, y1 = self.box
+        return (x0 + x1)/2, (y0 + y1)/2
 
 # %% ../../nbs/08_scenes/01_description.ipynb #df28c518
 @dataclass(frozen=True)
@@ -90,8 +144,10 @@ class Scene:
 def _plan(dice: Dice, place: str) -> list[tuple[str, str, str]]:
     "What a scene should hold, before there is room for it: (name, color, texture) of 2 to 7 things."
     kinds, colors, textures = dict(PLACES[place]["kinds"]), list(COLORS), list(TEXTURES)
+    first = dice.weighted({1: 2, 2: 2, 3: 2.4, 4: 3.2, 5: 5})
+    second = dice.weighted({1: 6, 2: 2, 3: 1.2})
     plan = []
-    for count in (dice.weighted({1: 2, 2: 2, 3: 2.4, 4: 3.2, 5: 5}), dice.weighted({1: 6, 2: 2, 3: 1.2}), 1, 1, 1):
+    for count in (first, second, 1, 1, 1):
         if len(plan) >= 2 and (len(plan) + count > 7 or dice.chance(.2)): continue
         name = dice.weighted(kinds)
         del kinds[name]
@@ -109,18 +165,26 @@ def _spot(dice: Dice, place: str, name: str) -> str: # "air", "water", "shelf" o
     return "shelf" if name in SMALL and "shelf" in PLACES[place] and dice.chance(.55) else "ground"
 
 # %% ../../nbs/08_scenes/01_description.ipynb #52bab9be
-def _place(dice: Dice, place: str, size: tuple[int, int], name: str, spot: str, unit: float) -> tuple[int, int, int, int]: # box
+def _place(
+    dice: Dice, # to be thrown
+    scene: tuple[str, tuple[int, int]], # place, and size of the picture in pixels
+    name: str, # kind of the thing
+    spot: str, # region, see `_spot`
+    unit: float, # pixels of a unit of `KINDS`
+) -> tuple[int, int, int, int]: # box in pixels
     "A box for a thing, somewhere it may be: larger in front, smaller far away."
-    width, height = size
+    place, (width, height) = scene
     band = PLACES[place][spot]
     depth = dice.random()
-    scale = unit*dict(air=1., shelf=.88, water=.92 + .16*depth, ground=.9 + .25*depth)[spot]*dice.between(.94, 1.06)
+    nearness = dict(air=1., shelf=.88, water=.92 + .16*depth, ground=.9 + .25*depth)[spot]
+    scale = unit*nearness*dice.between(.94, 1.06)
     w, h = (round(v*scale) for v in KINDS[name])
     if spot == "air": bottom = max(band[0]*height + h, dice.between(band[0]*height + h, band[1]*height))
     elif spot == "shelf": bottom = band*height
     else: bottom = (band[0] + (band[1] - band[0])*depth)*height
     right = .62 if spot == "shelf" else .985
-    x0, y1 = round(dice.between(.015*width, right*width - w)), round(bottom)
+    x0 = round(dice.between(.015*width, right*width - w))
+    y1 = round(bottom)
     return x0, max(2, y1 - h), x0 + w, y1
 
 # %% ../../nbs/08_scenes/01_description.ipynb #dbc8f554
@@ -129,6 +193,25 @@ def _overlap(a: tuple, b: tuple) -> float: # 0 to 1
     w, h = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     if w <= 0 or h <= 0: return 0.
     return w*h/min((a[2] - a[0])*(a[3] - a[1]), (b[2] - b[0])*(b[3] - b[1]))
+
+# %% ../../nbs/08_scenes/01_description.ipynb #8e4a6ed8
+def _fit_in(
+    dice: Dice, # to be thrown
+    scene: tuple[str, tuple[int, int]], # place, and size of the picture in pixels
+    plan: list[tuple[str, str, str]], # what it should hold
+) -> list[SceneObject]: # those for which there was room
+    "Find room for each thing; when there is none, a little smaller; at last, without it."
+    place, size = scene
+    unit = (.285, .285, .285, .285, .265, .25, .235, .225)[len(plan)]*math.sqrt(size[0]*size[1]) # many are smaller
+    objects = []
+    for name, color, texture in plan:
+        for attempt in range(60):
+            spot = _spot(dice, place, name)
+            box = _place(dice, scene, name, spot, unit*(1 - .05*(attempt//15)))
+            if all(_overlap(box, other.box) <= .08 for other in objects):
+                objects.append(SceneObject(name, color, texture, box, dice.chance(.5), spot))
+                break
+    return objects
 
 # %% ../../nbs/08_scenes/01_description.ipynb #babca8f0
 @lru_cache(maxsize=4096)
@@ -142,15 +225,7 @@ def _describe(seed: int) -> Scene:
     if "snow" in PLACES[place]["grounds"]: ground = "snow" if weather == "snowy" else PLACES[place]["grounds"][0]
     size = dice.weighted({(320, 240): .6, (240, 320): .14, (280, 280): .14, (320, 208): .12})
     plan = _plan(dice, place)
-    unit = (.285, .285, .285, .285, .265, .25, .235, .225)[len(plan)]*math.sqrt(size[0]*size[1])
-    objects = []
-    for name, color, texture in plan:
-        for attempt in range(60): # when there is no room, a little smaller; at last, without it
-            spot = _spot(dice, place, name)
-            box = _place(dice, place, size, name, spot, unit*(1 - .05*(attempt//15)))
-            if all(_overlap(box, other.box) <= .08 for other in objects):
-                objects.append(SceneObject(name, color, texture, box, dice.chance(.5), spot))
-                break
+    objects = _fit_in(dice, (place, size), plan)
     objects.sort(key=lambda o: (o.spot == "ground", o.box[3], o.box[0]))
     return Scene(seed, size, place, time, weather, ground, tuple(objects))
 

@@ -13,11 +13,28 @@ from .description import COLORS, SceneObject
 __all__ = ['DRAW', 'mix', 'Pen']
 
 # %% ../../nbs/08_scenes/02_shapes.ipynb #a2ad0ae1
-_INK = (58, 44, 52)
+_INK = (58, 44, 52) # of outlines
 
-def mix(a: tuple, b: tuple, share: float) -> tuple: # RGB
+def mix(
+    a: tuple, # RGB
+    b: tuple, # RGB
+    share: float, # of `b`, 0 to 1
+) -> tuple: # RGB
     "Colour `a` with a share of `b`."
     return tuple(round(x + (y - x)*share) for x, y in zip(a, b))
+
+# %% ../../nbs/08_scenes/02_shapes.ipynb #7e0b9e1e
+def _draw_texture(sheet: Image.Image, texture: str, color: tuple):
+    "Stripes, dots or checks over a whole sheet."
+    draw = ImageDraw.Draw(sheet)
+    if texture == "striped":
+        for x in range(-440, 880, 38): draw.polygon([(x, 0), (x + 15, 0), (x + 455, 440), (x + 440, 440)], fill=color)
+    for row in range(22 if texture in ("dotted", "checked") else 0):
+        for col in range(22):
+            if texture == "dotted":
+                x, y = 32*col + 16*(row % 2), 28*row + 8
+                draw.ellipse([x - 8.5, y - 8.5, x + 8.5, y + 8.5], fill=color)
+            elif (row + col) % 2: draw.rectangle([22*col, 22*row, 22*col + 21, 22*row + 21], fill=color)
 
 # %% ../../nbs/08_scenes/02_shapes.ipynb #6ca152d2
 @lru_cache(maxsize=None)
@@ -26,33 +43,8 @@ def _cloth(color: str, texture: str) -> tuple[Image.Image, Image.Image]: # light
     base = COLORS[color]
     second = dict(white=(122, 128, 158), yellow=(70, 64, 92)).get(color, (255, 252, 244))
     sheet = Image.new("RGB", (440, 440), base)
-    draw = ImageDraw.Draw(sheet)
-    if texture == "striped":
-        for x in range(-440, 880, 38): draw.polygon([(x, 0), (x + 15, 0), (x + 455, 440), (x + 440, 440)], fill=second)
-    for row in range(22 if texture in ("dotted", "checked") else 0):
-        for col in range(22):
-            if texture == "dotted":
-                x, y = 32*col + 16*(row % 2), 28*row + 8
-                draw.ellipse([x - 8.5, y - 8.5, x + 8.5, y + 8.5], fill=second)
-            elif (row + col) % 2: draw.rectangle([22*col, 22*row, 22*col + 21, 22*row + 21], fill=mix(base, second, .88))
+    _draw_texture(sheet, texture, mix(base, second, .88) if texture == "checked" else second)
     return sheet.point(lambda v: min(255, round(v*1.03 + 4))), sheet.point(lambda v: round(v*.72))
-
-# %% ../../nbs/08_scenes/02_shapes.ipynb #0755b8c3
-@lru_cache(maxsize=None)
-def _smooth(points: tuple) -> tuple: # more points
-    "A closed curve through the points (Catmull-Rom)."
-    out, n = [], len(points)
-    for i in range(n):
-        a, b, c, d = (points[(i + k) % n] for k in (-1, 0, 1, 2))
-        for t in (0, .2, .4, .6, .8):
-            out.append(tuple(.5*(2*q + (r - p)*t + (2*p - 5*q + 4*r - s)*t*t + (3*q - p - 3*r + s)*t**3) for p, q, r, s in zip(a, b, c, d)))
-    return tuple(out)
-
-# %% ../../nbs/08_scenes/02_shapes.ipynb #1dcc96de
-@lru_cache(maxsize=None)
-def _ring(x0: float, y0: float, x1: float, y1: float) -> tuple: # 32 points
-    "An ellipse in a box, as a polygon."
-    return tuple(((x0 + x1)/2 + (x1 - x0)/2*math.cos(i*math.pi/16), (y0 + y1)/2 + (y1 - y0)/2*math.sin(i*math.pi/16)) for i in range(32))
 
 # %% ../../nbs/08_scenes/02_shapes.ipynb #3a0e7c0b
 @lru_cache(maxsize=None)
@@ -60,11 +52,38 @@ def _light() -> Image.Image: # 256x256, "L"
     "Where a thing is in shade: little at the upper left, much at the lower right."
     return Image.radial_gradient("L").crop((56, 64, 256, 256))
 
+# %% ../../nbs/08_scenes/02_shapes.ipynb #bc964897
+def _between(a: float, b: float, c: float, d: float, t: float) -> float:
+    "The curve through four values, a share `t` of the way from the second to the third."
+    return .5*(2*b + (c - a)*t + (2*a - 5*b + 4*c - d)*t*t + (3*b - a - 3*c + d)*t**3)
+
+@lru_cache(maxsize=None)
+def _smooth(points: tuple) -> tuple: # more points
+    "A closed curve through the points (Catmull-Rom)."
+    out, n = [], len(points)
+    for i in range(n):
+        four = [points[(i + k) % n] for k in (-1, 0, 1, 2)]
+        for t in (0, .2, .4, .6, .8): out.append(tuple(_between(*values, t) for values in zip(*four)))
+    return tuple(out)
+
+# %% ../../nbs/08_scenes/02_shapes.ipynb #1dcc96de
+@lru_cache(maxsize=None)
+def _ring(x0: float, y0: float, x1: float, y1: float) -> tuple: # 32 points
+    "An ellipse in a box, as a polygon."
+    x, y, across, down = (x0 + x1)/2, (y0 + y1)/2, (x1 - x0)/2, (y1 - y0)/2
+    angles = [i*math.pi/16 for i in range(32)]
+    return tuple((x + across*math.cos(a), y + down*math.sin(a)) for a in angles)
+
 # %% ../../nbs/08_scenes/02_shapes.ipynb #97782e4c
 class Pen:
     "Draws one object; coordinates run from 0, 0 at the upper left of its box to 1, 1."
-    def __init__(self, canvas: Image.Image, obj: SceneObject):
-        self.canvas, self.draw, self.obj = canvas, ImageDraw.Draw(canvas), obj
+    def __init__(self,
+        canvas: Image.Image, # picture at twice the scene's size
+        obj: SceneObject, # what is drawn
+    ):
+        self.canvas = canvas
+        self.draw = ImageDraw.Draw(canvas)
+        self.obj = obj
         self.x, self.y, x1, y1 = (2*v for v in obj.box)
         self.w, self.h = x1 - self.x, y1 - self.y
 
@@ -72,27 +91,32 @@ class Pen:
         flip = self.obj.mirrored
         return [(self.x + self.w*(1 - x if flip else x), self.y + self.h*y) for x, y in points]
 
-    def line(self, points, fill=_INK, width: int=3): self.draw.line(self.at(points), fill=fill, width=width, joint="curve")
+    def line(self, points, fill=_INK, width: int=3):
+        self.draw.line(self.at(points), fill=fill, width=width, joint="curve")
 
     def shape(self, points, fill=None, ink=_INK, width: int=3):
         "A polygon: of the object's own cloth, or of a plain `fill`; with an outline."
         points = self.at(points)
         if fill: self.draw.polygon(points, fill=fill)
-        else:
-            x0, y0 = (int(min(v)) for v in zip(*points))
-            w, h = (max(2, int(max(v)) + 1 - low) for v, low in zip(zip(*points), (x0, y0)))
-            mask = Image.new("L", (w, h))
-            ImageDraw.Draw(mask).polygon([(x - x0, y - y0) for x, y in points], fill=255)
-            light, dark = (sheet.crop((0, 0, w, h)) for sheet in _cloth(self.obj.color, self.obj.texture))
-            self.canvas.paste(Image.composite(dark, light, _light().resize((w, h))), (x0, y0), mask)
+        else: self._cut_out(points)
         if ink: self.draw.line([*points, points[0], points[1]], fill=ink, width=width, joint="curve")
 
-    def oval(self, x0, y0, x1, y1, fill=None, ink=_INK, width: int=3): self.shape(_ring(x0, y0, x1, y1), fill, ink, width)
+    def _cut_out(self, points):
+        "Fill a polygon with cloth, in light and shade."
+        x0, y0 = (int(min(v)) for v in zip(*points))
+        w, h = (max(2, int(max(v)) + 1 - low) for v, low in zip(zip(*points), (x0, y0)))
+        mask = Image.new("L", (w, h))
+        ImageDraw.Draw(mask).polygon([(x - x0, y - y0) for x, y in points], fill=255)
+        light, dark = (sheet.crop((0, 0, w, h)) for sheet in _cloth(self.obj.color, self.obj.texture))
+        self.canvas.paste(Image.composite(dark, light, _light().resize((w, h))), (x0, y0), mask)
+
+    def oval(self, x0, y0, x1, y1, fill=None, ink=_INK, width: int=3):
+        self.shape(_ring(x0, y0, x1, y1), fill, ink, width)
 
 # %% ../../nbs/08_scenes/02_shapes.ipynb #b653de59
 def _apple(p: Pen):
-    p.shape(_smooth(((.5, .24), (.72, .17), (.95, .3), (.95, .62), (.76, .93), (.58, .97), (.5, .94), (.42, .97), (.24, .93), (.05, .62), (.05, .3),
-                     (.28, .17))))
+    p.shape(_smooth(((.5, .24), (.72, .17), (.95, .3), (.95, .62), (.76, .93), (.58, .97), (.5, .94), (.42, .97),
+                     (.24, .93), (.05, .62), (.05, .3), (.28, .17))))
     p.line([(.5, .26), (.53, .12), (.6, .02)], (96, 66, 44), 7)
     p.shape(_smooth(((.57, .14), (.72, .01), (.9, .06), (.76, .17))), (110, 160, 76), width=2)
     p.oval(.2, .32, .3, .48, (255, 255, 255), None)
@@ -114,7 +138,8 @@ def _balloon(p: Pen):
 # %% ../../nbs/08_scenes/02_shapes.ipynb #7305ab0a
 def _bird(p: Pen):
     p.shape(((.9, .3), (.995, .4), (.88, .45)), (244, 170, 60), width=2)
-    p.shape(_smooth(((.02, .4), (.2, .46), (.42, .36), (.64, .28), (.78, .16), (.92, .26), (.9, .46), (.74, .68), (.48, .76), (.24, .64))))
+    p.shape(_smooth(((.02, .4), (.2, .46), (.42, .36), (.64, .28), (.78, .16), (.92, .26), (.9, .46), (.74, .68),
+                     (.48, .76), (.24, .64))))
     p.shape(_smooth(((.38, .44), (.3, .02), (.5, .08), (.66, .3), (.64, .52), (.52, .56))))
     p.oval(.79, .25, .86, .34, (255, 255, 255), width=2)
     p.oval(.815, .275, .85, .32, _INK, None)
@@ -138,9 +163,10 @@ def _book(p: Pen):
 
 # %% ../../nbs/08_scenes/02_shapes.ipynb #8048e3d4
 def _car(p: Pen):
-    p.shape(_smooth(((.01, .62), (.05, .48), (.2, .43), (.31, .1), (.44, .04), (.64, .06), (.77, .4), (.94, .48), (.99, .66), (.94, .8), (.5, .83),
-                     (.05, .8))))
-    for window in (((.3, .42), (.36, .17), (.5, .15), (.5, .42)), ((.55, .42), (.55, .15), (.64, .17), (.71, .42))): p.shape(window, (206, 230, 240))
+    p.shape(_smooth(((.01, .62), (.05, .48), (.2, .43), (.31, .1), (.44, .04), (.64, .06), (.77, .4), (.94, .48),
+                     (.99, .66), (.94, .8), (.5, .83), (.05, .8))))
+    p.shape(((.3, .42), (.36, .17), (.5, .15), (.5, .42)), (206, 230, 240))
+    p.shape(((.55, .42), (.55, .15), (.64, .17), (.71, .42)), (206, 230, 240))
     for x in (.14, .67):
         p.oval(x, .62, x + .21, .99, (62, 60, 70))
         p.oval(x + .06, .725, x + .15, .885, (214, 214, 220), width=2)
@@ -148,13 +174,19 @@ def _car(p: Pen):
 
 # %% ../../nbs/08_scenes/02_shapes.ipynb #2fd6cfa1
 def _cat(p: Pen):
-    p.shape(_smooth(((.72, .9), (.9, .82), (.84, .6), (.9, .5), (.99, .6), (.98, .86), (.8, .99))))
+    p.shape(_smooth(((.72, .9), (.9, .82), (.84, .6), (.9, .5), (.99, .6), (.98, .86), (.8, .99)))) # tail
     p.shape(_smooth(((.34, .42), (.66, .42), (.8, .7), (.82, .93), (.68, .985), (.24, .985), (.14, .9), (.2, .66))))
-    p.shape(((.1, .3), (.13, .01), (.36, .14), (.58, .14), (.8, .01), (.82, .3), (.76, .46), (.6, .55), (.32, .55), (.16, .46)))
-    for x in (.3, .6): p.oval(x - .055, .26, x + .055, .37, (252, 252, 230), width=2), p.oval(x - .022, .28, x + .028, .355, _INK, None)
+    p.shape(((.1, .3), (.13, .01), (.36, .14), (.58, .14), (.8, .01), (.82, .3), (.76, .46), (.6, .55), (.32, .55),
+             (.16, .46))) # head
+    for x in (.3, .6):
+        p.oval(x - .055, .26, x + .055, .37, (252, 252, 230), width=2)
+        p.oval(x - .022, .28, x + .028, .355, _INK, None)
     p.shape(((.41, .4), (.51, .4), (.46, .45)), (90, 60, 66), None)
-    for y in (.41, .46): p.line([(.3, y), (.06, y - .03)], width=2), p.line([(.62, y), (.87, y - .03)], width=2)
-    p.line([(.4, .97), (.42, .76)]), p.line([(.56, .97), (.54, .76)])
+    for y in (.41, .46): # whiskers
+        p.line([(.3, y), (.06, y - .03)], width=2)
+        p.line([(.62, y), (.87, y - .03)], width=2)
+    p.line([(.4, .97), (.42, .76)])
+    p.line([(.56, .97), (.54, .76)])
 
 # %% ../../nbs/08_scenes/02_shapes.ipynb #8af96c85
 def _fish(p: Pen):
@@ -184,13 +216,15 @@ def _house(p: Pen):
     p.shape(((.42, .64), (.6, .64), (.6, .98), (.42, .98)), (108, 84, 70))
     for x in (.18, .68):
         p.shape(((x, .56), (x + .15, .56), (x + .15, .75), (x, .75)), (222, 236, 240))
-        p.line([(x + .075, .56), (x + .075, .75)], width=2), p.line([(x, .655), (x + .15, .655)], width=2)
+        p.line([(x + .075, .56), (x + .075, .75)], width=2)
+        p.line([(x, .655), (x + .15, .655)], width=2)
 
 # %% ../../nbs/08_scenes/02_shapes.ipynb #f5280250
 def _kite(p: Pen):
     p.line([(.5 + .1*math.sin(t/1.6), .66 + .034*t) for t in range(11)], width=2)
     p.shape(((.5, .01), (.98, .27), (.5, .68), (.02, .27)))
-    p.line([(.5, .01), (.5, .68)], width=2), p.line([(.02, .27), (.98, .27)], width=2)
+    p.line([(.5, .01), (.5, .68)], width=2)
+    p.line([(.02, .27), (.98, .27)], width=2)
     for t in (3, 6, 9):
         x, y = .5 + .1*math.sin(t/1.6), .66 + .034*t
         p.shape(((x - .13, y - .03), (x + .13, y + .03), (x + .13, y - .03), (x - .13, y + .03)), width=2)
@@ -205,7 +239,8 @@ def _lamp(p: Pen):
 # %% ../../nbs/08_scenes/02_shapes.ipynb #06d11f5f
 def _mug(p: Pen):
     ring = _ring(.6, .24, .98, .8)
-    p.line([*ring, ring[0]], width=19), p.line([*ring, ring[0]], COLORS[p.obj.color], 13)
+    p.line([*ring, ring[0]], width=19)
+    p.line([*ring, ring[0]], COLORS[p.obj.color], 13)
     p.shape(((.04, .14), (.76, .14), (.74, .86), (.66, .96), (.14, .96), (.06, .86)))
     p.oval(.04, .04, .76, .24, (250, 246, 238))
     p.oval(.1, .09, .7, .22, (98, 66, 50), None)
@@ -213,17 +248,34 @@ def _mug(p: Pen):
 # %% ../../nbs/08_scenes/02_shapes.ipynb #fa860ae5
 def _tree(p: Pen):
     p.shape(((.42, .6), (.58, .6), (.62, .99), (.38, .99)), (124, 92, 66))
-    p.shape(_smooth(((.5, .01), (.72, .07), (.8, .2), (.96, .3), (.93, .5), (.8, .64), (.6, .68), (.4, .68), (.18, .64), (.06, .5), (.05, .3),
-                     (.2, .19), (.28, .07))))
-    for x, y in ((.3, .3), (.56, .2), (.64, .46), (.34, .52)): p.line([(x, y), (x + .06, y + .03), (x + .12, y)], width=2)
+    p.shape(_smooth(((.5, .01), (.72, .07), (.8, .2), (.96, .3), (.93, .5), (.8, .64), (.6, .68), (.4, .68), (.18, .64),
+                     (.06, .5), (.05, .3), (.2, .19), (.28, .07))))
+    for x, y in ((.3, .3), (.56, .2), (.64, .46), (.34, .52)):
+        p.line([(x, y), (x + .06, y + .03), (x + .12, y)], width=2)
 
 # %% ../../nbs/08_scenes/02_shapes.ipynb #0184a1db
 def _umbrella(p: Pen):
     p.line([(.5, .02), (.5, .86), (.53, .95), (.6, .97), (.66, .94), (.67, .87)], (88, 70, 62), 8)
-    p.shape(_smooth(((.5, .07), (.76, .16), (.94, .36), (.99, .56), (.9, .5), (.8, .5), (.72, .57), (.62, .5), (.5, .5), (.38, .5), (.28, .57),
-                     (.2, .5), (.1, .5), (.01, .56), (.06, .36), (.24, .16))))
+    p.shape(_smooth(((.5, .07), (.76, .16), (.94, .36), (.99, .56), (.9, .5), (.8, .5), (.72, .57), (.62, .5), (.5, .5),
+                     (.38, .5), (.28, .57), (.2, .5), (.1, .5), (.01, .56), (.06, .36), (.24, .16))))
     for x in (.28, .72): p.line([(.5, .07), (.5 + (x - .5)*.75, .3), (x, .56)], width=2)
 
 # %% ../../nbs/08_scenes/02_shapes.ipynb #31707d3d
-DRAW = dict(apple=_apple, ball=_ball, balloon=_balloon, bird=_bird, boat=_boat, book=_book, car=_car, cat=_cat, fish=_fish, flower=_flower,
-            house=_house, kite=_kite, lamp=_lamp, mug=_mug, tree=_tree, umbrella=_umbrella) # kind -> what draws it
+DRAW = { # kind → what draws it
+    "apple": _apple,
+    "ball": _ball,
+    "balloon": _balloon,
+    "bird": _bird,
+    "boat": _boat,
+    "book": _book,
+    "car": _car,
+    "cat": _cat,
+    "fish": _fish,
+    "flower": _flower,
+    "house": _house,
+    "kite": _kite,
+    "lamp": _lamp,
+    "mug": _mug,
+    "tree": _tree,
+    "umbrella": _umbrella,
+}

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from ..machine.docstrings import with_parameters
 from ..machine.messages import first_few, plural, short_repr, text_html, UserError
 from ..machine.files import read_json
 from ..data.dataset import Annotation
@@ -244,6 +245,7 @@ def submission_phase(
     return ""
 
 # %% ../../nbs/06_scoring/03_results.ipynb #452682b0
+@with_parameters
 def check_submission(
     results, # path of a results file, or what was parsed from one
     questions, # path of the official questions file, its parsed JSON, or a list

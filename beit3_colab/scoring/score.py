@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import dataclass
+from ..machine.docstrings import with_parameters
 from ..machine.messages import format_interval, plural, text_html, UserError
 from ..data.answer_list import soft_label_score
 from ..data.dataset import Annotation
@@ -118,6 +119,7 @@ def _summarise(
     )
 
 # %% ../../nbs/06_scoring/04_score.ipynb #d28b23a0
+@with_parameters
 def score(
     annotations, # path of the official annotations file, its parsed JSON, a list, or the dict from `load_annotations`
     results, # path of a results file, list of {"question_id", "answer"}, or dict question_id → answer
@@ -234,6 +236,7 @@ class SoftScore:
     def _repr_html_(self): return f"<p>{text_html(str(self))}</p>"
 
 # %% ../../nbs/06_scoring/04_score.ipynb #88550c70
+@with_parameters
 def soft_score(
     annotations, # as for `score`
     results, # as for `score`; answers are labels of the answer list and compared as they stand
