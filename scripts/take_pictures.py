@@ -29,7 +29,9 @@ CELLS = (
     "run.browse(vqa=vqa, words='\"color is the bird\"')",
     "run.browse(vqa=vqa, correctness='wrong', sort='mistakes', per_page=4)",
     "compare(coarse, run).browse(change='wrong → right', per_page=4)",
-    "explore_attention(vqa, draw_scene(make_scene(1)), 'How many houses are there?')",
+    "view = explore_attention(vqa, draw_scene(make_scene(1)), 'How many houses are there?', layer=3)\n"
+    "view.controls['looker'].index = 3 # houses\n"
+    "view",
 )
 SCALE = 1.33        # pixels of the README's picture for one of the page
 WIDTHS = (720, 516) # of its two pages
