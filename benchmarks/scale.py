@@ -51,7 +51,7 @@ def leave_out_the_model(batch=128):
     "Replace decoding and the model by what costs nothing."
     import torch
     from beit3_colab.run import windows
-    from beit3_colab.run import runner as evaluation
+    from beit3_colab.evaluation import here
     from beit3_colab.model.beit3 import Beit3Config, Beit3ForVQA
     from beit3_colab.model.vqa import VQA
     from beit3_colab.model.checkpoint import sample_folder
@@ -70,17 +70,17 @@ def leave_out_the_model(batch=128):
         config = Beit3Config(image_size=480, patch_size=16, embed_dim=8, num_layers=1, num_heads=1, num_classes=3129)
         return StandIn(Beit3ForVQA(config).eval(), [f"answer {i}" for i in range(3129)], Tokenizer(sample_folder()/"sentencepiece.model"), "stand-in")
 
-    windows.load_image, evaluation.load_model = load_image, load_model
+    windows.load_image, here.load_model = load_image, load_model
 
 
 def run(folder, data, split, processes, profile):
     "One evaluation in a process of its own; gives its figures."
     code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent.resolve())!r}); import scale; scale.leave_out_the_model(); "
     worker = ("import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from beit3_colab.machine.distributed import start_worker; job = start_worker(); " + code
-              + "from beit3_colab.evaluation import worker_main; worker_main(job)")
-    main = (code + "import json, time, resource; from beit3_colab import evaluation; "
-            f"evaluation._WORKER = {worker!r}; start = time.monotonic(); "
-            f"run = evaluation.evaluate('sample', {split!r}, {str(data)!r}, batch_size=128, device='cpu', output_dir={str(folder)!r}, processes={processes}, progress='log'); "
+              + "from beit3_colab.evaluation.processes import worker_main; worker_main(job)")
+    main = (code + "import json, time, resource; from beit3_colab import evaluate; from beit3_colab.evaluation import processes; "
+            f"processes.WORKER = {worker!r}; start = time.monotonic(); "
+            f"run = evaluate('sample', {split!r}, {str(data)!r}, batch_size=128, device='cpu', output_dir={str(folder)!r}, processes={processes}, progress='log'); "
             "taken = time.monotonic() - start; report = run.report(); run.accuracy; "
             "used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]; "
             "print(json.dumps(dict(seconds=taken, cpu=sum(u.ru_utime + u.ru_stime for u in used), scoring=time.monotonic() - start - taken, host=max(report.host_bytes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*1024), parts=report.seconds)))")

@@ -5,7 +5,6 @@ import random
 import signal
 import subprocess
 import time
-from pathlib import Path
 from queue import Empty
 
 import pytest
@@ -13,9 +12,10 @@ from jupyter_client import KernelManager
 from processes import LIMIT, PACE, alive, answers, children, command, environment, rank_of, result, wait_until
 
 from beit3_colab import evaluate
-from beit3_colab.run import runner as evaluation
+from beit3_colab.evaluation import processes
 from beit3_colab.machine.distributed import WorkerError
 from beit3_colab.machine.messages import UserError
+from beit3_colab.run import runner
 from beit3_colab.run.journal import JournalFollower, journal_path
 
 KINDS = [("worker", signal.SIGKILL), ("parent", signal.SIGKILL), ("worker", signal.SIGTERM), ("parent", signal.SIGTERM), ("parent", signal.SIGINT)]
@@ -59,9 +59,9 @@ def test_single_process_killed_at_a_random_moment_continues(single, start, tmp_p
     assert result(tmp_path) == result(single)
 
 def test_error_of_a_worker_is_shown_with_its_rank(tmp_path, monkeypatch):
-    fault = evaluation._WORKER.replace("worker_main(job)", "import beit3_colab.evaluation as e; e.answer_questions = None; worker_main(job)")
-    assert fault != evaluation._WORKER
-    monkeypatch.setattr(evaluation, "_WORKER", fault)
+    fault = processes.WORKER.replace("worker_main(job)", "from beit3_colab.run import runner; runner.answer_questions = None; worker_main(job)")
+    assert fault != processes.WORKER
+    monkeypatch.setattr(processes, "WORKER", fault)
     with pytest.raises(WorkerError, match=r"(?s)rank \d of 2 ended with status 1.*Traceback.*TypeError"):
         evaluate(output_dir=tmp_path, device="cpu", limit=5, processes=2, progress=False)
     assert not [p for p in children(os.getpid()) if b"worker_main" in command(p)]
@@ -108,7 +108,7 @@ def test_what_a_dying_machine_may_leave(single, start, tmp_path):
 
 def test_two_different_runs_that_found_the_folder_empty(start, tmp_path, monkeypatch):
     "The second may write only when the first has gone; then it sees whose folder it is."
-    opened = evaluation.open_folder
+    opened = runner.open_folder
     def slow(folder, identity):
         found = opened(folder, identity)
         if not (found/"run.json").exists(): # the first comes and dies in the meantime
@@ -116,7 +116,7 @@ def test_two_different_runs_that_found_the_folder_empty(start, tmp_path, monkeyp
             wait_until(lambda: answers(tmp_path) > 5)
             first.kill(signal.SIGKILL)
         return found
-    monkeypatch.setattr(evaluation, "open_folder", slow)
+    monkeypatch.setattr(runner, "open_folder", slow)
     with pytest.raises(UserError, match="holds another run"): evaluate(output_dir=tmp_path, device="cpu", limit=20, progress=False)
     monkeypatch.undo()
     start(tmp_path).finish() # the first continues

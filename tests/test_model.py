@@ -8,6 +8,9 @@ from safetensors.torch import load_file
 from beit3_colab.model.checkpoint import build_model, convert, read_weights
 from beit3_colab.model.weights import from_official
 from beit3_colab.model.beit3 import resize_positions
+from beit3_colab.model.vqa import load_model
+from beit3_colab.pictures.reading import normalize, preprocess
+from beit3_colab.scenes import draw_scene, make_scene
 
 GOLDEN = Path(__file__).parent/"golden"
 
@@ -63,3 +66,19 @@ def test_conversion_round_trip_is_bit_equal(official, tmp_path, dtype):
 
 def test_every_official_weight_is_used(official):
     assert sum(t.numel() for t in from_official(official).values()) == sum(t.numel() for t in official.values())
+
+def test_attention_is_that_of_the_network_that_answers():
+    "While attention is collected the logits are those without, and every layer's weights are its own: no layer sees what a collector keeps."
+    vqa, picture, question = load_model("sample", device="cpu"), draw_scene(make_scene(7)), "What is the weather like?"
+    pixels = normalize(torch.from_numpy(preprocess(picture, vqa.config.image_size))[None])
+    ids, seen, kept = torch.tensor([vqa.tokenizer.encode(question)]), [], []
+    hook = vqa.model.register_forward_hook(lambda model, given, logits: seen.append(logits))
+    attention = vqa.attention(picture, question)
+    hook.remove()
+    with torch.inference_mode():
+        assert (seen[0] - vqa.model(pixels, ids)).abs().max() < 1e-4
+        vqa.model(pixels, ids, on_attention=kept.append)
+    assert len(kept) == vqa.config.num_layers == len(attention.matrices)
+    for matrix, heads, weights in zip(attention.matrices, attention.weights, kept):
+        assert torch.allclose(matrix, weights[0].mean(0), atol=1e-6)
+        assert torch.allclose(heads[:, 0].flatten(1), weights[0][:, 0, 1:1 + vqa.config.num_patches], atol=1e-6) # of cls
