@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading, time
 from ..machine.messages import UserError
 from ..pictures.thumbnails import Thumbnails
-from ..scoring.rules import MARKS
+from ..scoring.rules import MARKS, find_rule
 from ..run.folder import RunFolder
 from .cards import safe, saved_card_html, saved_html, saved_line_html, smaller
 from .detail import Detail, question_text
@@ -132,7 +132,7 @@ def score_name(
     metric: str, # "official" or "exact", as `RunFolder.metric`
 ) -> str: # for people
     "What the percentage is called."
-    return "exact match" if metric == "exact" else "accuracy"
+    return find_rule(metric).short_name
 
 # %% ../../nbs/11_look/10_browser.ipynb #62b3ddbd
 def result_html(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from ..machine.messages import clean_text, UserError
 from ..pictures.reading import ImageError
-from ..scoring.rules import correctness, MARKS, normalize_answer
+from ..scoring.rules import correctness, MARKS, normalize_answer, find_rule
 from ..scoring.intervals import bootstrap_intervals
 from ..run.folder import RunFolder
 from .figures import check_path, new_figure, PLAIN, save_figure
@@ -49,7 +49,7 @@ def score_name(
     run: RunFolder, # finished or not
 ) -> str: # for an axis
     "What an accuracy of this run is called."
-    return "exact match" if run.metric == "exact" else "VQA accuracy"
+    return find_rule(run.metric).axis_name
 
 def _title(figure, run, text: str):
     "What is drawn, and of which run."

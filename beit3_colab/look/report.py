@@ -23,6 +23,7 @@ from .plots import plot_accuracy, plot_calibration, plot_confusions
 from .search import AnswerIndex, VERDICTS
 from .detail import question_text
 from .report_page import filters_html, page_html, private_places, remove_places, table_html
+from ..scoring.rules import find_rule
 from .report_cards import data_uri, draw_sample, heat_png, report_card, small_jpeg
 
 # %% auto #0
@@ -43,15 +44,15 @@ def accuracy_html(
     else:
         found = f"<p class='large'>{score.overall:.2f} <small>%</small></p><p>{_kind(run)}{_interval(score)}</p>"
         rows = [(name, f"{value:.2f}", format_interval(interval), f"{n:,}")
-                for name, value, interval, n in score._rows()]
+                for name, value, interval, n in score.rows()]
         found += table_html("", ("", score.name, "95 % interval", "questions"), rows)
-        found += f"<p class='soft'>{text_html(score._foot)}</p>"
+        found += f"<p class='soft'>{text_html(score.foot)}</p>"
     if run.soft_score is not None: found += f"<p class='soft'>{text_html(run.soft_score)}</p>"
     return found
 
 def _kind(run) -> str:
-    if run.metric == "official": return "official VQA accuracy"
-    return "exact match with one of the answers given (not official VQA accuracy)"
+    title = find_rule(run.metric).title
+    return title[0].lower() + title[1:] # in the middle of a sentence
 
 def _interval(score) -> str: return f", 95 % interval {format_interval(score.interval)}" if score.interval else ""
 

@@ -47,7 +47,7 @@ class Snapshot:
     rates: tuple[float, ...] = () # units a second over equal stretches of time, oldest first
     state: str = "running"    # "preparing", "running", "finished", "stopped" or "failed"
     error: str = ""           # why it failed
-    metric: str = "official"  # what `accuracy` is, see `beit3_colab.scoring.rules.METRICS`
+    accuracy_name: str = "accuracy" # what `accuracy` is called, see `beit3_colab.scoring.rules.find_rule`
     name: str = ""            # what goes on, where it is not the run: a file's name
     unit: str = "question"    # what is counted: a noun, or "B" for bytes
 
@@ -58,10 +58,6 @@ class Snapshot:
     @property
     def seconds_left(self) -> float|None: # None before the first unit
         return (self.total - self.done) / self.rate if self.rate > 0 else None
-
-    @property
-    def accuracy_name(self) -> str: # in words
-        return "accuracy" if self.metric == "official" else "exact match"
 
     @property
     def margin(self) -> float|None: # half of the interval, in percentage points

@@ -11,7 +11,7 @@ from ..machine.device import PeakMemory
 from ..progress.snapshot import Rank, RateHistory, Snapshot, TypeAccuracy
 from ..progress.display import Display
 from ..progress.status_file import StatusReader
-from ..scoring.rules import answer_score
+from ..scoring.rules import answer_score, find_rule
 from ..scoring.score import RunningScore
 from .journal import JournalFollower
 from .folder import RunFolder
@@ -173,7 +173,7 @@ class Tally:
             device_bytes=self._peak.device,
             ranks=tuple(map(self._rank, range(len(self.shares)))) if len(self.shares) > 1 else (),
             rates=tuple(self.history.rates),
-            metric=self.run.metric,
+            accuracy_name=find_rule(self.run.metric).short_name,
             **self._accuracy(),
         )
 

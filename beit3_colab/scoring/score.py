@@ -49,13 +49,13 @@ class Score:
     @property
     def name(self) -> str: return find_rule(self.metric).short_name # for the head of a column
 
-    def _rows(self):
+    def rows(self):
         yield "overall", self.overall, self.interval, self.num_questions
         for t in order_answer_types(self.per_answer_type):
             yield t, self.per_answer_type[t], self.intervals[t], self.counts[t]
 
     @property
-    def _foot(self) -> str:
+    def foot(self) -> str:
         alone = "no interval: one image does not tell how much images differ"
         how = "95 % intervals by resampling images" if self.num_images > 1 else alone
         title = find_rule(self.metric).title
@@ -64,8 +64,8 @@ class Score:
     def __str__(self):
         head = f"{'':12}{self.name.rjust(9):<12}{'95 % interval':<15}  questions"
         rows = [f"{name:<12}{value:>9.2f}   {format_interval(interval):<15}{n:>11,}"
-                for name, value, interval, n in self._rows()]
-        return "\n".join([head, *rows, *filter(None, (self.label, self._foot))])
+                for name, value, interval, n in self.rows()]
+        return "\n".join([head, *rows, *filter(None, (self.label, self.foot))])
 
     __repr__ = __str__
 
@@ -74,10 +74,10 @@ class Score:
         head = "".join(f"<th>{name}</th>" for name in names)
         rows = "".join(f"<tr><th>{text_html(name)}</th><td>{value:.2f}</td>"
                        f"<td>{format_interval(interval)}</td><td>{n:,}</td></tr>"
-                       for name, value, interval, n in self._rows())
+                       for name, value, interval, n in self.rows())
         label = f"{text_html(self.label)}<br>" if self.label else ""
         table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-        return f"{table}<p>{label}{text_html(self._foot)}</p>"
+        return f"{table}<p>{label}{text_html(self.foot)}</p>"
 
 # %% ../../nbs/06_scoring/04_score.ipynb #87f12104
 def _percent(values: list[float]) -> float:
