@@ -192,8 +192,8 @@ class Group:
         self.world = world
         self.timeout = timeout
         self._steps = 0 # exchanges so far
-        self._word = "" # that this process left last
-        self._heard = {} # rank → its last word, and when it was new
+        self._status = "" # that this process posted last
+        self._seen = {} # rank → its last status, and when it was new
         self._own = False # whether the process group is ours to end
         if world.size == 1: return
         import torch.distributed as dist
@@ -201,7 +201,7 @@ class Group:
             self._own = not dist.is_initialized() # else it is of the script that calls us: its group will do, and stays
             store = _start_group(world, device, timedelta(seconds=timeout)) if self._own else _existing_store(world)
             self._store = dist.PrefixStore(f"beit3_colab/{next(_numbers)}", store) # small texts; of no other group
-            for name in ("step", "word"): self._store.set(f"{name}/{world.rank}", "0")
+            for name in ("step", "status"): self._store.set(f"{name}/{world.rank}", "0")
         self.barrier()
 
     @contextmanager
@@ -227,30 +227,30 @@ class Group:
             if time.monotonic() > limit: raise RuntimeError(f"rank {', '.join(map(str, late))} did not come")
             time.sleep(0.01)
 
-    def say(self,
-        word: str, # short, such as how far this process is
+    def post_status(self,
+        status: str, # short, such as how far this process is
     ):
-        "Leave a word that the others can read at any time, without waiting for each other."
-        self._word = word
+        "Leave a text that the others can read at any time, without waiting for each other."
+        self._status = status
         if self.world.size == 1: return
-        with self._explain("leaving a word"): self._store.set(f"word/{self.world.rank}", word)
+        with self._explain("posting a status"): self._store.set(f"status/{self.world.rank}", status)
 
-    def words(self) -> list[str]: # of all ranks, in order
-        "What each process said last."
-        if self.world.size == 1: return [self._word]
-        with self._explain("reading the others' words"): return self._read("word")
+    def statuses(self) -> list[str]: # of all ranks, in order
+        "What each process posted last."
+        if self.world.size == 1: return [self._status]
+        with self._explain("reading the others' status"): return self._read("status")
 
-    def silent(self,
-        last_word: str = "finished", # after which nothing more is expected
+    def stalled(self,
+        last_status: str = "finished", # after which nothing more is expected
     ) -> list[int]: # ranks
-        """Other processes that have said nothing new for `timeout` seconds, and not their last word.
+        """Other processes whose status has not changed for `timeout` seconds, and is not their last one.
 
-        The time counts from when this process first heard a word."""
+        The time counts from when this process first read it."""
         now = time.monotonic()
-        for rank, word in enumerate(self.words()):
-            if rank not in self._heard or self._heard[rank][0] != word: self._heard[rank] = word, now
-        return [rank for rank, (word, since) in self._heard.items()
-                if word != last_word and rank != self.world.rank and now - since > self.timeout]
+        for rank, status in enumerate(self.statuses()):
+            if rank not in self._seen or self._seen[rank][0] != status: self._seen[rank] = status, now
+        return [rank for rank, (status, since) in self._seen.items()
+                if status != last_status and rank != self.world.rank and now - since > self.timeout]
 
     def barrier(self):
         "Wait until every process is here."

@@ -22,8 +22,8 @@ from .windows import plan_windows, read_windows
 # %% auto #0
 __all__ = ['REMOTE_BATCH', 'share_windows', 'Stopwatch', 'Share', 'answer_questions']
 
-# %% ../../nbs/09_run/08_answering.ipynb #ff51135e
-REMOTE_BATCH = 16 # windows of pictures that come from a server are planned for at most so many questions in a batch: 64 pictures
+# %% ../../nbs/09_run/08_answering.ipynb #715c0715
+REMOTE_BATCH = 16 # questions: windows of pictures from a server are planned for batches of so many (64 pictures)
 
 def share_windows(
     questions: list, # of the run
@@ -38,12 +38,13 @@ def share_windows(
     shares = share_out([left[number] for number in todo], world_size)
     return [[windows[todo[i]] for i in share] for share in shares]
 
-# %% ../../nbs/09_run/08_answering.ipynb #989d30d9
+# %% ../../nbs/09_run/08_answering.ipynb #93d23479
 class Stopwatch:
     "Adds up what a process spends its time on, in seconds, and what it has done."
     def __init__(self):
         self.seconds = {"data": 0., "model": 0., "writing": 0.}
-        self.reading = self.decoding = 0. # of all decoding threads: having the files of pictures, and making pixels of them
+        self.reading = 0. # of all decoding threads: having the files of pictures
+        self.decoding = 0. # of all decoding threads: making pixels of them
         self.questions = self.images = 0 # answered, and decoded
         self.start()
 
@@ -64,7 +65,7 @@ class Stopwatch:
         whole = time.monotonic() - self.started
         return {**self.seconds, "answering": whole, "reading": self.reading, "decoding": self.decoding}
 
-# %% ../../nbs/09_run/08_answering.ipynb #8ee020f8
+# %% ../../nbs/09_run/08_answering.ipynb #adc214c7
 @dataclass(frozen=True)
 class Share:
     "What one process has to answer, and with what."
@@ -87,7 +88,7 @@ class Share:
         remote = self.task.dataset.remote
         return what_limited(seconds, self.workers, str(self.vqa.device), remote, _advice(self.vqa))
 
-def _advice(vqa):
+def _advice(vqa) -> str:
     "What makes this model faster on its device."
     wide = vqa.config.embed_dim >= 768 # measured with base
     worth = vqa.device.type == "cpu" and vqa.dtype == torch.float32 and wide and multiplies_bfloat16()
@@ -107,13 +108,56 @@ def _report_errors(window, share, warn):
                         f"answers so far are in {share.folder}, and the same command with that output_dir continues")
     for message in messages: warn(f"{message}: answered with a grey picture")
 
-# %% ../../nbs/09_run/08_answering.ipynb #e2783e21
+# %% ../../nbs/09_run/08_answering.ipynb #92f62cab
+def _pictures_to_device(images, device):
+    """A window's pictures on the device.
+
+    Where it has too little memory for all, they stay where they are and each batch takes its own."""
+    try: return to_device(images, device)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error): raise
+        return images
+
+# %% ../../nbs/09_run/08_answering.ipynb #91a000cd
+def _record(question, answers, confidences, error):
+    record = dict(question_id=question.question_id, answers=answers, confidences=confidences)
+    return record | {"image_error": error} if error else record
+
+# %% ../../nbs/09_run/08_answering.ipynb #49e9711c
+def _start(share, window, pictures, batch, warn):
+    "Hand a batch to the model; gives the errors of its pictures, and what `finish_batch` waits for."
+    rows = [window.rows[i] for i in batch]
+    ids, counts = pad_questions([window.input_ids[i] for i in batch])
+    errors = [window.errors.get(row) for row in rows]
+    return errors, start_batch(share.vqa, pictures, rows, ids, warn, counts=counts)
+
+# %% ../../nbs/09_run/08_answering.ipynb #d66f7288
+def _finish(share, watch, asked, errors, parts):
+    "Wait for a batch; gives the records of what is new in it."
+    found = finish_batch(parts, share.answers)
+    watch.spent("model")
+    rows = zip(asked, found, errors)
+    new = [_record(q, *row, error) for q, row, error in rows if q.question_id not in share.known]
+    watch.questions += len(new)
+    return new
+
+# %% ../../nbs/09_run/08_answering.ipynb #705e4524
+def _count(window, watch):
+    "Note that a window has come, and what it took."
+    watch.spent("data")
+    watch.images += len(window.images)
+    watch.reading += window.seconds[0]
+    watch.decoding += window.seconds[1]
+
+# %% ../../nbs/09_run/08_answering.ipynb #5d2c351c
 def answer_questions(
     share: Share, # of this process
     watch: Stopwatch, # takes times and counts
     warn, # called with a text that the user should see
-): # yields for each batch the journal records of its new answers: question_id, answers, confidences, image_error
-    "Answer what is not answered yet, window by window. What happens until the next batch is asked for counts as writing."
+): # yields for each batch the records of its new answers: question_id, answers, confidences, image_error
+    """Answer what is not answered yet, window by window.
+
+    What happens until the next batch is asked for counts as writing."""
     under_way, ahead = deque(), 3 if share.on_gpu else 0
     def finished(most):
         while len(under_way) > most:
@@ -128,40 +172,8 @@ def answer_questions(
             pictures = _pictures_to_device(window.images, share.vqa.device)
             for batch in plan_batches([len(ids) for ids in window.input_ids], share.batch_size, share.vqa.mixes):
                 asked = [share.task.questions[window.indices[i]] for i in batch]
-                if all(q.question_id in share.known for q in asked): continue # of an earlier start; batches are the same
+                if all(q.question_id in share.known for q in asked): continue # of an earlier start
                 under_way.append((asked, *_start(share, window, pictures, batch, warn)))
                 watch.spent("model")
                 yield from finished(ahead)
     yield from finished(0)
-
-def _count(window, watch):
-    watch.spent("data")
-    watch.images += len(window.images)
-    watch.reading += window.seconds[0]
-    watch.decoding += window.seconds[1]
-
-# %% ../../nbs/09_run/08_answering.ipynb #2eb89f79
-def _pictures_to_device(images, device):
-    "A window's pictures on the device; where it has too little memory for all, they stay where they are and each batch takes its own."
-    try: return to_device(images, device)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error): raise
-        return images
-
-def _start(share, window, pictures, batch, warn):
-    "Hand a batch to the model; gives the errors of its pictures, and what `finish_batch` waits for."
-    rows = [window.rows[i] for i in batch]
-    ids, counts = pad_questions([window.input_ids[i] for i in batch])
-    return [window.errors.get(row) for row in rows], start_batch(share.vqa, pictures, rows, ids, warn, counts=counts)
-
-def _finish(share, watch, asked, errors, parts):
-    "Wait for a batch; gives the records of what is new in it."
-    found = finish_batch(parts, share.answers)
-    watch.spent("model")
-    new = [_record(q, *row, error) for q, row, error in zip(asked, found, errors) if q.question_id not in share.known]
-    watch.questions += len(new)
-    return new
-
-def _record(question, answers, confidences, error):
-    record = dict(question_id=question.question_id, answers=answers, confidences=confidences)
-    return record | {"image_error": error} if error else record

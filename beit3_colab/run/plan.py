@@ -29,51 +29,71 @@ def option(
     "A parameter of a plan, with its help."
     return field(default=default, metadata=dict(help=help, metavar=metavar, more=more))
 
-# %% ../../nbs/09_run/01_plan.ipynb #41c09c05
+# %% ../../nbs/09_run/01_plan.ipynb #f3014cae
 @dataclass(frozen=True, eq=False)
 class Plan:
     "What is to be run, and how. Raises `UserError` for values that cannot be meant."
     checkpoint: str|Path|VQA = option("sample",
-        "published name, checkpoint folder, .pth or .safetensors file, or a loaded model; by default the built-in sample's", "NAME|PATH")
+        "published name, checkpoint folder, .pth or .safetensors file, or a loaded model; "
+        "by default the built-in sample's",
+        "NAME|PATH")
     split: str|None = option(None,
-        "sample, val, test, test-dev or train; without it the sample, or val when data_path is given", "S")
+        "sample, val, test, test-dev or train; without it the sample, or val when data_path is given",
+        "S")
     data_path: str|Path|None = option(None,
-        "folder in VQAv2's official layout, or with unilm's index; without it the official files are fetched by name", "DIR")
+        "folder in VQAv2's official layout, or with unilm's index; "
+        "without it the official files are fetched by name",
+        "DIR")
     answers: str|Path|list[str]|None = option(None,
-        "answer list: answers.json, unilm's answer2label.txt, or one answer a line; without it the one beside the weights or in the data",
+        "answer list: answers.json, unilm's answer2label.txt, or one answer a line; "
+        "without it the one beside the weights or in the data",
         "FILE")
     tokenizer: str|Path|None = option(None,
-        "SentencePiece model (beit3.spm); without it the one beside the weights", "FILE")
+        "SentencePiece model (beit3.spm); without it the one beside the weights",
+        "FILE")
     config: dict|str|Path|None = option(None,
-        "JSON file (or dict) of what the weights do not tell, such as num_heads of an unpublished size", "FILE")
+        "JSON file (or dict) of what the weights do not tell, such as num_heads of an unpublished size",
+        "FILE")
     image_size: int|None = option(None, "pixels; without it the checkpoint's own", "N")
     images: str|Path = option("auto",
-        "where VQAv2's pictures come from: the folder or zip that is there and else COCO's server (auto), the official zip, "
-        "single pictures from COCO's server, or a zip or folder of yours", "auto|zip|single|PATH")
+        "where VQAv2's pictures come from: the folder or zip that is there and else COCO's server (auto), "
+        "the official zip, single pictures from COCO's server, or a zip or folder of yours",
+        "auto|zip|single|PATH")
     limit: int|None = option(None, "about so many questions, whole images drawn at random; without it all", "N")
     seed: int = option(0, "of that draw", "N")
     batch_size: int|str = option("auto", "questions in a batch, or auto", "N|auto")
     device: str|torch.device|None = option(None, "cuda, cuda:1, mps or cpu; without it the best there is", "D")
     dtype: str|torch.dtype|None = option(None,
-        "float32, float16 or bfloat16, float8 on a GPU, bfloat16+float32 on a CPU; without it what the device is good at", "T")
+        "float32, float16 or bfloat16, float8 on a GPU, bfloat16+float32 on a CPU; "
+        "without it what the device is good at",
+        "T")
     output_dir: str|Path|None = option(None,
-        "run folder; the same again continues; without it a new one under beit3_runs/", "DIR")
+        "run folder; the same again continues; without it a new one under beit3_runs/",
+        "DIR")
     bad_images: str = option("stop",
-        "pictures that cannot be read: stop, or blank to answer with a grey picture", "stop|blank", choices=("stop", "blank"))
+        "pictures that cannot be read: stop, or blank to answer with a grey picture",
+        "stop|blank",
+        choices=("stop", "blank"))
     workers: int|None = option(None, "decoding threads, or processes for a GPU; without it as many as serve", "N")
     progress: bool|str = option(True, "True, \"widget\", \"bar\" or \"log\"; False shows nothing")
     processes: int|str|None = option(None,
-        "processes to start: a number, or auto for one on each GPU; launchers start their own", "N|auto")
+        "processes to start: a number, or auto for one on each GPU; launchers start their own",
+        "N|auto")
     local_rank: int|None = option(None, "from --local-rank, where a launcher gives it on the command line")
     timeout: float = option(600.,
-        "seconds without any progress after which a group of processes gives up", "SECONDS")
+        "seconds without any progress after which a group of processes gives up",
+        "SECONDS")
     background: bool = option(False, "return at once with a run that goes on: stop(), wait(), or await it")
     questions: object = option(None,
-        "your own instead of a split: a .csv or .jsonl file with image, question and if known answers, a folder with such a file "
-        "or of pictures alone; in Python also a table or a list of {\"image\", \"question\", \"answers\"?, \"question_id\"?}", "FILE|DIR")
+        "your own instead of a split: a .csv or .jsonl file with image, question and if known answers, "
+        "a folder with such a file or of pictures alone; "
+        "in Python also a table or a list of {\"image\", \"question\", \"answers\"?, \"question_id\"?}",
+        "FILE|DIR")
     question: str|list[str]|None = option(None,
-        "asked about every picture, where questions is a folder of pictures alone; on the command line it may be repeated",
-        "TEXT", action="append")
+        "asked about every picture, where questions is a folder of pictures alone; "
+        "on the command line it may be repeated",
+        "TEXT",
+        action="append")
 
     def __post_init__(self):
         for check in _CHECKS: check(self)
@@ -82,7 +102,30 @@ class Plan:
     def is_loaded(self) -> bool: # whether the checkpoint is a loaded model and not the name or path of one
         return hasattr(self.checkpoint, "logits")
 
-# %% ../../nbs/09_run/01_plan.ipynb #523d81a2
+# %% ../../nbs/09_run/01_plan.ipynb #e9640842
+def read_batch_size(
+    value: int|str, # a number, also as text
+) -> int: # questions in a batch
+    "The number of questions in a batch. Raises `UserError` for anything but a whole number of 1 or more."
+    try: size = int(value)
+    except (TypeError, ValueError): size = 0
+    if size < 1 or isinstance(value, (bool, float)):
+        raise UserError(f"batch_size must be a whole number of 1 or more, or 'auto', not {value!r}")
+    return size
+
+# %% ../../nbs/09_run/01_plan.ipynb #2a859fdc
+def count_processes(
+    value: int|str|None, # a number, "auto" for one on each GPU, None for one
+    gpus: int, # CUDA devices of this machine
+) -> int: # 1 or more
+    "How many processes to start. Raises `UserError` for anything else."
+    if value is None: return 1
+    if value == "auto": return max(1, gpus)
+    if isinstance(value, bool) or not str(value).isdecimal() or int(value) < 1:
+        raise UserError(f"processes must be a whole number of 1 or more, or 'auto', not {value!r}")
+    return int(value)
+
+# %% ../../nbs/09_run/01_plan.ipynb #4c19e651
 def _check_numbers(plan):
     if plan.workers is not None: check_whole_number("workers", plan.workers)
     if not isinstance(plan.timeout, (int, float)) or not 0 < plan.timeout < 1e9:
@@ -92,7 +135,8 @@ def _check_numbers(plan):
 
 def _check_questions(plan):
     if plan.questions is None and plan.question is not None:
-        raise UserError("question=… is asked about the pictures of a folder: pass questions=… (--questions), the folder")
+        raise UserError("question=… is asked about the pictures of a folder: "
+                        "pass questions=… (--questions), the folder")
     if plan.questions is not None and (plan.split is not None or plan.data_path is not None):
         raise UserError("split and data_path belong to VQAv2 and the sample; leave them out when questions are given")
     if plan.bad_images not in ("stop", "blank"):
@@ -105,29 +149,7 @@ def _check_model(plan):
 
 _CHECKS = (_check_numbers, _check_questions, _check_model)
 
-# %% ../../nbs/09_run/01_plan.ipynb #1bc6407b
-def read_batch_size(
-    value: int|str, # a number, also as text
-) -> int: # questions in a batch
-    "The number of questions in a batch. Raises `UserError` for anything but a whole number of 1 or more."
-    try: size = int(value)
-    except (TypeError, ValueError): size = 0
-    if size < 1 or isinstance(value, (bool, float)):
-        raise UserError(f"batch_size must be a whole number of 1 or more, or 'auto', not {value!r}")
-    return size
-
-def count_processes(
-    value: int|str|None, # a number, "auto" for one on each GPU, None for one
-    gpus: int, # CUDA devices of this machine
-) -> int: # 1 or more
-    "How many processes to start. Raises `UserError` for anything else."
-    if value is None: return 1
-    if value == "auto": return max(1, gpus)
-    if isinstance(value, bool) or not str(value).isdecimal() or int(value) < 1:
-        raise UserError(f"processes must be a whole number of 1 or more, or 'auto', not {value!r}")
-    return int(value)
-
-# %% ../../nbs/09_run/01_plan.ipynb #d2bbfe19
+# %% ../../nbs/09_run/01_plan.ipynb #d9075e73
 def signature(
     returns=Signature.empty, # annotation of what is given back
 ) -> Signature: # of a function that takes what a plan holds
@@ -136,39 +158,45 @@ def signature(
     given = [Parameter(f.name, kind, default=f.default, annotation=f.type) for f in fields(Plan)]
     return Signature(given, return_annotation=returns)
 
+# %% ../../nbs/09_run/01_plan.ipynb #c938e3f4
 def parameters_text(
 ) -> str: # a line for each parameter
     "What a docstring says about the fields of `Plan`."
     return "\n".join(f"    {f.name}: {f.metadata['help']}" for f in fields(Plan))
 
+# %% ../../nbs/09_run/01_plan.ipynb #d14e4c06
 def takes_a_plan(
     function, # with `*args, **kwargs`; what it gives back is annotated
 ): # the same
     "Give a function the signature of `Plan`, and its docstring a line for each parameter."
-    function.__signature__ = signature(function.__annotations__.get("return", Signature.empty))
     returns = function.__annotations__.get("return")
-    function.__doc__ = f"{function.__doc__}\n\nParameters:\n{parameters_text()}" + (f"\n\nReturns: {returns}" if returns else "")
+    function.__signature__ = signature(Signature.empty if returns is None else returns)
+    function.__doc__ = f"{function.__doc__}\n\nParameters:\n{parameters_text()}"
+    if returns: function.__doc__ += f"\n\nReturns: {returns}"
     return function
 
-# %% ../../nbs/09_run/01_plan.ipynb #45dd1008
+# %% ../../nbs/09_run/01_plan.ipynb #01805a5c
 def plan_of(
     function, # that was called; its name and signature stand in the message
     args: tuple, # as given by position
     kwargs: dict, # as given by name
 ) -> Plan: # what they ask for
-    "The plan that a call asks for. Raises `TypeError` for a parameter that there is not, `UserError` for a value that cannot be meant."
+    """The plan that a call asks for.
+
+    Raises `TypeError` for a parameter that there is not, `UserError` for a value that cannot be meant."""
     known = [f.name for f in fields(Plan)]
     if unknown := next((name for name in kwargs if name not in known), None):
         near = difflib.get_close_matches(unknown, known, 1)
         hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
         raise TypeError(f"{function.__name__}() got an unexpected keyword argument {unknown!r}{hint}")
     if len(args) > len(known):
-        raise TypeError(f"{function.__name__}() takes at most {len(known)} positional arguments, but {len(args)} were given")
+        raise TypeError(f"{function.__name__}() takes at most {len(known)} positional arguments, "
+                        f"but {len(args)} were given")
     if twice := next((name for name in known[:len(args)] if name in kwargs), None):
         raise TypeError(f"{function.__name__}() got multiple values for argument {twice!r}")
     return Plan(*args, **kwargs)
 
-# %% ../../nbs/09_run/01_plan.ipynb #bfdda857
+# %% ../../nbs/09_run/01_plan.ipynb #8126c771
 def add_options(
     parser, # argparse.ArgumentParser
     *names: str, # of fields; without any, of all that are options
@@ -179,13 +207,17 @@ def add_options(
         parser.add_argument(f"--{f.name.replace('_', '-')}", **_for_argparse(f))
 
 def _for_argparse(f: Field) -> dict:
+    "Keyword arguments of `add_argument`."
     more, default = dict(f.metadata["more"]), f.default
     kind = {"int": int, "int | None": int, "float": float}.get(f.type)
     if kind: more["type"] = kind
     if "choices" not in more: more["metavar"] = f.metadata["metavar"]
-    shown = "" if default in (None, 0) else f" (default: {default:g})" if isinstance(default, float) else f" (default: {default})"
-    return dict(more, default=default, help=f.metadata["help"].replace("%", "%%") + shown)
+    help = f.metadata["help"].replace("%", "%%")
+    if isinstance(default, float): help += f" (default: {default:g})"
+    elif default not in (None, 0): help += f" (default: {default})"
+    return dict(more, default=default, help=help)
 
+# %% ../../nbs/09_run/01_plan.ipynb #1e72a114
 def from_options(
     found, # argparse.Namespace that has the options of all fields
     **more, # fields that are no options, such as `progress`
@@ -193,20 +225,20 @@ def from_options(
     "What was given on the command line."
     return {f.name: getattr(found, f.name) for f in fields(Plan) if f.metadata["metavar"] is not None} | more
 
-# %% ../../nbs/09_run/01_plan.ipynb #3c539c28
+# %% ../../nbs/09_run/01_plan.ipynb #69497ef5
 _OF_THE_CALL = ("processes", "local_rank", "progress", "background") # not of the work
 
 def to_job(
     plan: Plan, # whose checkpoint is a name or a path
 ) -> dict: # plain values, for `json.dumps`
     "What a worker process must know. Raises `UserError` for a loaded model."
-    if plan.is_loaded: raise UserError("a loaded model cannot be sent to other processes; pass the checkpoint's name or path")
-    job = {}
-    for f in fields(Plan):
-        value = getattr(plan, f.name)
-        plain = value is None or isinstance(value, (bool, int, float, str, list, dict))
-        if f.name not in _OF_THE_CALL: job[f.name] = value if plain else str(value) # a path, torch.device or torch.dtype
-    return job
+    if plan.is_loaded:
+        raise UserError("a loaded model cannot be sent to other processes; pass the checkpoint's name or path")
+    job = {f.name: getattr(plan, f.name) for f in fields(Plan) if f.name not in _OF_THE_CALL}
+    return {name: value if _is_plain(value) else str(value) for name, value in job.items()}
+
+def _is_plain(value) -> bool: # else it is a path, torch.device or torch.dtype
+    return value is None or isinstance(value, (bool, int, float, str, list, dict))
 
 def from_job(
     job: dict, # from `to_job`
