@@ -49,13 +49,13 @@ class Score:
     @property
     def name(self) -> str: return find_rule(self.metric).short_name # for the head of a column
 
-    def rows(self):
+    def rows(self): # yields (name, percent, interval, number of questions): overall, then each answer type
         yield "overall", self.overall, self.interval, self.num_questions
         for t in order_answer_types(self.per_answer_type):
             yield t, self.per_answer_type[t], self.intervals[t], self.counts[t]
 
     @property
-    def foot(self) -> str:
+    def foot(self) -> str: # below a table: the rule, the numbers, how the intervals were found
         alone = "no interval: one image does not tell how much images differ"
         how = "95 % intervals by resampling images" if self.num_images > 1 else alone
         title = find_rule(self.metric).title
