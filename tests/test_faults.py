@@ -13,6 +13,7 @@ from jupyter_client import KernelManager
 from processes import LIMIT, PACE, alive, answers, children, command, environment, rank_of, result, wait_until
 
 from beit3_colab import evaluate
+from beit3_colab.evaluation import processes
 from beit3_colab.run import runner as evaluation
 from beit3_colab.machine.distributed import WorkerError
 from beit3_colab.machine.messages import UserError
@@ -59,9 +60,10 @@ def test_single_process_killed_at_a_random_moment_continues(single, start, tmp_p
     assert result(tmp_path) == result(single)
 
 def test_error_of_a_worker_is_shown_with_its_rank(tmp_path, monkeypatch):
-    fault = evaluation._WORKER.replace("worker_main(job)", "import beit3_colab.evaluation as e; e.answer_questions = None; worker_main(job)")
-    assert fault != evaluation._WORKER
-    monkeypatch.setattr(evaluation, "_WORKER", fault)
+    broken = "import beit3_colab.run.runner as runner; runner.answer_questions = None; worker_main(job)"
+    fault = processes.WORKER.replace("worker_main(job)", broken)
+    assert fault != processes.WORKER
+    monkeypatch.setattr(processes, "WORKER", fault)
     with pytest.raises(WorkerError, match=r"(?s)rank \d of 2 ended with status 1.*Traceback.*TypeError"):
         evaluate(output_dir=tmp_path, device="cpu", limit=5, processes=2, progress=False)
     assert not [p for p in children(os.getpid()) if b"worker_main" in command(p)]
