@@ -11,16 +11,17 @@ from ..progress.display import Stopped
 from ..run.plan import add_options, from_options
 
 # %% auto #0
-__all__ = ['OneLineParser', 'make_parser', 'run_evaluate', 'run_score', 'run_check', 'run_compare', 'run_report', 'run_convert',
-           'run_ask', 'run_doctor', 'run_selftest', 'guarded', 'main']
+__all__ = ['OneLineParser', 'run_evaluate', 'run_score', 'run_check', 'run_compare', 'run_report', 'run_ask', 'run_convert',
+           'run_doctor', 'run_selftest', 'make_parser', 'guarded', 'main']
 
-# %% ../../nbs/13_commands/03_cli.ipynb #c3156537
+# %% ../../nbs/13_commands/03_cli.ipynb #3a7ae3f1
 class OneLineParser(argparse.ArgumentParser):
     "Says in one line what is wrong with the arguments."
     def error(self, message):
         hint = "" if message.endswith("?") else f"; `{self.prog} --help` lists what there is"
         self.exit(2, f"{self.prog}: {message}{hint}\n")
 
+# %% ../../nbs/13_commands/03_cli.ipynb #5901e1f7
 class _CommandParser(OneLineParser):
     "Names the nearest argument when it does not know one."
     def parse_known_args(self, args=None, namespace=None):
@@ -30,95 +31,13 @@ class _CommandParser(OneLineParser):
         near = difflib.get_close_matches(flag, self._option_string_actions, 1)
         self.error(f"{flag} is not known here" + (f"; did you mean {near[0]}?" if near else ""))
 
-# %% ../../nbs/13_commands/03_cli.ipynb #ae2bae19
-_OF_LOADING = ("answers", "tokenizer", "config", "image_size", "device", "dtype") # fields of a plan
-
+# %% ../../nbs/13_commands/03_cli.ipynb #893bc71e
 def _add_evaluate(commands):
     p = commands.add_parser("evaluate", help="answer every question of a split; without arguments the built-in sample")
     add_options(p)
     p.add_argument("--quiet", action="store_true", help="no progress")
     p.set_defaults(run=run_evaluate)
 
-def _add_ask(commands):
-    p = commands.add_parser("ask", help="ask a question about a picture")
-    p.add_argument("image", help="path or address of the picture")
-    p.add_argument("question", help="in quotation marks")
-    p.add_argument("--top-k", type=int, default=5, metavar="K",
-                   help="answers to print, each with its confidence (default: 5); they do not add up to 1")
-    add_options(p, "checkpoint", *_OF_LOADING)
-    p.set_defaults(run=run_ask)
-
-def _add_convert(commands):
-    p = commands.add_parser("convert", help="official .pth to our folder, or back")
-    p.add_argument("source", help="published name, “sample”, official .pth, or a folder or .safetensors file of ours")
-    p.add_argument("target", help="folder, or a path that ends in .pth")
-    add_options(p, "answers", "tokenizer", "config")
-    p.set_defaults(run=run_convert)
-
-# %% ../../nbs/13_commands/03_cli.ipynb #35aee026
-def _add_score(commands):
-    p = commands.add_parser("score", help="official VQA accuracy of a results file")
-    p.add_argument("results", help="JSON list of question_id and answer")
-    p.add_argument("--annotations", required=True, metavar="FILE", help="official annotations file")
-    p.add_argument("--questions", metavar="FILE", help="official questions file; the results are checked against it first")
-    p.add_argument("--partial", action="store_true", help="score only the questions that are answered")
-    p.add_argument("--json", action="store_true", help="print the figures as JSON")
-    p.set_defaults(run=run_score)
-
-def _add_check(commands):
-    p = commands.add_parser("check", help="whether a results file can be submitted")
-    p.add_argument("results", help="JSON list of question_id and answer")
-    p.add_argument("--questions", required=True, metavar="FILE", help="official questions file")
-    p.set_defaults(run=run_check)
-
-def _add_compare(commands):
-    p = commands.add_parser("compare", help="two runs, question by question: paired difference with interval and test, and what changed")
-    p.add_argument("run_a", metavar="A", help="run folder: the one to compare with")
-    p.add_argument("run_b", metavar="B", help="run folder: whose difference from it is shown")
-    p.add_argument("--data-path", metavar="DIR", help="where the data is now, if it was moved")
-    p.add_argument("--csv", metavar="FILE", help="write both answers to every question, and what changed")
-    p.add_argument("--json", action="store_true", help="print the figures as JSON")
-    p.set_defaults(run=run_compare)
-
-def _add_report(commands):
-    p = commands.add_parser("report", help="a finished or stopped run as a page to send to somebody, or as a table")
-    p.add_argument("folder", metavar="RUN", help="run folder; without --html and --csv its figures are printed")
-    p.add_argument("--html", metavar="FILE", help="write a page with summary, plots and a sample of answers")
-    p.add_argument("--csv", metavar="FILE", help="write all answers as a table")
-    p.add_argument("--spreadsheet", action="store_true", help="keep Excel and its like from taking texts of the table for formulas")
-    p.add_argument("--n", type=int, metavar="N", help="answers in the page (default: 200)")
-    p.add_argument("--seed", type=int, help="of their draw (default: 0)")
-    p.add_argument("--data-path", metavar="DIR", help="where the data is now, if it was moved")
-    p.add_argument("--checkpoint", metavar="NAME|PATH", help="load it to draw where it looks (default: no heat maps)")
-    p.add_argument("--heat-maps", type=int, metavar="N",
-                   help="answers with a heat map (default: all; 24 for a full-size model on a CPU)")
-    add_options(p, *_OF_LOADING)
-    p.set_defaults(run=run_report)
-
-# %% ../../nbs/13_commands/03_cli.ipynb #52c1fac3
-def _add_doctor(commands):
-    p = commands.add_parser("doctor", help="what a bug report should say about this machine, and known problems with their remedies")
-    p.add_argument("--online", action="store_true", help="also ask whether the official addresses answer")
-    p.add_argument("--json", action="store_true", help="print it as JSON")
-    p.set_defaults(run=run_doctor)
-
-def _add_selftest(commands):
-    p = commands.add_parser("selftest", help="try the library on the built-in sample, and with --online on official weights and questions")
-    p.add_argument("--online", action="store_true", help="fetch a published checkpoint (0.9 GB) and evaluate 200 questions of VQAv2 val")
-    p.add_argument("--quiet", action="store_true", help="no progress")
-    p.set_defaults(run=run_selftest)
-
-def make_parser() -> argparse.ArgumentParser: # of all commands
-    "The whole command line."
-    parser = _CommandParser(prog="beit3-colab", description="Evaluate BEiT-3 on VQA, and work with its results.")
-    parser.add_argument("--version", action="version", version=f"beit3_colab {beit3_colab.__version__}")
-    parser.add_argument("--local-rank", "--local_rank", type=int, help=argparse.SUPPRESS) # torch.distributed.launch puts it in front
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_evaluate, _add_score, _add_check, _add_compare, _add_report, _add_convert, _add_ask, _add_doctor, _add_selftest):
-        add(commands)
-    return parser
-
-# %% ../../nbs/13_commands/03_cli.ipynb #d2c75ef0
 def run_evaluate(args) -> int:
     "`beit3-colab evaluate`"
     from beit3_colab.machine.distributed import find_world
@@ -128,10 +47,21 @@ def run_evaluate(args) -> int:
     print(run.report())
     if run.accuracy is not None: print(f"\n{run.accuracy}")
     if run.soft_score is not None: print(run.soft_score)
-    print(f"\nanswers: {run.submission}" if args.questions else f"\nsubmission: {run.submission}\n{run.evalai}".rstrip())
+    if args.questions: print(f"\nanswers: {run.submission}")
+    else: print(f"\nsubmission: {run.submission}\n{run.evalai}".rstrip())
     return 0
 
-# %% ../../nbs/13_commands/03_cli.ipynb #69ff29ba
+# %% ../../nbs/13_commands/03_cli.ipynb #df4df4bd
+def _add_score(commands):
+    p = commands.add_parser("score", help="official VQA accuracy of a results file")
+    p.add_argument("results", help="JSON list of question_id and answer")
+    p.add_argument("--annotations", required=True, metavar="FILE", help="official annotations file")
+    p.add_argument("--questions", metavar="FILE",
+                   help="official questions file; the results are checked against it first")
+    p.add_argument("--partial", action="store_true", help="score only the questions that are answered")
+    p.add_argument("--json", action="store_true", help="print the figures as JSON")
+    p.set_defaults(run=run_score)
+
 def run_score(args) -> int:
     "`beit3-colab score`"
     from beit3_colab.scoring.results import check_submission
@@ -146,33 +76,70 @@ def run_score(args) -> int:
         print(json.dumps({name: getattr(found, name) for name in names}))
     return 0
 
-# %% ../../nbs/13_commands/03_cli.ipynb #2409ad55
+# %% ../../nbs/13_commands/03_cli.ipynb #989d847a
+def _add_check(commands):
+    p = commands.add_parser("check", help="whether a results file can be submitted")
+    p.add_argument("results", help="JSON list of question_id and answer")
+    p.add_argument("--questions", required=True, metavar="FILE", help="official questions file")
+    p.set_defaults(run=run_check)
+
 def run_check(args) -> int:
     "`beit3-colab check`: what is wrong on standard output, and status 2 with one line if anything is."
     from beit3_colab.scoring.results import check_submission
     checked = check_submission(args.results, args.questions)
     print(checked)
-    if not checked.ok: raise UserError(f"{args.results} cannot be submitted: {len(checked.problems)} problem(s), see above")
-    return 0
+    if checked.ok: return 0
+    raise UserError(f"{args.results} cannot be submitted: {len(checked.problems)} problem(s), see above")
 
-# %% ../../nbs/13_commands/03_cli.ipynb #89c51852
+# %% ../../nbs/13_commands/03_cli.ipynb #91543a29
+def _add_compare(commands):
+    about = "two runs, question by question: paired difference with interval and test, and what changed"
+    p = commands.add_parser("compare", help=about)
+    p.add_argument("run_a", metavar="A", help="run folder: the one to compare with")
+    p.add_argument("run_b", metavar="B", help="run folder: whose difference from it is shown")
+    p.add_argument("--data-path", metavar="DIR", help="where the data is now, if it was moved")
+    p.add_argument("--csv", metavar="FILE", help="write both answers to every question, and what changed")
+    p.add_argument("--json", action="store_true", help="print the figures as JSON")
+    p.set_defaults(run=run_compare)
+
 def run_compare(args) -> int:
     "`beit3-colab compare`"
     from beit3_colab.look.run import compare
     found = compare(args.run_a, args.run_b, args.data_path)
     if args.csv: found.to_csv(args.csv)
     if not args.json: print(found)
-    else: print(json.dumps(dict(
-        rows=[row._asdict() for row in found.rows],
-        changes={name: int(n) for name, n in found.changes.items()},
-        agreement=found.agreement,
-        num_questions=len(found.table))))
+    else:
+        print(json.dumps(dict(
+            rows=[row._asdict() for row in found.rows],
+            changes={name: int(n) for name, n in found.changes.items()},
+            agreement=found.agreement,
+            num_questions=len(found.table),
+        )))
     return 0
 
-# %% ../../nbs/13_commands/03_cli.ipynb #e1653e22
+# %% ../../nbs/13_commands/03_cli.ipynb #861d15e8
+def _add_report(commands):
+    p = commands.add_parser("report", help="a finished or stopped run as a page to send to somebody, or as a table")
+    p.add_argument("folder", metavar="RUN", help="run folder; without --html and --csv its figures are printed")
+    p.add_argument("--html", metavar="FILE", help="write a page with summary, plots and a sample of answers")
+    p.add_argument("--csv", metavar="FILE", help="write all answers as a table")
+    p.add_argument("--spreadsheet", action="store_true",
+                   help="keep Excel and its like from taking texts of the table for formulas")
+    p.add_argument("--n", type=int, metavar="N", help="answers in the page (default: 200)")
+    p.add_argument("--seed", type=int, help="of their draw (default: 0)")
+    p.add_argument("--data-path", metavar="DIR", help="where the data is now, if it was moved")
+    p.add_argument("--checkpoint", metavar="NAME|PATH", help="load it to draw where it looks (default: no heat maps)")
+    p.add_argument("--heat-maps", type=int, metavar="N",
+                   help="answers with a heat map (default: all; 24 for a full-size model on a CPU)")
+    add_options(p, *_OF_LOADING)
+    p.set_defaults(run=run_report)
+
+# %% ../../nbs/13_commands/03_cli.ipynb #3a539058
 def _check_report(args):
     "Raise `UserError` for an argument that would do nothing."
-    def given(*names): return [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) not in (None, False)]
+    def given(*names):
+        return [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) not in (None, False)]
+
     if not args.csv and given("spreadsheet"):
         raise UserError("--spreadsheet is about the table that --csv writes; name its file with --csv FILE")
     if not args.html and (idle := given("n", "seed", "checkpoint", "heat_maps")):
@@ -188,7 +155,8 @@ def run_report(args) -> int:
     if args.html:
         from beit3_colab.model.vqa import load_model
         vqa = args.checkpoint and load_model(args.checkpoint, **_for_loading(args))
-        print(run.to_html(args.html, 200 if args.n is None else args.n, vqa, heat_maps=args.heat_maps, seed=args.seed or 0))
+        count = 200 if args.n is None else args.n
+        print(run.to_html(args.html, count, vqa, heat_maps=args.heat_maps, seed=args.seed or 0))
     if args.csv: print(run.to_csv(args.csv, args.spreadsheet))
     if args.html or args.csv: return 0
     print(run)
@@ -196,26 +164,55 @@ def run_report(args) -> int:
     if run.submission: print(run.report())
     return 0
 
-# %% ../../nbs/13_commands/03_cli.ipynb #ba6a8d7f
-def run_convert(args) -> int:
-    "`beit3-colab convert`"
-    from beit3_colab.data.answer_list import read_answer_list
-    from beit3_colab.model.checkpoint import convert
-    print(convert(args.source, args.target, args.config, args.answers and read_answer_list(args.answers), args.tokenizer))
-    return 0
+# %% ../../nbs/13_commands/03_cli.ipynb #ece41aaa
+_OF_LOADING = ("answers", "tokenizer", "config", "image_size", "device", "dtype") # fields of a plan
 
-# %% ../../nbs/13_commands/03_cli.ipynb #a30733b2
 def _for_loading(args) -> dict: # keyword arguments of `load_model`
     return {name: getattr(args, name) for name in _OF_LOADING}
+
+# %% ../../nbs/13_commands/03_cli.ipynb #0f5cab19
+def _add_ask(commands):
+    p = commands.add_parser("ask", help="ask a question about a picture")
+    p.add_argument("image", help="path or address of the picture")
+    p.add_argument("question", help="in quotation marks")
+    p.add_argument("--top-k", type=int, default=5, metavar="K",
+                   help="answers to print, each with its confidence (default: 5); they do not add up to 1")
+    add_options(p, "checkpoint", *_OF_LOADING)
+    p.set_defaults(run=run_ask)
 
 def run_ask(args) -> int:
     "`beit3-colab ask`"
     from beit3_colab.model.vqa import load_model
     vqa = load_model(args.checkpoint, **_for_loading(args))
-    for answer, confidence in vqa.ask(args.image, args.question, args.top_k): print(f"{confidence:6.3f}  {answer}")
+    for answer, confidence in vqa.ask(args.image, args.question, args.top_k):
+        print(f"{confidence:6.3f}  {answer}")
     return 0
 
-# %% ../../nbs/13_commands/03_cli.ipynb #d460305a
+# %% ../../nbs/13_commands/03_cli.ipynb #d1ab49dc
+def _add_convert(commands):
+    p = commands.add_parser("convert", help="official .pth to our folder, or back")
+    p.add_argument("source",
+                   help="published name, “sample”, official .pth, or a folder or .safetensors file of ours")
+    p.add_argument("target", help="folder, or a path that ends in .pth")
+    add_options(p, "answers", "tokenizer", "config")
+    p.set_defaults(run=run_convert)
+
+def run_convert(args) -> int:
+    "`beit3-colab convert`"
+    from beit3_colab.data.answer_list import read_answer_list
+    from beit3_colab.model.checkpoint import convert
+    answers = args.answers and read_answer_list(args.answers)
+    print(convert(args.source, args.target, args.config, answers, args.tokenizer))
+    return 0
+
+# %% ../../nbs/13_commands/03_cli.ipynb #41ff9c88
+def _add_doctor(commands):
+    about = "what a bug report should say about this machine, and known problems with their remedies"
+    p = commands.add_parser("doctor", help=about)
+    p.add_argument("--online", action="store_true", help="also ask whether the official addresses answer")
+    p.add_argument("--json", action="store_true", help="print it as JSON")
+    p.set_defaults(run=run_doctor)
+
 def run_doctor(args) -> int:
     "`beit3-colab doctor`"
     from beit3_colab.commands.doctor import diagnose
@@ -223,7 +220,15 @@ def run_doctor(args) -> int:
     print(found.to_json() if args.json else found)
     return 0
 
-# %% ../../nbs/13_commands/03_cli.ipynb #c15ab18b
+# %% ../../nbs/13_commands/03_cli.ipynb #333665d9
+def _add_selftest(commands):
+    about = "try the library on the built-in sample, and with --online on official weights and questions"
+    p = commands.add_parser("selftest", help=about)
+    p.add_argument("--online", action="store_true",
+                   help="fetch a published checkpoint (0.9 GB) and evaluate 200 questions of VQAv2 val")
+    p.add_argument("--quiet", action="store_true", help="no progress")
+    p.set_defaults(run=run_selftest)
+
 def run_selftest(args) -> int:
     "`beit3-colab selftest`: status 1 when a step went wrong."
     from beit3_colab.commands.selftest import selftest
@@ -231,12 +236,35 @@ def run_selftest(args) -> int:
     print(result)
     return 0 if result.ok else 1
 
-# %% ../../nbs/13_commands/03_cli.ipynb #95d103e3
+# %% ../../nbs/13_commands/03_cli.ipynb #1aea4e59
+_COMMANDS = ( # in the order of the help
+    _add_evaluate,
+    _add_score,
+    _add_check,
+    _add_compare,
+    _add_report,
+    _add_convert,
+    _add_ask,
+    _add_doctor,
+    _add_selftest,
+)
+
+def make_parser() -> argparse.ArgumentParser: # of all commands
+    "The whole command line."
+    parser = _CommandParser(prog="beit3-colab", description="Evaluate BEiT-3 on VQA, and work with its results.")
+    parser.add_argument("--version", action="version", version=f"beit3_colab {beit3_colab.__version__}")
+    # torch.distributed.launch puts this one in front of the command
+    parser.add_argument("--local-rank", "--local_rank", type=int, help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in _COMMANDS: add(commands)
+    return parser
+
+# %% ../../nbs/13_commands/03_cli.ipynb #a065d4e5
 def guarded(
     program: str, # name that stands before the message
 ): # decorator
-    """Make a command end with status 2 and one line for bad input, with 130 when it is stopped, and with 141 when nobody
-    reads on (`| head`)."""
+    """Make a command end with status 2 and one line for bad input, with 130 when it is stopped, and with 141 when
+    nobody reads on (`| head`)."""
     def decorate(command):
         @functools.wraps(command)
         def run(arguments=None):
@@ -250,12 +278,14 @@ def guarded(
                 return 130
             except BrokenPipeError:
                 if not _nobody_reads(): raise
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()) # else Python complains again when it flushes at exit
+                # else Python complains again when it flushes at exit
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 return 141 # as of a program that SIGPIPE ended
             return 2
         return run
     return decorate
 
+# %% ../../nbs/13_commands/03_cli.ipynb #6114e391
 def _how_to_go_on(stop: KeyboardInterrupt) -> str:
     if not isinstance(stop, Stopped): return ""
     if not stop.folder: return f"; {stop}".replace("same call", "same command")

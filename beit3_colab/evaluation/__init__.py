@@ -13,10 +13,11 @@ from ..run.plan import plan_of, takes_a_plan
 # %% auto #0
 __all__ = ['evaluate']
 
-# %% ../../nbs/12_evaluation/04_evaluate.ipynb #caa0a648
+# %% ../../nbs/12_evaluation/04_evaluate.ipynb #57b12d39
 @takes_a_plan
 def evaluate(*args, **kwargs) -> Run:
-    "Evaluate BEiT-3 on VQA. Interrupted or failed runs keep every answer: the same call with the same `output_dir` continues."
+    """Evaluate BEiT-3 on VQA. Interrupted or failed runs keep every answer:
+    the same call with the same `output_dir` continues."""
     plan = plan_of(evaluate, args, kwargs)
     display = make_display(plan.progress)
     if plan.background: return run_in_background(plan, display)

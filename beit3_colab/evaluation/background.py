@@ -17,23 +17,24 @@ from ..run.runner import claim, exclusively, release
 # %% auto #0
 __all__ = ['NotYet', 'BackgroundRun', 'run_in_background']
 
-# %% ../../nbs/12_evaluation/03_background.ipynb #b5e81ec8
+# %% ../../nbs/12_evaluation/03_background.ipynb #fc90c2d7
 class NotYet:
     "A field of a run that has no folder yet: reading it raises `UserError` with the reason."
     def __get__(self, run, kind=None):
         if run is None: return self
         if run.error is not None: raise UserError(f"the run failed before it had a folder: {run.error}")
-        raise UserError("the run has no folder yet, it is loading its data and model; try again in a moment, or call wait()")
+        raise UserError("the run has no folder yet, it is loading its data and model; "
+                        "try again in a moment, or call wait()")
 
-# %% ../../nbs/12_evaluation/03_background.ipynb #4a4353fc
+# %% ../../nbs/12_evaluation/03_background.ipynb #df286383
 @with_parameters
 class BackgroundRun(Run):
-    """A run that goes on in a thread. Everything of `Run` works as soon as the run has a folder; `refresh()` looks at the folder again. Awaitable:
-    `await run` in a notebook."""
+    """A run that goes on in a thread. Everything of `Run` works as soon as the run has a folder; `refresh()` looks
+    at the folder again. Awaitable: `await run` in a notebook."""
     folder = questions = annotations = data = vqa = info = NotYet()
 
     def __init__(self,
-        work, # called with a display and with `begin`, which makes a run of folder, questions, annotations, data and model
+        work, # called with a display and with `begin`, which takes folder, questions, annotations, data and model
         display: Display, # shown in the cell that calls this
     ):
         self.error = None
@@ -58,7 +59,8 @@ class BackgroundRun(Run):
         except Stopped: pass # before there was anything to keep
         except BaseException as error: # noqa: B036 - kept for `wait`, in whose thread it is raised again
             self.error = error
-            if self._display.snapshot is None: self._display.warn(f"the run failed: {error}") # a text display has shown nothing of it
+            if self._display.snapshot is None: # a text display has shown nothing of it
+                self._display.warn(f"the run failed: {error}")
         finally: self._end()
 
     def _end(self):
@@ -75,6 +77,7 @@ class BackgroundRun(Run):
 
     @property
     def running(self) -> bool: return not self._over.is_set() # whether it still goes on
+
     @property
     def state(self) -> str: # "preparing", "running", "finished", "stopped" or "failed"
         if self.running: return "running" if self.begun else "preparing"
@@ -82,13 +85,15 @@ class BackgroundRun(Run):
         return "finished" if self.begun and self.submission is not None else "stopped"
 
     def stop(self):
-        "Ask the run to stop after the batch at hand, and return at once. Every answer is kept; the same call with the same `output_dir` continues."
+        """Ask the run to stop after the batch at hand, and return at once. Every answer is kept; the same call with
+        the same `output_dir` continues."""
         self._display.stop_asked.set()
 
     def wait(self,
         timeout: float|None = None, # seconds; without it as long as it takes
     ) -> BackgroundRun: # this run, finished or stopped
-        "Wait for the end. Raises the run's own error, or `TimeoutError` when the run still goes on. An interrupt ends the waiting, not the run."
+        """Wait for the end. Raises the run's own error, or `TimeoutError` when the run still goes on. An interrupt
+        ends the waiting, not the run."""
         if not self._over.wait(timeout): raise TimeoutError(f"the run still goes on after {timeout:g} s")
         if self.error is not None: raise self.error
         return self
@@ -96,21 +101,25 @@ class BackgroundRun(Run):
     async def _wait(self):
         while self.running: await asyncio.sleep(0.05)
         return self.wait()
+
     def __await__(self): return self._wait().__await__()
 
     def __repr__(self):
-        if not self.begun: return f"BackgroundRun({self.state}{f': {self.error}' if self.error is not None else ''})"
-        s = self._display.snapshot
-        return f"BackgroundRun({self.label}: {self.state}, {s.done if s else 0:,} of {len(self.questions):,} answered, in {self.folder})"
+        if not self.begun and self.error is not None: return f"BackgroundRun({self.state}: {self.error})"
+        if not self.begun: return f"BackgroundRun({self.state})"
+        done = self._display.snapshot.done if self._display.snapshot else 0
+        answered = f"{done:,} of {len(self.questions):,} answered"
+        return f"BackgroundRun({self.label}: {self.state}, {answered}, in {self.folder})"
 
-# %% ../../nbs/12_evaluation/03_background.ipynb #2f86c7d1
+# %% ../../nbs/12_evaluation/03_background.ipynb #9c74a8df
 def run_in_background(
     plan: Plan, # what is to be run
     display: Display, # shown in the cell that calls this
 ) -> BackgroundRun: # it goes on
     "Start a run in a thread."
     if find_world().size > 1:
-        raise UserError("background=True belongs in a notebook or a script; a process that a launcher started works in the foreground")
+        raise UserError("background=True belongs in a notebook or a script; "
+                        "a process that a launcher started works in the foreground")
     def work(display, begin): run_plan(plan, display, begin)
     if not plan.is_loaded: return BackgroundRun(work, display)
     def work_alone(display, begin):

@@ -42,7 +42,7 @@ def worker_main(
         print(f"UserError: {error}", file=sys.stderr, flush=True)
         os._exit(2) # at once: the others may be waiting in a collective call
 
-# %% ../../nbs/12_evaluation/02_processes.ipynb #8dd5125e
+# %% ../../nbs/12_evaluation/02_processes.ipynb #29777ed7
 def fetch_ahead(
     plan: Plan, # of the run
     task: Task, # its questions
@@ -51,6 +51,7 @@ def fetch_ahead(
     _, folder = locate(plan.checkpoint)
     if folder is None and plan.answers is None: task.dataset.fetch_answer_sources() # it will be built
 
+# %% ../../nbs/12_evaluation/02_processes.ipynb #43ed7087
 def worker_job(
     plan: Plan, # of the run
     task: Task, # its questions
@@ -96,7 +97,7 @@ class Watch:
         "Count everything that is there."
         if self.tally: self.tally.finish()
 
-# %% ../../nbs/12_evaluation/02_processes.ipynb #d1f089d4
+# %% ../../nbs/12_evaluation/02_processes.ipynb #0045d90a
 def run_in_processes(
     plan: Plan, # what is to be run
     display: Display, # takes snapshots
@@ -108,7 +109,8 @@ def run_in_processes(
         to_job(plan) # a loaded model is refused before anything is fetched
         task = open_task(plan)
         fetch_ahead(plan, task)
-    folder = Path(plan.output_dir or default_folder(f"{Path(str(plan.checkpoint)).stem}_{task.dataset.split}")).expanduser()
+    default = default_folder(f"{Path(str(plan.checkpoint)).stem}_{task.dataset.split}")
+    folder = Path(plan.output_dir or default).expanduser()
     with ending(display), tempfile.TemporaryDirectory(prefix="beit3_colab-", ignore_cleanup_errors=True) as statuses:
         display.prepare()
         watch = Watch(task, folder, Path(statuses), count, display, make_run)
@@ -119,7 +121,9 @@ def run_in_processes(
     run.refresh()
     return run
 
+# %% ../../nbs/12_evaluation/02_processes.ipynb #d892a618
 def _run_workers(job, count, watch):
+    "Start workers, look at them until all have ended, and leave none behind."
     cores = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count))}
     workers, going = Workers(WORKER, count, job, cores), True
     try:
@@ -131,13 +135,14 @@ def _run_workers(job, count, watch):
         workers.stop()
         watch.finish()
 
-# %% ../../nbs/12_evaluation/02_processes.ipynb #7974c600
+# %% ../../nbs/12_evaluation/02_processes.ipynb #a197a900
 def run_plan(
     plan: Plan, # what is to be run
     display: Display, # takes snapshots
     make_run = Run, # makes what is given back
 ) -> Run: # answers, accuracy, submission, report
     "Run a plan in this process, or in as many as it asks for."
-    count, world = count_processes(plan.processes, torch.cuda.device_count()), find_world(local_rank=plan.local_rank)
+    count = count_processes(plan.processes, torch.cuda.device_count())
+    world = find_world(local_rank=plan.local_rank)
     run = run_in_processes if count > 1 and world.size == 1 else run_here
     return run(plan, display, make_run)

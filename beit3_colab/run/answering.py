@@ -131,6 +131,15 @@ def _start(share, window, pictures, batch, warn):
     errors = [window.errors.get(row) for row in rows]
     return errors, start_batch(share.vqa, pictures, rows, ids, warn, counts=counts)
 
+# %% ../../nbs/09_run/08_answering.ipynb #47149d77
+def _start_batches(share, window, warn):
+    "Hand a window's batches to the model, one at each step; those of which everything is known are left out."
+    pictures = _pictures_to_device(window.images, share.vqa.device)
+    for batch in plan_batches([len(ids) for ids in window.input_ids], share.batch_size, share.vqa.mixes):
+        asked = [share.task.questions[window.indices[i]] for i in batch]
+        if all(q.question_id in share.known for q in asked): continue # of an earlier start
+        yield asked, *_start(share, window, pictures, batch, warn)
+
 # %% ../../nbs/09_run/08_answering.ipynb #d66f7288
 def _finish(share, watch, asked, errors, parts):
     "Wait for a batch; gives the records of what is new in it."
@@ -149,7 +158,7 @@ def _count(window, watch):
     watch.reading += window.seconds[0]
     watch.decoding += window.seconds[1]
 
-# %% ../../nbs/09_run/08_answering.ipynb #5d2c351c
+# %% ../../nbs/09_run/08_answering.ipynb #0dd41bc5
 def answer_questions(
     share: Share, # of this process
     watch: Stopwatch, # takes times and counts
@@ -169,11 +178,8 @@ def answer_questions(
             _count(window, watch)
             if window.errors: yield from finished(0) # nothing is lost if the run ends here
             _report_errors(window, share, warn)
-            pictures = _pictures_to_device(window.images, share.vqa.device)
-            for batch in plan_batches([len(ids) for ids in window.input_ids], share.batch_size, share.vqa.mixes):
-                asked = [share.task.questions[window.indices[i]] for i in batch]
-                if all(q.question_id in share.known for q in asked): continue # of an earlier start
-                under_way.append((asked, *_start(share, window, pictures, batch, warn)))
+            for batch in _start_batches(share, window, warn):
+                under_way.append(batch)
                 watch.spent("model")
                 yield from finished(ahead)
     yield from finished(0)
