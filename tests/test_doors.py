@@ -20,6 +20,7 @@ DOORS = [
     "beit3_colab.evaluation: evaluate",
     "beit3_colab.text: Tokenizer",
     "beit3_colab.images: read_image", # the tutorial about own pictures
+    "beit3_colab.attention_view: AttentionView explore_attention",
     "beit3_colab.attention: show_attention",
     "beit3_colab.plots: MARKS correctness show_answers accuracy_table plot_accuracy calibration_table"
     " expected_calibration_error plot_calibration confusion_table plot_confusions",

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT/"beit3_colab"
-DOORS = {"attention", "images", "place", "plots", "tables", "text"} # of one or two lines, for old notebooks: test_doors.py
+DOORS = {"attention", "attention_view", "images", "place", "plots", "tables", "text"} # of one or two lines, for old notebooks: test_doors.py
 ABOVE_ALL = 99 # the package's own `__init__`, `python -m` and the doors stand above all floors
 
 
