@@ -15,6 +15,7 @@ from pathlib import Path
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 FACE = "What you import"
+CONTENTS = 6 # line of a page where its contents go: below its heading, what it knows, and the way back
 
 
 # The source ----------------------------------------------------------------------------------------------------------
@@ -187,6 +188,10 @@ def code(text: str) -> str:
     "An inline piece of code; nothing for nothing."
     return f"`{text}`" if text and "`" not in text else f"`` {text} ``" if text else ""
 
+def kind(annotation: str) -> str:
+    "A type as code: `str or None`, since the sign between them would end a cell of a table."
+    return code(re.sub(r"\s*\|\s*", " or ", annotation))
+
 def table(head: list[str], rows: list[list[str]]) -> list[str]:
     "A table without the columns in which nothing stands."
     kept = [i for i in range(len(head)) if any(row[i] for row in rows)]
@@ -242,15 +247,10 @@ def parameters(source: Source, node: ast.AST, bound: bool = False) -> list[Param
     return found
 
 def plan_fields(source: Source) -> list[Parameter]:
-    "What a function takes that is decorated with `takes_a_plan`: the fields of `Plan`, each with its default and its help."
+    "The parameters of a function decorated with `takes_a_plan`: the fields of `Plan`, with defaults and help."
     folder = next(parent for parent in source.path.parents if parent.name == "beit3_colab")
     plan = Source("run.plan", folder/"run"/"plan.py")
-    found = []
-    for part in plan.definitions["Plan"].body:
-        if not isinstance(part, ast.AnnAssign): continue
-        default, help = part.value.args[:2] # of `option`
-        found.append(Parameter(part.target.id, plan.code(part.annotation), plan.code(default), ast.literal_eval(help)))
-    return found
+    return class_fields(plan, plan.definitions["Plan"])
 
 def is_value(source: Source, node: ast.ClassDef) -> bool:
     "Whether a class is a dataclass or a named tuple: something to read from."
@@ -269,7 +269,7 @@ def signature(name: str, given: list[Parameter], width: int = 100) -> list[str]:
 
 def parameter_table(given: list[Parameter]) -> list[str]:
     "Name, type and comment of each; nothing where no more than the names is known."
-    rows = [[code(p.name), code(p.annotation), prose(p.comment)] for p in given]
+    rows = [[code(p.name), kind(p.annotation), prose(p.comment)] for p in given]
     return table(["parameter", "type", "what it is"], rows)
 
 def decorators(source: Source, node: ast.AST) -> set[str]:
@@ -290,17 +290,22 @@ def write_function(page: Page, source: Source, node: ast.AST, name: str, level: 
     if marks & {"contextmanager", "asynccontextmanager"}: page.add("For a `with` block.", "")
     page.add(prose(ast.get_docstring(node) or ""), "")
     page.add(*parameter_table(given))
-    kind, comment = result(source, node)
-    if kind != "None" and (kind or comment):
-        page.add("Returns " + ": ".join(filter(None, [code(kind), prose(comment)])), "")
+    annotation, comment = result(source, node)
+    if annotation != "None" and (annotation or comment):
+        page.add("Returns " + ": ".join(filter(None, [kind(annotation), prose(comment)])), "")
     return address
 
 def class_fields(source: Source, node: ast.ClassDef) -> list[Parameter]:
     "The fields of a dataclass or a named tuple, and annotated attributes of others."
     parts = [p for p in node.body if isinstance(p, ast.AnnAssign) and isinstance(p.target, ast.Name)]
-    about, written = source.comments, source.code
-    return [Parameter(p.target.id, written(p.annotation), written(p.value), about.get(p.end_lineno, ""))
-            for p in parts if not p.target.id.startswith("_")]
+    return [class_field(source, p) for p in parts if not p.target.id.startswith("_")]
+
+def class_field(source: Source, part: ast.AnnAssign) -> Parameter:
+    "One field; where `option(default, help)` makes it, its default and its help."
+    name, annotation, value = part.target.id, source.code(part.annotation), part.value
+    if isinstance(value, ast.Call) and source.code(value.func) == "option":
+        return Parameter(name, annotation, source.code(value.args[0]), ast.literal_eval(value.args[1]))
+    return Parameter(name, annotation, source.code(value), source.comments.get(part.end_lineno, ""))
 
 def methods(chain: list[tuple[Source, ast.ClassDef]]) -> dict[str, tuple[Source, ast.AST]]:
     "Name → method of a class and of those that it inherits from, the nearest first."
@@ -322,7 +327,7 @@ def write_class(page: Page, library: Library, place: tuple[Source, ast.ClassDef]
     if node.bases: page.add(f"A kind of {', '.join(code(source.code(base)) for base in node.bases)}.", "")
     page.add(prose(ast.get_docstring(node) or ""), "", *parameter_table(given))
     fields = {p.name: p for s, c in reversed(chain) for p in class_fields(s, c)}.values()
-    rows = [[code(p.name), code(p.annotation), code(p.default), prose(p.comment)] for p in fields]
+    rows = [[code(p.name), kind(p.annotation), code(p.default), prose(p.comment)] for p in fields]
     page.add(*table(["field", "type", "default", "what it is"], rows))
     write_members(page, node.name, members, level + 1)
     return address
@@ -337,10 +342,10 @@ def write_members(page: Page, owner: str, members: dict[str, tuple[Source, ast.A
 
 def property_row(source: Source, node: ast.AST) -> list[str]:
     "Name, type and description of a property."
-    kind, comment = result(source, node)
+    annotation, comment = result(source, node)
     text = " ".join((ast.get_docstring(node) or "").split())
     text = f"{text.rstrip('.')}; {comment}" if text and comment else text or comment
-    return [code(node.name), code(kind), prose(text)]
+    return [code(node.name), kind(annotation), prose(text)]
 
 def constant_row(source: Source, node: ast.AST, name: str, longest: int = 60) -> list[str]:
     "Name, value and comment of a constant; a long value is left to the source."
@@ -365,6 +370,7 @@ class Reference:
         sources = [s for s in self.library.sources.values() if s.name and not is_bare(s)]
         spots = [self.write_module(self.open_page(source), source) for source in sources]
         for source, spot in zip(sources, spots): self.write_borrowed(source, spot) # all addresses are known by now
+        for name, page in self.pages.items(): page.lines[CONTENTS:CONTENTS] = self.contents(name)
         index = Page("reference.md")
         index.heading(1, "Reference")
         index.add(f"[{FACE}](#{slug(FACE)}) comes first, in full; [all modules](#inside) after it. "
@@ -378,13 +384,21 @@ class Reference:
         if source.page not in self.pages:
             self.pages[source.page] = page = Page(f"reference/{source.page}.md")
             page.heading(1, code(source.page))
-            page.add(self.summary(source.page), "", "[All modules](../reference.md#inside)", "")
+            page.add(self.summary(source.page), "", "[All modules](../reference.md#inside)", "") # then its contents
         return self.pages[source.page]
 
-    def summary(self, page: str) -> str: # "" where a package says nothing of itself, or says it as a module
-        "What a package knows."
-        face = self.library.sources.get(page)
-        return prose(first_sentence(face)) if face and face.is_package and is_bare(face) else ""
+    def summary(self, page: str) -> str: # "" for the modules beside the packages
+        "What a package knows, as CONTRIBUTING.md says it."
+        known = (self.library.folder.parent/"CONTRIBUTING.md").read_text(encoding="utf-8")
+        found = re.search(rf"^\| \d+ \| `{page}` \| (.*) \|$", known, re.M)
+        return f"Knows {found[1].rstrip('.')}." if found else ""
+
+    def contents(self, page: str) -> list[str]:
+        "The modules of a page, each with a link and what it knows."
+        sources = [source for source in map(self.library.sources.get, self.found) if source.page == page]
+        rows = [self.index_row(source)[:2] for source in sources]
+        rows = [[link.replace(f"(reference/{page}.md#", "(#"), text] for link, text in rows]
+        return table(["on this page", "what it knows"], rows)
 
     def write_module(self, page: Page, source: Source) -> int: # where its borrowed names belong in the page's lines
         "A module: what it knows, its constants, functions and classes."

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/09_run/01_plan.ipynb #5761aa43
 from __future__ import annotations
-import difflib
+import difflib, inspect
 from dataclasses import Field, dataclass, field, fields
 from inspect import Parameter, Signature
 from pathlib import Path
@@ -16,8 +16,8 @@ if TYPE_CHECKING: # both take seconds to load, and a command line that only show
     from beit3_colab.model.vqa import VQA
 
 # %% auto #0
-__all__ = ['option', 'Plan', 'read_batch_size', 'count_processes', 'signature', 'parameters_text', 'takes_a_plan', 'plan_of',
-           'add_options', 'from_options', 'to_job', 'from_job']
+__all__ = ['option', 'Plan', 'read_batch_size', 'count_processes', 'signature', 'parameters_text', 'takes_a_plan',
+           'WrongArguments', 'plan_of', 'add_options', 'from_options', 'to_job', 'from_job']
 
 # %% ../../nbs/09_run/01_plan.ipynb #1582fe97
 def option(
@@ -60,7 +60,7 @@ class Plan:
         "the official zip, single pictures from COCO's server, or a zip or folder of yours",
         "auto|zip|single|PATH")
     limit: int|None = option(None, "about so many questions, whole images drawn at random; without it all", "N")
-    seed: int = option(0, "of that draw", "N")
+    seed: int = option(0, "random seed for the images that limit draws", "N")
     batch_size: int|str = option("auto", "questions in a batch, or auto", "N|auto")
     device: str|torch.device|None = option(None, "cuda, cuda:1, mps or cpu; without it the best there is", "D")
     dtype: str|torch.dtype|None = option(None,
@@ -171,9 +171,14 @@ def takes_a_plan(
     "Give a function the signature of `Plan`, and its docstring a line for each parameter."
     returns = function.__annotations__.get("return")
     function.__signature__ = signature(Signature.empty if returns is None else returns)
-    function.__doc__ = f"{function.__doc__}\n\nParameters:\n{parameters_text()}"
+    function.__doc__ = f"{inspect.cleandoc(function.__doc__)}\n\nParameters:\n{parameters_text()}"
     if returns: function.__doc__ += f"\n\nReturns: {returns}"
     return function
+
+# %% ../../nbs/09_run/01_plan.ipynb #cffdba17
+class WrongArguments(TypeError):
+    "A call that does not fit a signature: a parameter that there is not, too many values, or one given twice."
+    _render_traceback_ = UserError._render_traceback_ # IPython asks for it
 
 # %% ../../nbs/09_run/01_plan.ipynb #01805a5c
 def plan_of(
@@ -183,17 +188,17 @@ def plan_of(
 ) -> Plan: # what they ask for
     """The plan that a call asks for.
 
-    Raises `TypeError` for a parameter that there is not, `UserError` for a value that cannot be meant."""
+    Raises `WrongArguments` for a parameter that there is not, `UserError` for a value that cannot be meant."""
     known = [f.name for f in fields(Plan)]
     if unknown := next((name for name in kwargs if name not in known), None):
         near = difflib.get_close_matches(unknown, known, 1)
         hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
-        raise TypeError(f"{function.__name__}() got an unexpected keyword argument {unknown!r}{hint}")
+        raise WrongArguments(f"{function.__name__}() got an unexpected keyword argument {unknown!r}{hint}")
     if len(args) > len(known):
-        raise TypeError(f"{function.__name__}() takes at most {len(known)} positional arguments, "
-                        f"but {len(args)} were given")
+        raise WrongArguments(f"{function.__name__}() takes at most {len(known)} positional arguments, "
+                             f"but {len(args)} were given")
     if twice := next((name for name in known[:len(args)] if name in kwargs), None):
-        raise TypeError(f"{function.__name__}() got multiple values for argument {twice!r}")
+        raise WrongArguments(f"{function.__name__}() got multiple values for argument {twice!r}")
     return Plan(*args, **kwargs)
 
 # %% ../../nbs/09_run/01_plan.ipynb #8126c771
