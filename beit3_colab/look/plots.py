@@ -175,8 +175,8 @@ def draw_dots(
     place = np.arange(len(rows))
     middle, low, high = (rows[c].to_numpy(float) for c in ("accuracy", "low", "high"))
     axes.hlines(place, low, high, color="#555555", linewidth=1.6)
-    for end in (low, high): axes.plot(end, place, "|", color="#555555", markersize=7)
-    axes.plot(middle, place, "o", color="black", markersize=5.5)
+    for end in (low, high): axes.plot(end, place, "|", color="#555555", markersize=7, clip_on=False)
+    axes.plot(middle, place, "o", color="black", markersize=5.5, clip_on=False) # 100 % is at the edge
     names = [f"{clean_text(name, 26, 1)} ({n:,})" for name, n in zip(rows["type"], rows["questions"])]
     axes.set_yticks(place, names, fontsize=9, **PLAIN)
     for y, value in enumerate(middle):
