@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
-from ..machine.messages import check_whole_number, plural, UserError
+from ..machine.messages import check_choice, check_whole_number, plural, UserError
 from ..pictures.sources import FolderPictures, PictureSource
 
 # %% auto #0
@@ -95,6 +95,7 @@ class Dataset:
     def __repr__(self):
         count = plural(len(self.questions), "question")
         return f"{type(self).__name__}({self.label}: {count}, pictures in {self.image_root})"
+
     @classmethod
     def load(cls,
         split: str|None, # of the data set; None for its usual one
@@ -175,8 +176,7 @@ class Dataset:
         bad_images: str = "stop", # or "blank": missing pictures are answered with a grey one
     ):
         "Raise `UserError` naming the questions whose picture is missing, unless blanks are wanted."
-        if bad_images not in ("stop", "blank"):
-            raise UserError(f"bad_images must be 'stop' or 'blank', not {bad_images!r}")
+        check_choice("bad_images", bad_images, ("stop", "blank"))
         missing = missing_images(self, questions) if bad_images == "stop" else []
         if missing: raise UserError(self.describe_missing(missing))
 

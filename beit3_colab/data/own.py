@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from ..machine.messages import UserError
+from ..machine.messages import check_choice, UserError
 from ..machine.files import atomic_write, cache_folder, explain_disk, read_json
 from ..pictures.reading import check_address, check_image, ImageError, is_url, to_file
 from ..pictures.sources import MEMORY, OwnPictures
@@ -359,7 +359,7 @@ def open_questions(
     bad_images: str = "stop", # "stop" names pictures that cannot be read, "blank" lets them pass
 ) -> OwnQuestions: # ready to be evaluated
     "Read questions about pictures of your own. Raises `UserError` naming every row that is wrong."
-    if bad_images not in ("stop", "blank"): raise UserError(f"bad_images must be 'stop' or 'blank', not {bad_images!r}")
+    check_choice("bad_images", bad_images, ("stop", "blank"))
     if isinstance(source, (str, os.PathLike)) and Path(source).name == QUESTIONS_FILE:
         data = open_saved(source)
         return _checked(data, [f"question_id {q.question_id}" for q in data.questions], {}, bad_images)
