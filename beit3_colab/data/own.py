@@ -218,9 +218,6 @@ class OwnQuestions(Dataset):
         "Read the questions that were chosen, see `open_questions`."
         if choice.questions is None:
             raise UserError("there is no split 'own': pass questions=… (--questions), a file, a folder or a list")
-        if choice.split is not None or choice.data_path is not None:
-            raise UserError("split and data_path belong to VQAv2 and the sample; "
-                            "leave them out when questions are given")
         return open_questions(choice.questions, choice.question, choice.bad_images)
 
     @classmethod

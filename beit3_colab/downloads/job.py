@@ -69,10 +69,10 @@ class Download:
     ):
         "Raise `UserError` for more than there may be, and delete what came of it."
         if self.max_bytes is None or count <= self.max_bytes: return
-        self.forget_part()
+        self.discard_part()
         raise UserError(f"{hide_password(self.url)} gives more than the {format_bytes(self.max_bytes)} that it may "
                         "have; check the address")
 
-    def forget_part(self):
+    def discard_part(self):
         "Delete the bytes so far, and the note about them."
         for path in (self.part, self.part_note): path.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json, os, sys, tempfile, time
 from pathlib import Path
 import torch
-from .here import run_here
+from .one_process import run_here
 from ..look.run import Run
 from ..machine.distributed import Workers, find_world
 from ..machine.messages import UserError

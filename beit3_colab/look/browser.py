@@ -236,7 +236,7 @@ class Browser(CardBrowser):
         "Look at the run again; page, filters and an open answer stay."
         before = self._answered
         self.run.refresh()
-        self.pictures.forget_errors()
+        self.pictures.clear_errors()
         if len(self.run.records) != before:
             self.selection.index = self._read()
             self.filters.offer(self.index)
