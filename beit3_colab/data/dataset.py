@@ -87,6 +87,7 @@ class Dataset:
     source: PictureSource|None = field(default=None, compare=False) # of pictures; without it `image_root`
     pictures_sha256: str = "" # of the pictures' contents, where they are part of what makes a run
     name: ClassVar[str] = "dataset" # for tables, file names and run.json
+    results_word: ClassVar[str] = "submission" # what the file of its answers is called in a sentence
     published: ClassVar[bool] = True # everybody's copy has the same pictures and the same answers under the same ids
 
     def __post_init__(self):

@@ -211,6 +211,7 @@ QUESTIONS_FILE = "own_questions.json" # in a run folder
 class OwnQuestions(Dataset):
     "Questions of your own; `annotations` has those that people answered."
     name = "own"
+    results_word = "answers"
     published = False
 
     @classmethod

@@ -12,19 +12,19 @@ from datetime import datetime
 from pathlib import Path
 import beit3_colab
 from ..machine.messages import attribute_html, format_interval, text_html, UserError
-from ..machine.files import atomic_write
+from ..machine.files import atomic_write, explain_os_errors
 from ..pictures.reading import preprocess, read_image
 from ..pictures.thumbnails import Thumbnail
 from ..scoring.rules import find_rule
 from ..model.attention import attention_map, check_loaded
-from ..run.journal import explain_os_errors
 from ..run.folder import RunFolder
 from .plots import accuracy_table, calibration_table, confusion_table
 from .plots import plot_accuracy, plot_calibration, plot_confusions
 from .search import AnswerIndex, VERDICTS
 from .detail import question_text
 from .report_page import filters_html, page_html, private_places, remove_places, table_html
-from .report_cards import data_uri, draw_sample, heat_png, report_card, small_jpeg
+from .cards import data_uri
+from .report_cards import draw_sample, heat_png, report_card, small_jpeg
 
 # %% auto #0
 __all__ = ['accuracy_html', 'costs_html', 'summary_section', 'plot_tables', 'plots_section', 'count_heat_maps', 'Shown',
