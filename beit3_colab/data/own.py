@@ -18,7 +18,7 @@ from .answer_list import normalize_word
 from .dataset import Annotation, Dataset, Question
 
 # %% auto #0
-__all__ = ['FIELDS', 'QUESTION_FILES', 'OWN_SPLIT', 'QUESTIONS_FILE', 'Row', 'read_csv', 'read_json_lines', 'read_folder',
+__all__ = ['FIELDS', 'QUESTION_FILES', 'OWN_SPLIT', 'QUESTIONS_FILE', 'Row', 'read_csv_rows', 'read_json_lines', 'read_folder',
            'number_rows', 'read_rows', 'is_missing', 'read_human_answers', 'annotate', 'OwnQuestions', 'hash_pictures',
            'open_questions', 'write_questions', 'save_questions', 'open_saved']
 
@@ -48,7 +48,7 @@ def _check_header(path, names, header):
                         f"(image, question, and if known answers, question_id), and it holds {header[:80]!r}")
 
 # %% ../../nbs/05_data/06_own.ipynb #c0543950
-def read_csv(
+def read_csv_rows(
     path: Path, # .csv or .tsv file with a header
 ) -> list[Row]: # its rows
     "Rows of a CSV file, separated by commas, semicolons or tabs. Raises `UserError` naming the line."
@@ -135,7 +135,7 @@ def number_rows(content, where):
 
 def _read_json_rows(path): return number_rows(read_json(path, "questions file"), path)
 
-_READERS = {".csv": read_csv, ".tsv": read_csv, ".jsonl": read_json_lines, ".json": _read_json_rows}
+_READERS = {".csv": read_csv_rows, ".tsv": read_csv_rows, ".jsonl": read_json_lines, ".json": _read_json_rows}
 
 # %% ../../nbs/05_data/06_own.ipynb #32e69e03
 def read_rows(
