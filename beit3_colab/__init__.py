@@ -1,6 +1,7 @@
 """Evaluate BEiT-3 on VQAv2 from a notebook, and look at the answers.
 
-Names are imported from their modules when first used, so that `import beit3_colab` loads neither torch nor anything else that is slow.
+Names are imported from their modules when first used, so that `import beit3_colab` loads neither torch nor
+anything else that is slow.
 """
 from pkgutil import iter_modules
 

@@ -51,7 +51,7 @@ def leave_out_the_model(batch=128):
     "Replace decoding and the model by what costs nothing."
     import torch
     from beit3_colab.run import windows
-    from beit3_colab.evaluation import here
+    from beit3_colab.evaluation import one_process
     from beit3_colab.model.beit3 import Beit3Config, Beit3ForVQA
     from beit3_colab.model.vqa import VQA
     from beit3_colab.model.checkpoint import sample_folder
@@ -70,7 +70,7 @@ def leave_out_the_model(batch=128):
         config = Beit3Config(image_size=480, patch_size=16, embed_dim=8, num_layers=1, num_heads=1, num_classes=3129)
         return StandIn(Beit3ForVQA(config).eval(), [f"answer {i}" for i in range(3129)], Tokenizer(sample_folder()/"sentencepiece.model"), "stand-in")
 
-    windows.load_image, here.load_model = load_image, load_model
+    windows.load_image, one_process.load_model = load_image, load_model
 
 
 def run(folder, data, split, processes, profile):

@@ -19,8 +19,7 @@ from official_standin import (ANSWERS, PICTURES, QUESTIONS, make_checkpoint, mir
 from official_standin import official_json as all_json, serve_picture_zip as all_in_a_zip, serve_pictures as all_pictures
 
 from beit3_colab import evaluate, load_model, open_run
-from beit3_colab.data import vqav2_online as official_data
-from beit3_colab.data import vqav2_online as official_files
+from beit3_colab.data import vqav2_online
 from beit3_colab.pictures import sources as picture_sources
 from beit3_colab.data.answer_list import NUM_VQAV2_ANSWERS
 from beit3_colab.model.checkpoint import convert, read_answers
@@ -57,8 +56,8 @@ def server(served, tmp_path, monkeypatch):
     with FileServer(served) as s:
         monkeypatch.setenv("BEIT3_COLAB_CACHE", str(tmp_path/"cache"))
         monkeypatch.setenv("BEIT3_COLAB_MIRROR", mirror(s))
-        monkeypatch.setattr(official_data, "ServerPictures", partial(ServerPictures, backoff=0.001))
-        monkeypatch.setattr(official_files, "fetch", partial(official_files.fetch, backoff=0.001))
+        monkeypatch.setattr(vqav2_online, "ServerPictures", partial(ServerPictures, backoff=0.001))
+        monkeypatch.setattr(vqav2_online, "fetch", partial(vqav2_online.fetch, backoff=0.001))
         yield s
 
 def asked_times(server): return Counter(r.path for r in server.requests)
@@ -155,7 +154,7 @@ BOMB = zipped({"v2_OpenEnded_mscoco_val2014_questions.json": bytes(3_000_000)})
     (lambda good: zipped({"v2_OpenEnded_mscoco_val2014_questions.json": '{"annotations": []}'}), "holds annotations"),
     (lambda good: b"<!DOCTYPE html><html>sign in</html>", "HTML page")], ids=["zip cut", "zip half", "name leads out", "bomb", "member missing", "json cut", "other json", "page"])
 def test_a_bad_zip_is_not_kept(server, content, says, monkeypatch):
-    monkeypatch.setattr(official_files, "MAX_JSON_BYTES", 2_000_000)
+    monkeypatch.setattr(vqav2_online, "MAX_JSON_BYTES", 2_000_000)
     server.fail(VAL_QUESTIONS, Fault(content=content(server.files[VAL_QUESTIONS])))
     with pytest.raises(UserError, match=says): open_official("val")
     assert len(open_official("val").questions) == COUNT # the next try
@@ -202,7 +201,7 @@ def test_drive_not_mounted(server, tmp_path, vqa, monkeypatch):
 
 def test_answer_list_is_built_once(server, monkeypatch):
     assert official_answers(5) == ANSWERS
-    monkeypatch.setattr(official_files, "build_answer_list", None)
+    monkeypatch.setattr(vqav2_online, "build_answer_list", None)
     assert official_answers(5) == ANSWERS
     for name in ANNOTATIONS: os.utime(official_folder()/"vqa"/name) # newer, and the same
     assert official_answers(5) == ANSWERS
@@ -212,7 +211,7 @@ def test_newer_annotations_make_a_new_list(server):
     changed = official_json({a["question_id"]: "no" for a in official_json()["v2_mscoco_val2014_annotations.json"]["annotations"]})
     changed["v2_mscoco_train2014_annotations.json"]["annotations"] = changed["v2_mscoco_train2014_annotations.json"]["annotations"][9:] # without “yes”
     server.files |= serve_json(changed)
-    official_files.forget_official(*ANNOTATIONS) # as when the official zips are replaced by a newer version
+    vqav2_online.discard_official(*ANNOTATIONS) # as when the official zips are replaced by a newer version
     assert official_answers(4) == ANSWERS[1:]
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"made_from": []}', '{"answers": 3}'])
@@ -230,7 +229,7 @@ def test_a_list_of_another_length_is_refused(server):
 
 def test_a_list_in_another_order_is_refused(server):
     answers = [f"a{i}" for i in range(NUM_VQAV2_ANSWERS)]
-    with pytest.raises(UserError, match="begins with a0, a1, a2"): official_files.check_official_answers(answers)
+    with pytest.raises(UserError, match="begins with a0, a1, a2"): vqav2_online.check_official_answers(answers)
 
 @pytest.mark.parametrize("content", ['{"annotations": [3]}', '{"annotations": [{"question_id": 1}]}', '{"annotations": {}}', '{"annotations": [{"multiple_choice_answer": 3}]}', "[]"])
 def test_annotations_that_are_none(server, content):
@@ -243,7 +242,7 @@ def test_annotations_that_are_none(server, content):
 # --- single pictures
 
 @pytest.fixture
-def source(server): return ServerPictures(official_folder(), official_files.PICTURES, retries=2, backoff=0.001)
+def source(server): return ServerPictures(official_folder(), vqav2_online.PICTURES, retries=2, backoff=0.001)
 
 PASSING = { # made of the whole picture
            "cut at a quarter": lambda whole: Fault(cut=0.25), "cut at a half": lambda whole: Fault(cut=0.5), "cut at three quarters": lambda whole: Fault(cut=0.75), "cut at the end": lambda whole: Fault(cut=0.999), "busy": lambda whole: Fault(status=503),
@@ -410,7 +409,7 @@ def test_connections_are_bounded_and_wait_when_asked(server, source):
     assert time.monotonic() - begun >= 1 and len(server.requests) == 21
 
 def test_many_pictures_are_better_had_in_a_zip(server, vqa, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(official_data, "MANY_PICTURES", 5)
+    monkeypatch.setattr(vqav2_online, "MANY_PICTURES", 5)
     run_val(vqa, tmp_path)
     assert "are fetched one by one" in caplog.text and "--images zip" in caplog.text and "val2014.zip (6 GB)" in caplog.text
 
@@ -452,12 +451,12 @@ def test_a_damaged_official_zip_is_fetched_again(server, picture_zip, vqa, tmp_p
 
 def test_a_zip_on_a_disk_that_fails_is_kept(server, picture_zip, vqa, tmp_path, monkeypatch):
     server.files |= picture_zip
-    path = official_data.official_zip("val2014").zip_path
+    path = vqav2_online.official_zip("val2014").zip_path
     def fail(*args, **kwargs): raise OSError(errno.EIO, os.strerror(errno.EIO)) # as Google Drive does now and then
     with monkeypatch.context() as m:
         m.setattr(picture_sources.zipfile, "ZipFile", fail)
-        with pytest.raises(UserError, match="cannot be read: Input/output error"): official_data.official_zip("val2014")
-    assert path.is_file() and len(official_data.official_zip("val2014")) > 0 and len(server.asked(*picture_zip)) == 1
+        with pytest.raises(UserError, match="cannot be read: Input/output error"): vqav2_online.official_zip("val2014")
+    assert path.is_file() and len(vqav2_online.official_zip("val2014")) > 0 and len(server.asked(*picture_zip)) == 1
 
 def test_a_disk_that_times_out_ends_the_waiting(tmp_path, monkeypatch):
     source = ServerPictures(tmp_path, "https://nowhere.invalid", 1)

@@ -34,7 +34,7 @@ def test_pictures_are_not_overwritten_while_the_device_copies_them(monkeypatch):
             pictures, before = shown[self.number]
             assert torch.equal(pictures, before)
             told.append(self.number)
-    monkeypatch.setattr(reading, "want_processes", lambda *_: True)
+    monkeypatch.setattr(reading, "use_processes", lambda *_: True)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: SimpleNamespace(record_event=Event))
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device=None: told.append("idle"))
     monkeypatch.setattr(torch.cuda, "cudart", lambda: SimpleNamespace(cudaHostRegister=lambda *_: 0, cudaHostUnregister=lambda *_: told.append("memory is gone")))
@@ -114,7 +114,7 @@ def device(monkeypatch):
     cuda = dict(current_stream=lambda device=None: SimpleNamespace(record_event=Event), synchronize=lambda device=None: None, get_device_name=lambda device=None: "pretended",
                 cudart=lambda: SimpleNamespace(cudaHostRegister=lambda *_: 0, cudaHostUnregister=lambda *_: 0), max_memory_allocated=lambda device=None: 0, reset_peak_memory_stats=lambda device=None: None)
     for name, what in cuda.items(): monkeypatch.setattr(torch.cuda, name, what)
-    monkeypatch.setattr(reading, "want_processes", lambda kind, pictures: kind == "cuda")
+    monkeypatch.setattr(reading, "use_processes", lambda kind, pictures: kind == "cuda")
     monkeypatch.setattr(answering, "to_device", lambda pictures, device: pictures.clone())
     vqa = load_model("sample", device="cpu")
     return Pretending(vqa.model, vqa.answers, vqa.tokenizer, vqa.name, vqa.source), events, waited

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
-from ..machine.messages import check_whole_number, plural, UserError
+from ..machine.messages import check_choice, check_whole_number, plural, UserError
 from ..pictures.sources import FolderPictures, PictureSource
 
 # %% auto #0
@@ -87,6 +87,7 @@ class Dataset:
     source: PictureSource|None = field(default=None, compare=False) # of pictures; without it `image_root`
     pictures_sha256: str = "" # of the pictures' contents, where they are part of what makes a run
     name: ClassVar[str] = "dataset" # for tables, file names and run.json
+    results_word: ClassVar[str] = "submission" # what the file of its answers is called in a sentence
     published: ClassVar[bool] = True # everybody's copy has the same pictures and the same answers under the same ids
 
     def __post_init__(self):
@@ -95,6 +96,7 @@ class Dataset:
     def __repr__(self):
         count = plural(len(self.questions), "question")
         return f"{type(self).__name__}({self.label}: {count}, pictures in {self.image_root})"
+
     @classmethod
     def load(cls,
         split: str|None, # of the data set; None for its usual one
@@ -175,8 +177,7 @@ class Dataset:
         bad_images: str = "stop", # or "blank": missing pictures are answered with a grey one
     ):
         "Raise `UserError` naming the questions whose picture is missing, unless blanks are wanted."
-        if bad_images not in ("stop", "blank"):
-            raise UserError(f"bad_images must be 'stop' or 'blank', not {bad_images!r}")
+        check_choice("bad_images", bad_images, ("stop", "blank"))
         missing = missing_images(self, questions) if bad_images == "stop" else []
         if missing: raise UserError(self.describe_missing(missing))
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from ..machine.messages import UserError
+from ..machine.messages import check_choice, UserError
 from ..machine.files import atomic_write, cache_folder, explain_disk, read_json
 from ..pictures.reading import check_address, check_image, ImageError, is_url, to_file
 from ..pictures.sources import MEMORY, OwnPictures
@@ -18,7 +18,7 @@ from .answer_list import normalize_word
 from .dataset import Annotation, Dataset, Question
 
 # %% auto #0
-__all__ = ['FIELDS', 'QUESTION_FILES', 'OWN_SPLIT', 'QUESTIONS_FILE', 'Row', 'read_csv', 'read_json_lines', 'read_folder',
+__all__ = ['FIELDS', 'QUESTION_FILES', 'OWN_SPLIT', 'QUESTIONS_FILE', 'Row', 'read_csv_rows', 'read_json_lines', 'read_folder',
            'number_rows', 'read_rows', 'is_missing', 'read_human_answers', 'annotate', 'OwnQuestions', 'hash_pictures',
            'open_questions', 'write_questions', 'save_questions', 'open_saved']
 
@@ -48,7 +48,7 @@ def _check_header(path, names, header):
                         f"(image, question, and if known answers, question_id), and it holds {header[:80]!r}")
 
 # %% ../../nbs/05_data/06_own.ipynb #c0543950
-def read_csv(
+def read_csv_rows(
     path: Path, # .csv or .tsv file with a header
 ) -> list[Row]: # its rows
     "Rows of a CSV file, separated by commas, semicolons or tabs. Raises `UserError` naming the line."
@@ -135,7 +135,7 @@ def number_rows(content, where):
 
 def _read_json_rows(path): return number_rows(read_json(path, "questions file"), path)
 
-_READERS = {".csv": read_csv, ".tsv": read_csv, ".jsonl": read_json_lines, ".json": _read_json_rows}
+_READERS = {".csv": read_csv_rows, ".tsv": read_csv_rows, ".jsonl": read_json_lines, ".json": _read_json_rows}
 
 # %% ../../nbs/05_data/06_own.ipynb #32e69e03
 def read_rows(
@@ -211,6 +211,7 @@ QUESTIONS_FILE = "own_questions.json" # in a run folder
 class OwnQuestions(Dataset):
     "Questions of your own; `annotations` has those that people answered."
     name = "own"
+    results_word = "answers"
     published = False
 
     @classmethod
@@ -218,9 +219,6 @@ class OwnQuestions(Dataset):
         "Read the questions that were chosen, see `open_questions`."
         if choice.questions is None:
             raise UserError("there is no split 'own': pass questions=… (--questions), a file, a folder or a list")
-        if choice.split is not None or choice.data_path is not None:
-            raise UserError("split and data_path belong to VQAv2 and the sample; "
-                            "leave them out when questions are given")
         return open_questions(choice.questions, choice.question, choice.bad_images)
 
     @classmethod
@@ -359,7 +357,7 @@ def open_questions(
     bad_images: str = "stop", # "stop" names pictures that cannot be read, "blank" lets them pass
 ) -> OwnQuestions: # ready to be evaluated
     "Read questions about pictures of your own. Raises `UserError` naming every row that is wrong."
-    if bad_images not in ("stop", "blank"): raise UserError(f"bad_images must be 'stop' or 'blank', not {bad_images!r}")
+    check_choice("bad_images", bad_images, ("stop", "blank"))
     if isinstance(source, (str, os.PathLike)) and Path(source).name == QUESTIONS_FILE:
         data = open_saved(source)
         return _checked(data, [f"question_id {q.question_id}" for q in data.questions], {}, bad_images)

@@ -14,7 +14,7 @@ from .answer_list import build_answer_list, NUM_VQAV2_ANSWERS, read_answer_list
 from .dataset import Dataset, missing_images, Question
 from .vqa_files import annotations_file, check_annotations, find_file, find_repeated, IMAGE_FOLDERS
 from .vqa_files import load_annotations, load_questions, questions_file, split_name, submission_phase
-from .vqav2_online import ANNOTATIONS, find_zip, forget_official, OFFICIAL_FILES, official_answers
+from .vqav2_online import ANNOTATIONS, find_zip, discard_official, OFFICIAL_FILES, official_answers
 from .vqav2_online import official_file, official_folder, official_pictures, official_zip, pictures_at
 
 # %% auto #0
@@ -192,6 +192,6 @@ def open_official(
     for name in names: official_file(name)
     try: data = open_vqav2(official_folder(), split)
     except UserError:
-        forget_official(*names) # it holds something else than it should: fetched again the next time
+        discard_official(*names) # it holds something else than it should: fetched again the next time
         raise
     return OfficialVQAv2(data.split, data.questions, data.annotations, data.image_root)

@@ -18,7 +18,7 @@ from .answer_list import build_answer_list, NUM_VQAV2_ANSWERS
 
 # %% auto #0
 __all__ = ['QUESTIONS', 'PICTURES', 'OFFICIAL_FILES', 'MAX_JSON_BYTES', 'FIRST_ANSWERS', 'LAST_ANSWERS', 'ANNOTATIONS',
-           'BYTES_PER_PICTURE', 'MANY_PICTURES', 'ZIP_SIZES', 'official_folder', 'official_file', 'forget_official',
+           'BYTES_PER_PICTURE', 'MANY_PICTURES', 'ZIP_SIZES', 'official_folder', 'official_file', 'discard_official',
            'check_official_answers', 'official_answers', 'find_zip', 'official_zip', 'official_pictures', 'pictures_at']
 
 # %% ../../nbs/05_data/04_vqav2_online.ipynb #ff6625bc
@@ -65,7 +65,7 @@ def official_file(
         return store(f"{url}#{name}", path, content)
 
 # %% ../../nbs/05_data/04_vqav2_online.ipynb #7c11b91f
-def forget_official(
+def discard_official(
     *names: str, # official names
 ):
     "Delete JSON files and their zips: they hold something else than they should, and are fetched anew when needed."
@@ -119,7 +119,7 @@ def _build(files) -> list[str]:
     "The list of two annotations files. Raises `UserError` for files of another kind, which are not kept."
     try: return build_answer_list(*map(_annotated, files))
     except (UserError, AttributeError, TypeError) as error:
-        forget_official(*ANNOTATIONS)
+        discard_official(*ANNOTATIONS)
         raise UserError(f"the answer list cannot be built from {' and '.join(map(str, files))} ({error}); "
                         "they are fetched again at the next try") from error
 
@@ -137,7 +137,7 @@ def official_answers(
         if not fresh: known = dict(made_from=source, answers=_build(files))
         try: check_official_answers(known["answers"], expected)
         except UserError: # where another number is expected, the head may be the odd one
-            if expected == NUM_VQAV2_ANSWERS: forget_official(*ANNOTATIONS)
+            if expected == NUM_VQAV2_ANSWERS: discard_official(*ANNOTATIONS)
             raise
         if not fresh:
             with explain_disk(path): atomic_write(path, json.dumps(known, ensure_ascii=False))

@@ -109,7 +109,7 @@ def check_status(
     status, host = response.status_code, urlsplit(response.url or mirrored(job.url)).hostname
     if status == 200 or (status == 206 and offset): return
     if status == 416 and offset: # shorter than what is here: another file by now
-        job.forget_part()
+        job.discard_part()
         raise Retry(f"{host} has nothing from byte {offset:,} on")
     if status in _PASSING: raise Retry(f"{host} is busy or failing (status {status})", wait=_asked_to_wait(response))
     raise _refusal(status, host, job)

@@ -49,7 +49,7 @@ def _total_of_rest(response, job, offset, length):
     Raises `Retry` for one that does not follow on."""
     found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
     if not found or int(found[1]) != offset or _packed(response):
-        job.forget_part()
+        job.discard_part()
         raise Retry(f"the server sent another range than bytes {offset:,} and following")
     if found[2] != "*": return int(found[2])
     return None if length is None else offset + length
@@ -102,7 +102,7 @@ def _begin_part(job, response, total):
         validator=None if _packed(response) else _validator(response.headers),
     )
     with explain_disk(job.part):
-        job.forget_part()
+        job.discard_part()
         atomic_write(job.part_note, json.dumps(note))
 
 def _check_end(response, done, total):
@@ -136,7 +136,7 @@ def _finish(job, resumed, etag):
     wrong = [f"{what} is {found}, expected {expected}"
              for what, found, expected in checks if expected not in (None, found)]
     if wrong:
-        job.forget_part()
+        job.discard_part()
         if resumed: raise Retry(f"the continued file is not the expected one ({wrong[-1]})")
         raise UserError(f"{hide_password(job.url)} holds something else than expected: {'; '.join(wrong)}. Nothing of "
                         "it was kept. The file has changed there, or a mirror or proxy serves another one; check the "

@@ -4,10 +4,10 @@
 
 # %% ../../nbs/03_downloads/01_job.ipynb #d0363620
 from __future__ import annotations
-import os, re
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from ..machine.messages import format_bytes, UserError
+from ..machine.messages import format_bytes, hide_passwords, UserError
 
 # %% auto #0
 __all__ = ['mirrored', 'hide_password', 'Download']
@@ -43,7 +43,7 @@ def hide_password(
     url: str, # any address
 ) -> str: # the same without user name and password
     "A URL for messages."
-    return re.sub(r"(?<=://)[^/?#]*@", "", url)
+    return hide_passwords(url, one_address=True)
 
 # %% ../../nbs/03_downloads/01_job.ipynb #0b81caeb
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ class Download:
     ):
         "Raise `UserError` for more than there may be, and delete what came of it."
         if self.max_bytes is None or count <= self.max_bytes: return
-        self.forget_part()
+        self.discard_part()
         raise UserError(f"{hide_password(self.url)} gives more than the {format_bytes(self.max_bytes)} that it may "
                         "have; check the address")
 
-    def forget_part(self):
+    def discard_part(self):
         "Delete the bytes so far, and the note about them."
         for path in (self.part, self.part_note): path.unlink(missing_ok=True)

@@ -124,7 +124,7 @@ def discard(
 ):
     "Delete a file and what is noted about it, so that the next use fetches it anew."
     job = Download("", Path(target))
-    job.forget_part()
+    job.discard_part()
     for path in (job.target, job.record): path.unlink(missing_ok=True)
 
 # %% ../../nbs/03_downloads/03_records.ipynb #738892f0

@@ -7,15 +7,16 @@ from __future__ import annotations
 import json, os, sys, tempfile, time
 from pathlib import Path
 import torch
-from .here import run_here
+from .one_process import run_here
 from ..look.run import Run
 from ..machine.distributed import Workers, find_world
+from ..machine.files import explain_os_errors
 from ..machine.messages import UserError
 from ..model.checkpoint import locate
 from ..progress.choosing import showing
 from ..progress.display import Display, Stopped, ending
 from ..progress.status_file import StatusFile, StatusReader
-from ..run.journal import JournalFollower, explain_os_errors, read_journals
+from ..run.journal import JournalFollower, read_journals
 from ..run.plan import Plan, count_processes, from_job, to_job
 from ..run.runner import default_folder
 from ..run.tally import GroupView, Tally

@@ -16,8 +16,8 @@ from .search import AnswerIndex, check_sort, make_filter, Selection
 from .widgets import box, control, Guard, KEYS, saved_class, show_widget, style_widget
 
 # %% auto #0
-__all__ = ['KEYS_HINT', 'check_per_page', 'CardBrowser', 'score_name', 'result_html', 'result_text', 'title_html',
-           'load_hint_html', 'Browser', 'check_model', 'known_questions', 'browse']
+__all__ = ['KEYS_HINT', 'check_per_page', 'CardBrowser', 'result_html', 'result_text', 'title_html', 'load_hint_html', 'Browser',
+           'check_model', 'known_questions', 'browse']
 
 # %% ../../nbs/11_look/10_browser.ipynb #bdf9cc8c
 def check_per_page(
@@ -127,13 +127,6 @@ class CardBrowser:
     def _saved_head(self) -> str: raise NotImplementedError # HTML above the saved cards
     def _saved_lines(self, row) -> str: raise NotImplementedError # HTML on a saved card
 
-# %% ../../nbs/11_look/10_browser.ipynb #4fdfaf00
-def score_name(
-    metric: str, # "official" or "exact", as `RunFolder.metric`
-) -> str: # for people
-    "What the percentage is called."
-    return find_rule(metric).short_name
-
 # %% ../../nbs/11_look/10_browser.ipynb #62b3ddbd
 def result_html(
     count: str, # such as "12 of 200 answers"
@@ -144,7 +137,7 @@ def result_html(
     accuracy, numbers = summary
     if accuracy is None: return f"<b>{count}</b>"
     verdicts = [f"<span>{sign} {numbers[word]:,} {word}</span>" for word, (sign, _) in MARKS.items()]
-    return f"<b>{count}</b><span>{score_name(metric)} <b>{accuracy:.1f} %</b></span>{''.join(verdicts)}"
+    return f"<b>{count}</b><span>{find_rule(metric).short_name} <b>{accuracy:.1f} %</b></span>{''.join(verdicts)}"
 
 # %% ../../nbs/11_look/10_browser.ipynb #6b46870d
 def result_text(
@@ -156,7 +149,7 @@ def result_text(
     accuracy, numbers = summary
     if accuracy is None: return count
     verdicts = ", ".join(f"{sign} {numbers[word]:,} {word}" for word, (sign, _) in MARKS.items())
-    return f"{count}, {score_name(metric)} {accuracy:.1f} %: {verdicts}"
+    return f"{count}, {find_rule(metric).short_name} {accuracy:.1f} %: {verdicts}"
 
 # %% ../../nbs/11_look/10_browser.ipynb #333d2c27
 def title_html(
@@ -236,7 +229,7 @@ class Browser(CardBrowser):
         "Look at the run again; page, filters and an open answer stay."
         before = self._answered
         self.run.refresh()
-        self.pictures.forget_errors()
+        self.pictures.clear_errors()
         if len(self.run.records) != before:
             self.selection.index = self._read()
             self.filters.offer(self.index)

@@ -11,7 +11,7 @@ from ..data.own import MEMORY
 from ..scoring.rules import correctness, MARKS
 
 # %% auto #0
-__all__ = ['plain', 'safe', 'where_from', 'jpeg_address', 'picture_html', 'chip_html', 'meter_html', 'people_line', 'facts_html',
+__all__ = ['plain', 'safe', 'where_from', 'data_uri', 'picture_html', 'chip_html', 'meter_html', 'people_line', 'facts_html',
            'bars_html', 'answers_html', 'people_html', 'smaller', 'saved_card_html', 'saved_chip_html',
            'saved_line_html', 'saved_html']
 
@@ -43,11 +43,12 @@ def where_from(
     return " · ".join(filter(None, (f"question {question_id}", picture, file)))
 
 # %% ../../nbs/11_look/05_cards.ipynb #9f3fc51c
-def jpeg_address(
-    jpeg: bytes, # a JPEG file
+def data_uri(
+    content: bytes, # of a file
+    kind: str = "image/jpeg", # its MIME type
 ) -> str: # for `src='…'`
-    "A picture as an address that holds it: nothing is fetched, and it stays in a saved notebook."
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+    "A file as an address that holds it (RFC 2397): nothing is fetched, and it stays in a saved notebook."
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 # %% ../../nbs/11_look/05_cards.ipynb #4ec9e28f
 def picture_html(
@@ -57,7 +58,7 @@ def picture_html(
 ) -> str: # HTML
     "A picture in a frame of fixed shape, or the reason why it is not there."
     if picture is None: inside = "<span class='beit3-nopicture'>…</span>"
-    elif picture.jpeg: inside = f"<img src='{jpeg_address(picture.jpeg)}' alt='picture {attribute_html(name, 80)}'>"
+    elif picture.jpeg: inside = f"<img src='{data_uri(picture.jpeg)}' alt='picture {attribute_html(name, 80)}'>"
     else:
         reason = f"<span title='{attribute_html(picture.error, 600)}'>{safe(picture.error, 200)}</span>"
         inside = f"<span class='beit3-nopicture'><b>⊘ no picture</b>{reason}</span>"
@@ -162,7 +163,7 @@ def saved_card_html(
     "A card that needs no style sheet."
     if picture.jpeg:
         style = "width:100%;height:128px;object-fit:contain;margin:0"
-        image = f"<img style='{style}' src='{jpeg_address(picture.jpeg)}' alt='picture {attribute_html(image_id, 80)}'>"
+        image = f"<img style='{style}' src='{data_uri(picture.jpeg)}' alt='picture {attribute_html(image_id, 80)}'>"
     else:
         style = "height:108px;padding:10px;font-size:12px;overflow:hidden"
         image = f"<div style='{style}'>⊘ no picture: {safe(picture.error, 120)}</div>"

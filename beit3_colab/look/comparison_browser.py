@@ -17,7 +17,7 @@ from .search import AnswerIndex, check_sort, Coded, Filter
 from .widgets import ALL, box, control, Quiet
 
 # %% auto #0
-__all__ = ['SORTS', 'paired_index', 'sides', 'pair_html', 'PairCard', 'legend_html', 'known_sorts', 'sorted_rows',
+__all__ = ['COMPARISON_SORTS', 'paired_index', 'sides', 'pair_html', 'PairCard', 'legend_html', 'known_sorts', 'sorted_rows',
            'ComparisonFilters', 'PairDetail', 'ComparisonBrowser', 'answer_types', 'check_answer_type']
 
 # %% ../../nbs/11_look/11_comparison_browser.ipynb #9ae985f1
@@ -70,7 +70,7 @@ def legend_html(
     return f"{runs}<div class='beit3-legend'>{counts}</div>"
 
 # %% ../../nbs/11_look/11_comparison_browser.ipynb #900d2400
-SORTS = {
+COMPARISON_SORTS = {
     "order": "order of the questions",
     "gain": "gained most",
     "loss": "lost most",
@@ -79,9 +79,9 @@ SORTS = {
 
 def known_sorts(
     comparison: PairedComparison, # of two runs
-) -> list[str]: # from `SORTS`
+) -> list[str]: # from `COMPARISON_SORTS`
     "The sorts that there are for a comparison."
-    return [name for name in SORTS if comparison.scored or name not in ("gain", "loss")]
+    return [name for name in COMPARISON_SORTS if comparison.scored or name not in ("gain", "loss")]
 
 # %% ../../nbs/11_look/11_comparison_browser.ipynb #9a28e473
 def sorted_rows(
@@ -107,7 +107,7 @@ class ComparisonFilters:
         import ipywidgets as w
         self.controls, self._changed, self._quiet = {}, changed, Quiet()
         changes = [(f"{name} ({n:,})", name) for name, n in comparison.changes.items()]
-        sorts = [(SORTS[name], name) for name in known_sorts(comparison)]
+        sorts = [(COMPARISON_SORTS[name], name) for name in known_sorts(comparison)]
         hint = 'such as: cat "in the" – then Enter'
         make = partial(self._make, start)
         make("words", w.Text, "Words in question or answers", continuous_update=False, placeholder=hint)
@@ -178,7 +178,7 @@ class ComparisonBrowser(CardBrowser):
         change: str|None = None, # one of `CHANGES`, such as "wrong → right"; None for all
         words: str = "", # in question or answers
         answer_type: str|None = None, # "yes/no", "number" or "other"
-        sort: str = "order", # one of `SORTS`
+        sort: str = "order", # one of `COMPARISON_SORTS`
         per_page: int = 12, # cards on a page
     ):
         import ipywidgets as w

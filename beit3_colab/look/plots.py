@@ -14,7 +14,7 @@ from ..run.folder import RunFolder
 from .figures import check_path, new_figure, PLAIN, save_figure
 
 # %% auto #0
-__all__ = ['plotted_answers', 'count_option', 'score_name', 'choose_rows', 'draw_picture', 'draw_answer', 'show_answers',
+__all__ = ['plotted_answers', 'count_option', 'axis_name', 'choose_rows', 'draw_picture', 'draw_answer', 'show_answers',
            'accuracy_table', 'draw_dots', 'axis_limits', 'plot_accuracy', 'calibration_table',
            'expected_calibration_error', 'plot_calibration', 'confusion_table', 'plot_confusions']
 
@@ -45,7 +45,7 @@ def count_option(
     return int(value)
 
 # %% ../../nbs/11_look/02_plots.ipynb #c29d00a7
-def score_name(
+def axis_name(
     run: RunFolder, # finished or not
 ) -> str: # for an axis
     "What an accuracy of this run is called."
@@ -206,7 +206,7 @@ def plot_accuracy(
 ): # matplotlib.figure.Figure
     "Draw official VQA accuracy by answer type and by question type, with 95 % intervals."
     path, top = check_path(path), count_option(top, "top")
-    left_rows, all_types, name = _overall_and_types(run), accuracy_table(run, "question_type"), score_name(run)
+    left_rows, all_types, name = _overall_and_types(run), accuracy_table(run, "question_type"), axis_name(run)
     right_rows = all_types.head(top)
     figure = new_figure(9, max(2.6, 1.5 + .24*len(right_rows)))
     spare = max(len(right_rows) - len(left_rows), .01) # both sides get rows of one height
@@ -267,7 +267,7 @@ def plot_calibration(
     figure = new_figure(5.2, 5.6)
     upper, lower = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
     _draw_calibration(upper, table)
-    upper.set_ylabel(f"{score_name(run)}, %", fontsize=9)
+    upper.set_ylabel(f"{axis_name(run)}, %", fontsize=9)
     bars = lower.bar(table["low"], table["answers"], np.full(len(table), 1/bins), align="edge",
                      color="#cccccc", edgecolor="black", linewidth=.6, hatch="///")
     if bins <= 12: lower.bar_label(bars, [f"{n:,}" for n in table["answers"]], fontsize=8, padding=1)

@@ -12,19 +12,19 @@ from datetime import datetime
 from pathlib import Path
 import beit3_colab
 from ..machine.messages import attribute_html, format_interval, text_html, UserError
-from ..machine.files import atomic_write
+from ..machine.files import atomic_write, explain_os_errors
 from ..pictures.reading import preprocess, read_image
 from ..pictures.thumbnails import Thumbnail
+from ..scoring.rules import find_rule
 from ..model.attention import attention_map, check_loaded
-from ..run.journal import explain_os_errors
 from ..run.folder import RunFolder
 from .plots import accuracy_table, calibration_table, confusion_table
 from .plots import plot_accuracy, plot_calibration, plot_confusions
 from .search import AnswerIndex, VERDICTS
 from .detail import question_text
 from .report_page import filters_html, page_html, private_places, remove_places, table_html
-from ..scoring.rules import find_rule
-from .report_cards import data_uri, draw_sample, heat_png, report_card, small_jpeg
+from .cards import data_uri
+from .report_cards import draw_sample, heat_png, report_card, small_jpeg
 
 # %% auto #0
 __all__ = ['accuracy_html', 'costs_html', 'summary_section', 'plot_tables', 'plots_section', 'count_heat_maps', 'Shown',
@@ -128,14 +128,14 @@ def _svg(figure) -> str: # address of the figure
 # %% ../../nbs/11_look/14_report.ipynb #697173b1
 def count_heat_maps(
     vqa, # a loaded model, or None
-    wanted: int|None, # as given; None for the rule
+    heat_maps: int|None, # as given; None for the rule
     n: int, # answers in the report
 ) -> int: # how many of them, the first ones, get a heat map
     "How many heat maps can be had in moments."
-    if wanted is not None and (isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0):
-        raise UserError(f"heat_maps (--heat-maps) must be a whole number of answers, 0 or more, not {wanted!r}")
+    if heat_maps is not None and (isinstance(heat_maps, bool) or not isinstance(heat_maps, int) or heat_maps < 0):
+        raise UserError(f"heat_maps (--heat-maps) must be a whole number of answers, 0 or more, not {heat_maps!r}")
     if vqa is None: return 0
-    if wanted is not None: return min(wanted, n)
+    if heat_maps is not None: return min(heat_maps, n)
     small = sum(p.numel() for p in vqa.model.parameters()) < 20_000_000
     return n if vqa.device.type != "cpu" or small else min(n, 24)
 

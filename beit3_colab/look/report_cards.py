@@ -4,7 +4,7 @@
 
 # %% ../../nbs/11_look/13_report_cards.ipynb #347ff2c9
 from __future__ import annotations
-import base64, io
+import io
 from collections import Counter
 from collections.abc import Iterable
 import numpy as np
@@ -12,12 +12,12 @@ from ..machine.messages import attribute_html, clean_line, text_html, UserError
 from ..pictures.thumbnails import Thumbnail
 from ..scoring.rules import correctness
 from .figures import heat_map
-from .cards import chip_html, where_from
+from .cards import chip_html, data_uri, where_from
 from .search import AnswerIndex, VERDICTS
 
 # %% auto #0
-__all__ = ['PICTURE_BYTES', 'LEVELS', 'share_places', 'draw_sample', 'small_jpeg', 'data_uri', 'heat_png', 'count_answers',
-           'frame_html', 'report_card']
+__all__ = ['PICTURE_BYTES', 'LEVELS', 'share_places', 'draw_sample', 'small_jpeg', 'heat_png', 'count_answers', 'frame_html',
+           'report_card']
 
 # %% ../../nbs/11_look/13_report_cards.ipynb #c8e43d0f
 def share_places(
@@ -80,14 +80,6 @@ def small_jpeg(
             small.save(content, "JPEG", quality=quality, optimize=True, progressive=True)
             if content.tell() <= limit: return content.getvalue()
     return content.getvalue()
-
-# %% ../../nbs/11_look/13_report_cards.ipynb #a7b8242c
-def data_uri(
-    content: bytes, # of a file
-    kind: str, # its MIME type, such as "image/png"
-) -> str: # an address that holds the file itself
-    "A file inside a page, see RFC 2397."
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 # %% ../../nbs/11_look/13_report_cards.ipynb #c8673980
 LEVELS = 24 # colors of a heat map

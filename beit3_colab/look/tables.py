@@ -7,8 +7,7 @@ from __future__ import annotations
 import csv, json, re, sys
 from pathlib import Path
 from ..machine.messages import UserError
-from ..machine.files import atomic_write
-from ..run.journal import explain_os_errors
+from ..machine.files import atomic_write, explain_os_errors
 from ..run.folder import RunFolder
 
 # %% auto #0

@@ -1,0 +1,1 @@
+"This computer: messages, files, device, front end, processes. No model, no data."

@@ -12,7 +12,7 @@ from .messages import format_bytes, UserError
 
 # %% auto #0
 __all__ = ['replacing', 'atomic_write', 'read_json', 'drive_mount_point', 'check_drive', 'cache_folder', 'explain_disk',
-           'check_space']
+           'explain_os_errors', 'check_space']
 
 # %% ../../nbs/01_machine/02_files.ipynb #da79d340
 @contextmanager
@@ -149,6 +149,32 @@ def explain_disk(
     except OSError as error:
         if error.errno not in advice: raise
         raise UserError(advice[error.errno]) from error
+
+# %% ../../nbs/01_machine/02_files.ipynb #6a7f6e45
+_REASONS = {
+    errno.ENOSPC: "is on a full disk: free some space",
+    errno.EDQUOT: "is over its quota: free some space",
+    errno.EROFS: "is on a read-only disk: choose another",
+    errno.EPERM: "may not be written to: change its attributes or choose another",
+    errno.ENOENT: "cannot be made there: choose another",
+    errno.ENAMETOOLONG: "has too long a name: choose another",
+    errno.EACCES: "may not be written to: change its permissions or choose another",
+    errno.ENOTDIR: "lies inside a file: choose another",
+    errno.EEXIST: "is a file, not a folder: choose another",
+    errno.EFBIG: "may not hold files that large: raise the limit (ulimit -f)",
+}
+
+@contextmanager
+def explain_os_errors(
+    folder: str|Path, # that is written to
+    saved = lambda: 0, # called for the number of answers that are safe on disk
+):
+    "Say what happened to an output folder in words, and what is safe."
+    try: yield
+    except OSError as error:
+        if error.errno not in _REASONS: raise
+        kept = f" and start again; {saved():,} answers are kept" if saved() else ""
+        raise UserError(f"output folder {folder} {_REASONS[error.errno]}{kept}") from error
 
 # %% ../../nbs/01_machine/02_files.ipynb #22130e8b
 def check_space(

@@ -7,8 +7,9 @@ from __future__ import annotations
 import html, re, reprlib, textwrap, traceback, unicodedata
 
 # %% auto #0
-__all__ = ['UserError', 'check_whole_number', 'format_bytes', 'format_seconds', 'format_interval', 'plural', 'short_repr',
-           'first_few', 'clean_line', 'clean_text', 'text_html', 'attribute_html', 'hide_passwords']
+__all__ = ['UserError', 'check_whole_number', 'read_count', 'check_choice', 'format_bytes', 'format_seconds', 'format_interval',
+           'plural', 'short_repr', 'first_few', 'clean_line', 'clean_text', 'text_html', 'attribute_html',
+           'hide_passwords']
 
 # %% ../../nbs/01_machine/01_messages.ipynb #a48859d2
 class UserError(ValueError):
@@ -30,6 +31,30 @@ def check_whole_number(
     "Raise `UserError` unless an argument is a whole number that is large enough."
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise UserError(f"{name} must be a whole number of {least} or more, not {value!r}")
+
+# %% ../../nbs/01_machine/01_messages.ipynb #c4f0a1b3
+def read_count(
+    name: str, # of the argument
+    value: int|str, # a number, also as text
+    word: str = "auto", # what may stand in place of a number, for the message
+) -> int: # 1 or more
+    "A number of things. Raises `UserError` for anything but a whole number of 1 or more."
+    try: count = int(value)
+    except (TypeError, ValueError): count = 0
+    if count < 1 or isinstance(value, (bool, float)):
+        raise UserError(f"{name} must be a whole number of 1 or more, or {word!r}, not {value!r}")
+    return count
+
+# %% ../../nbs/01_machine/01_messages.ipynb #c4f0a1b6
+def check_choice(
+    name: str, # of the argument
+    value, # that was given
+    choices, # what there is, any iterable of str
+):
+    "Raise `UserError` unless an argument is one of the words that there are."
+    choices = list(choices)
+    if value in choices: return
+    raise UserError(f"{name} must be {' or '.join(map(repr, choices))}, not {value!r}")
 
 # %% ../../nbs/01_machine/01_messages.ipynb #692e0a91
 def format_bytes(

@@ -1,0 +1,1 @@
+"Pixels and ids in, answers out: network, kernels, tokenizer, weights, `VQA`."

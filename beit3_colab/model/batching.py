@@ -6,7 +6,7 @@
 from __future__ import annotations
 import math
 import torch
-from ..machine.messages import UserError
+from ..machine.messages import read_count, UserError
 from .tokenizer import PAD
 
 # %% auto #0
@@ -123,7 +123,7 @@ def find_batch_size(
     sharing: int = 1, # processes that use the device
 ) -> int: # questions in a batch
     "The batch size: the number given, or one that fits the device's memory as measured."
-    if batch_size != "auto": return _whole_number(batch_size)
+    if batch_size != "auto": return read_count("batch_size", batch_size)
     if vqa.device.type != "cuda": return _batch_size_for_cpu(vqa.config, tokens)
     try:
         _peak_memory(vqa, 1, tokens) # the first batch also allocates work space of libraries
@@ -135,13 +135,6 @@ def find_batch_size(
     return max(1, min(128, 2 ** int(math.log2(max(fits, 1)))))
 
 # %% ../../nbs/07_model/07_batching.ipynb #cb046c2a
-def _whole_number(batch_size) -> int:
-    try: size = int(batch_size)
-    except (TypeError, ValueError): size = 0
-    if size < 1 or isinstance(batch_size, (bool, float)):
-        raise UserError(f"batch_size must be a whole number of 1 or more, or 'auto', not {batch_size!r}")
-    return size
-
 def _batch_size_for_cpu(config, tokens: int) -> int:
     "At most about two seconds of work on two cores: what a killed run loses."
     length = 1 + config.num_patches + tokens

@@ -182,13 +182,15 @@ class VQA:
         if self.answers is None and self.published:
             self.answers = check_answer_list(official_answers(self.config.num_classes), self.config.num_classes)
         if self.answers is None:
-            raise UserError(f"{self.name} was loaded without answers; pass answers=… (--answers), its answer list, to load_model")
+            raise UserError(f"{self.name} was loaded without answers; "
+                            "pass answers=… (--answers), its answer list, to load_model")
         return self.answers
 
     def require_tokenizer(self) -> Tokenizer:
         "The tokenizer. Raises `UserError` for a model that was loaded without."
         if self.tokenizer is None:
-            raise UserError(f"{self.name} was loaded without tokenizer; pass tokenizer=… (--tokenizer: beit3.spm) to load_model")
+            raise UserError(f"{self.name} was loaded without tokenizer; "
+                            "pass tokenizer=… (--tokenizer: beit3.spm) to load_model")
         return self.tokenizer
 
     def ask(self,

@@ -1,0 +1,1 @@
+"Pixels from anywhere: a folder, a zip, a server, the web, memory."

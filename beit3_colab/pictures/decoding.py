@@ -11,7 +11,7 @@ import numpy as np
 from .reading import file_time, ImageError, preprocess
 
 # %% auto #0
-__all__ = ['load_image', 'worker', 'Decoders', 'usual_workers', 'want_processes']
+__all__ = ['load_image', 'worker', 'Decoders', 'usual_workers', 'use_processes']
 
 # %% ../../nbs/04_pictures/03_decoding.ipynb #a01758ba
 def load_image(
@@ -116,7 +116,7 @@ def usual_workers(
     return min(each - each//2 if device_type == "cuda" else each, 16)
 
 # %% ../../nbs/04_pictures/03_decoding.ipynb #ac472ebf
-def want_processes(
+def use_processes(
     device_type: str, # "cuda", "cpu", …
     pictures: int, # that the run will read
 ) -> bool: # whether processes are worth their start

@@ -60,7 +60,7 @@ class Thumbnails:
             while len(self._found) > self.keep: self._found.popitem(last=False)[1].cancel()
         return found
 
-    def forget_errors(self):
+    def clear_errors(self):
         "Read again what could not be read, the next time it is asked for."
         with self._lock:
             failed = [k for k, f in self._found.items() if f.done() and (f.cancelled() or not f.result().jpeg)]

@@ -10,11 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from ..machine.docstrings import with_parameters
 from ..machine.messages import plural, UserError
-from ..machine.files import atomic_write, check_drive, read_json
+from ..machine.files import atomic_write, check_drive, explain_os_errors, read_json
 from ..data.dataset import Dataset
 from ..scoring.results import check_submission
 from ..scoring.score import Score, score, soft_score, SoftScore
-from .journal import explain_os_errors, Identity, read_journals
+from .journal import Identity, read_journals
 from .measurements import Report
 from .task import reopen_dataset
 

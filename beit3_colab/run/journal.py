@@ -4,16 +4,15 @@
 
 # %% ../../nbs/09_run/02_journal.ipynb #43b3f4e7
 from __future__ import annotations
-import errno, hashlib, json, os, socket, time
-from contextlib import contextmanager
+import hashlib, json, os, socket, time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from ..machine.messages import UserError
-from ..machine.files import atomic_write, check_drive, read_json
+from ..machine.files import atomic_write, check_drive, explain_os_errors, read_json
 
 # %% auto #0
-__all__ = ['SCHEMA_VERSION', 'Identity', 'explain_os_errors', 'check_same_run', 'open_folder', 'this_process', 'writer_of',
-           'Journal', 'read_journals', 'journal_path', 'JournalFollower']
+__all__ = ['SCHEMA_VERSION', 'Identity', 'check_same_run', 'open_folder', 'this_process', 'writer_of', 'Journal', 'read_journals',
+           'journal_path', 'JournalFollower']
 
 # %% ../../nbs/09_run/02_journal.ipynb #2bb5b1ff
 SCHEMA_VERSION = 1 # of run.json
@@ -35,32 +34,6 @@ class Identity:
     def fingerprint(self) -> str: # 16 hex digits
         "All of it in short, for the first line of a journal."
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
-
-# %% ../../nbs/09_run/02_journal.ipynb #6a7f6e45
-_REASONS = {
-    errno.ENOSPC: "is on a full disk: free some space",
-    errno.EDQUOT: "is over its quota: free some space",
-    errno.EROFS: "is on a read-only disk: choose another",
-    errno.EPERM: "may not be written to: change its attributes or choose another",
-    errno.ENOENT: "cannot be made there: choose another",
-    errno.ENAMETOOLONG: "has too long a name: choose another",
-    errno.EACCES: "may not be written to: change its permissions or choose another",
-    errno.ENOTDIR: "lies inside a file: choose another",
-    errno.EEXIST: "is a file, not a folder: choose another",
-    errno.EFBIG: "may not hold files that large: raise the limit (ulimit -f)",
-}
-
-@contextmanager
-def explain_os_errors(
-    folder: str|Path, # that is written to
-    saved = lambda: 0, # called for the number of answers that are safe on disk
-):
-    "Say what happened to an output folder in words, and what is safe."
-    try: yield
-    except OSError as error:
-        if error.errno not in _REASONS: raise
-        kept = f" and start again; {saved():,} answers are kept" if saved() else ""
-        raise UserError(f"output folder {folder} {_REASONS[error.errno]}{kept}") from error
 
 # %% ../../nbs/09_run/02_journal.ipynb #9add1186
 def check_same_run(

@@ -9,7 +9,7 @@ from dataclasses import Field, dataclass, field, fields
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import TYPE_CHECKING
-from ..machine.messages import UserError, check_whole_number
+from ..machine.messages import UserError, check_choice, check_whole_number, read_count
 
 if TYPE_CHECKING: # both take seconds to load, and a command line that only shows its help needs neither
     import torch
@@ -107,11 +107,7 @@ def read_batch_size(
     value: int|str, # a number, also as text
 ) -> int: # questions in a batch
     "The number of questions in a batch. Raises `UserError` for anything but a whole number of 1 or more."
-    try: size = int(value)
-    except (TypeError, ValueError): size = 0
-    if size < 1 or isinstance(value, (bool, float)):
-        raise UserError(f"batch_size must be a whole number of 1 or more, or 'auto', not {value!r}")
-    return size
+    return read_count("batch_size", value)
 
 # %% ../../nbs/09_run/01_plan.ipynb #2a859fdc
 def count_processes(
@@ -139,8 +135,7 @@ def _check_questions(plan):
                         "pass questions=… (--questions), the folder")
     if plan.questions is not None and (plan.split is not None or plan.data_path is not None):
         raise UserError("split and data_path belong to VQAv2 and the sample; leave them out when questions are given")
-    if plan.bad_images not in ("stop", "blank"):
-        raise UserError(f"bad_images must be 'stop' or 'blank', not {plan.bad_images!r}")
+    check_choice("bad_images", plan.bad_images, ("stop", "blank"))
 
 def _check_model(plan):
     of_loading = (plan.config, plan.image_size, plan.dtype, plan.tokenizer)

@@ -15,6 +15,7 @@ from ..downloads.records import sha256_of
 from ..data.dataset import Dataset, draw_subset, Question
 from ..data.vqav2_online import official_answers
 from .journal import Identity
+from .plan import Plan
 
 if TYPE_CHECKING: # a run folder is opened without PyTorch
     from beit3_colab.model.vqa import VQA
@@ -38,18 +39,15 @@ def find_dataset(
 
 # %% ../../nbs/09_run/06_task.ipynb #4566d2d0
 def dataset_name(
-    choice, # what somebody asked for
+    choice: Plan, # what somebody asked for
 ) -> str: # key of `DATASETS`
     "Which data set is meant."
     if choice.questions is not None: return "own"
-    if choice.question is not None:
-        raise UserError("question=… is asked about the pictures of a folder: "
-                        "pass questions=… (--questions), the folder")
     if choice.split is None: return "sample" if choice.data_path is None else "vqav2"
     return choice.split if choice.split in DATASETS else "vqav2"
 
 def open_dataset(
-    choice, # what somebody asked for
+    choice: Plan, # what somebody asked for
 ) -> Dataset: # with all questions of its split
     "Open the data set that is meant. Raises `UserError`."
     return find_dataset(dataset_name(choice)).open(choice)
@@ -73,7 +71,7 @@ class Task:
     dataset: Dataset # all of the split; knows its pictures, its rule and its files
     questions: list[Question] # of the run, in the order of the split
     annotations: dict|None # question_id → what people answered; None where nobody's answer is known
-    choice: object # what somebody asked for, a `beit3_colab.run.plan.Plan`
+    choice: Plan # what somebody asked for
 
     @property
     def whole(self) -> bool: return len(self.questions) == len(self.dataset.questions) # every question of the split
@@ -149,7 +147,7 @@ def hash_questions(
 
 # %% ../../nbs/09_run/06_task.ipynb #e34ee62b
 def open_task(
-    choice, # what somebody asked for: split, data_path, questions, question, images, limit, seed, bad_images
+    choice: Plan, # what somebody asked for: split, data_path, questions, question, images, limit, seed, bad_images
     world: World = World(), # our place; the first process speaks for all
 ) -> Task: # its questions chosen, its pictures looked for
     "Open the data set that is meant, choose the questions and find their pictures. Raises `UserError`."

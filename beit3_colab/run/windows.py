@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 import torch
 from ..pictures.reading import ImageError
-from ..pictures.decoding import Decoders, load_image, want_processes
+from ..pictures.decoding import Decoders, load_image, use_processes
 from ..data.dataset import Dataset, group_by_image
 from ..model.vqa import VQA
 
@@ -94,7 +94,7 @@ class _Memory:
         self.largest = max(map(len, windows), default=0) # pictures of a window
         self.copied = deque() # events of the device: a window's pictures are there
         self.decoders = self.pictures = None
-        if want_processes(self.device.type, sum(map(len, windows))):
+        if use_processes(self.device.type, sum(map(len, windows))):
             self.decoders = _start_decoders(windows, data, self.size, workers, places)
         if self.decoders is not None: self.pictures = torch.from_numpy(self.decoders.pictures)
         elif self.device.type != "cuda":

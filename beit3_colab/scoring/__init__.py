@@ -1,0 +1,1 @@
+"Answers against people's answers: rules, accuracy with intervals, results files."

@@ -13,10 +13,10 @@ from ..machine.docstrings import with_parameters
 from ..machine.messages import first_few, plural, short_repr, text_html, UserError
 from ..machine.files import read_json
 from ..data.dataset import Annotation
-from ..data.vqa_files import load_annotations, load_questions
+from ..data.vqa_files import load_annotations, load_questions, submission_phase
 
 # %% auto #0
-__all__ = ['read_annotations', 'read_results', 'match_questions', 'SubmissionCheck', 'submission_phase', 'check_submission']
+__all__ = ['read_annotations', 'read_results', 'match_questions', 'SubmissionCheck', 'check_submission']
 
 # %% ../../nbs/06_scoring/03_results.ipynb #c0400f3e
 def read_annotations(
@@ -229,20 +229,6 @@ def _id_problems(
         end = "." if len(extra) < len(times) else "; none fits: are the questions of another split?"
         problems.append(f"{plural(len(extra), 'question_id')} that {verb} not asked: {first_few(extra)}{end}")
     return missing, extra, repeated, problems
-
-# %% ../../nbs/06_scoring/03_results.ipynb #cf65fcbf
-_TEST2015, _TEST_DEV = 447_793, 107_394 # numbers of questions
-
-def submission_phase(
-    num_questions: int, # of the questions file
-) -> str: # a sentence, "" for a file that is none of EvalAI's
-    "Which EvalAI phase takes results for that many questions."
-    if num_questions == _TEST2015:
-        return "These are all questions of test2015: EvalAI takes them in its test-dev and test-standard phases."
-    if num_questions == _TEST_DEV:
-        return (f"These are the test-dev questions alone. EvalAI's test-dev phase, too, wants all {_TEST2015:,} "
-                "questions of test2015: check against that questions file.")
-    return ""
 
 # %% ../../nbs/06_scoring/03_results.ipynb #452682b0
 @with_parameters

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from ..machine.messages import UserError
+from ..machine.messages import check_choice, UserError
 from ..data.answer_list import normalize_word
 
 # %% auto #0
@@ -94,7 +94,7 @@ def find_rule(
     name: str, # one of `RULES`
 ) -> Rule: # with its function and its words
     "The rule of this name. Raises `UserError` for one that does not exist."
-    if name not in RULES: raise UserError(f"metric must be {' or '.join(map(repr, RULES))}, not {name!r}")
+    check_choice("metric", name, RULES)
     return RULES[name]
 
 # %% ../../nbs/06_scoring/01_rules.ipynb #d302699d
