@@ -17,17 +17,18 @@ if TYPE_CHECKING: # both take seconds to load, and a command line that only show
 
 # %% auto #0
 __all__ = ['option', 'Plan', 'read_batch_size', 'count_processes', 'signature', 'parameters_text', 'takes_a_plan',
-           'WrongArguments', 'plan_of', 'add_options', 'from_options', 'to_job', 'from_job']
+           'WrongArguments', 'plan_of', 'add_options', 'from_options', 'to_job', 'from_job', 'kept_fields']
 
 # %% ../../nbs/09_run/01_plan.ipynb #1582fe97
 def option(
     default, # value where nothing is given
     help: str, # a sentence for `help(evaluate)` and for `beit3-colab evaluate --help`
     metavar: str|None = None, # what stands for the value on the command line; None where it is no option there
+    kept: bool = False, # whether run.json says it, so that the same questions and pictures are found again
     **more, # what else `argparse` takes: choices, action
 ): # a field of a dataclass
     "A parameter of a plan, with its help."
-    return field(default=default, metadata=dict(help=help, metavar=metavar, more=more))
+    return field(default=default, metadata=dict(help=help, metavar=metavar, kept=kept, more=more))
 
 # %% ../../nbs/09_run/01_plan.ipynb #f3014cae
 @dataclass(frozen=True, eq=False)
@@ -58,9 +59,10 @@ class Plan:
     images: str|Path = option("auto",
         "where VQAv2's pictures come from: the folder or zip that is there and else COCO's server (auto), "
         "the official zip, single pictures from COCO's server, or a zip or folder of yours",
-        "auto|zip|single|PATH")
-    limit: int|None = option(None, "about so many questions, whole images drawn at random; without it all", "N")
-    seed: int = option(0, "random seed for the images that limit draws", "N")
+        "auto|zip|single|PATH", kept=True)
+    limit: int|None = option(None, "about so many questions, whole images drawn at random; without it all", "N",
+                                 kept=True)
+    seed: int = option(0, "random seed for the images that limit draws", "N", kept=True)
     batch_size: int|str = option("auto", "questions in a batch, or auto", "N|auto")
     device: str|torch.device|None = option(None, "cuda, cuda:1, mps or cpu; without it the best there is", "D")
     dtype: str|torch.dtype|None = option(None,
@@ -246,3 +248,13 @@ def from_job(
 ) -> Plan: # the same work
     "The plan of a worker process."
     return Plan(**job | more)
+
+# %% ../../nbs/09_run/01_plan.ipynb #654b6be4
+def kept_fields(
+    plan: Plan, # of a run
+) -> dict: # field → value, in the order of the fields
+    "What run.json says of a plan."
+    found = {f.name: getattr(plan, f.name) for f in fields(Plan) if f.metadata["kept"]}
+    words = ("auto", "zip", "single")
+    if found["images"] not in words: found["images"] = str(Path(found["images"]).expanduser().resolve())
+    return found

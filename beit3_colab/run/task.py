@@ -15,7 +15,7 @@ from ..downloads.records import sha256_of
 from ..data.dataset import Dataset, draw_subset, Question
 from ..data.vqav2_online import official_answers
 from .journal import Identity
-from .plan import Plan
+from .plan import Plan, kept_fields
 
 if TYPE_CHECKING: # a run folder is opened without PyTorch
     from beit3_colab.model.vqa import VQA
@@ -84,14 +84,12 @@ class Task:
 
     def info(self) -> dict: # can be written as JSON
         "What run.json says of the task."
-        c, path = self.choice, self.dataset.data_path
-        images = c.images if c.images in ("auto", "zip", "single") else str(Path(c.images).expanduser().resolve())
+        path = self.dataset.data_path
+        ids = None if self.choice.limit is None else [q.question_id for q in self.questions]
         return dict(
             data_path=None if path is None else str(Path(path).resolve()),
-            images=images,
-            limit=c.limit,
-            seed=c.seed,
-            question_ids=None if c.limit is None else [q.question_id for q in self.questions],
+            **kept_fields(self.choice),
+            question_ids=ids,
             **self.dataset.run_info())
 
     def check_tokens(self,
