@@ -45,7 +45,7 @@ def dataset_name(
     if choice.question is not None:
         raise UserError("question=… is asked about the pictures of a folder: "
                         "pass questions=… (--questions), the folder")
-    if choice.split is None: return "sample" if choice.data_path is None else "vqav2"
+    if not choice.split: return "sample" if choice.data_path is None else "vqav2" # "" too, as from an empty variable
     return choice.split if choice.split in DATASETS else "vqav2"
 
 def open_dataset(
