@@ -39,10 +39,11 @@ def _read_text(path):
     except UnicodeDecodeError: raise UserError(f"{path} is not UTF-8 text; save it as “CSV UTF-8”") from None
     except OSError as error: raise UserError(f"{path} cannot be read: {error.strerror}") from None
 
-def _check_header(path, names, header):
-    "Raise `UserError` for a header that lacks a column, or has one twice."
+def _refuse_doubled(path, names):
     if twice := [f for f in FIELDS if names.count(f) > 1]:
         raise UserError(f"{path} has more than one column {' and '.join(twice)}; keep the one that is meant")
+
+def _refuse_missing(path, names, header):
     if missing := [f for f in FIELDS[:2] if f not in names]:
         raise UserError(f"{path} has no column {' and no column '.join(missing)}; its first line must name the columns "
                         f"(image, question, and if known answers, question_id), and it holds {header[:80]!r}")
@@ -58,6 +59,7 @@ def read_csv_rows(
     found, reader = [], csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         names = [name.strip().lower() for name in next(filter(None, reader), [])]
+        _refuse_doubled(path, names)
         line = reader.line_num + 1
         for values in reader:
             if len(values) > len(names):
@@ -67,7 +69,7 @@ def read_csv_rows(
             line = reader.line_num + 1 # a row may have several lines
     except csv.Error as error:
         raise UserError(f"{path}, line {reader.line_num}: {error}; save it as CSV again") from None
-    _check_header(path, names, header)
+    _refuse_missing(path, names, header)
     return found
 
 # %% ../../nbs/05_data/06_own.ipynb #0d9e8721

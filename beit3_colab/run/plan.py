@@ -240,7 +240,7 @@ def to_job(
     return {name: value if _is_plain(value) else str(value) for name, value in job.items()}
 
 def _is_plain(value) -> bool: # else it is a path, torch.device or torch.dtype
-    return value is None or isinstance(value, (bool, int, float, str, list, dict))
+    return value is None or isinstance(value, (bool, int, float, str, list, tuple, dict))
 
 def from_job(
     job: dict, # from `to_job`

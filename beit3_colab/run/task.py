@@ -43,7 +43,7 @@ def dataset_name(
 ) -> str: # key of `DATASETS`
     "Which data set is meant."
     if choice.questions is not None: return "own"
-    if choice.split is None: return "sample" if choice.data_path is None else "vqav2"
+    if not choice.split: return "sample" if choice.data_path is None else "vqav2" # "" too, as from an empty variable
     return choice.split if choice.split in DATASETS else "vqav2"
 
 def open_dataset(
