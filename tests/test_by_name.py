@@ -511,4 +511,6 @@ def test_command_line(server, tmp_path, capsys):
 def test_an_unknown_name_and_split(server, tmp_path):
     with pytest.raises(UserError, match=f"did you mean {NAME}"): run_val("beit3_base_patch16_480_vqq", tmp_path)
     assert server.requests == [] # told before anything is fetched for it
+    with pytest.raises(UserError, match=f"did you mean {NAME}"): run_val("beit3_base_patch16_480_vqq", tmp_path, processes=2)
+    assert server.requests == [] # also where others would do the work
     with pytest.raises(UserError, match="use one of train, val, test, test-dev, or “sample”"): evaluate(NAME, split="validation")

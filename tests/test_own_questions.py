@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from file_server import FileServer
 
 from beit3_colab import compare, evaluate, load_model, open_run
 from beit3_colab.commands.cli import main
+from beit3_colab.data.own import open_questions
 from beit3_colab.machine.messages import UserError
 from beit3_colab.look.plots import plot_accuracy, show_answers
 from beit3_colab.scenes.drawing import draw_scene
@@ -157,3 +159,16 @@ def test_a_full_disk_is_told(vqa, tmp_path, cache, monkeypatch, place):
     def fail(*args, **kwargs): raise OSError(errno.ENOSPC, "No space left on device")
     monkeypatch.setattr(place, fail)
     with pytest.raises(UserError, match="full.*free some space"): evaluate(vqa, questions=[dict(image=png(5), question="Why?")], output_dir=tmp_path/"run", progress=False)
+
+def test_the_rule_is_found_once():
+    "It looks at every annotation, and each answer of a run asks for it."
+    class Counting(dict):
+        looks = 0
+        def values(self):
+            Counting.looks += 1
+            return super().values()
+    scenes = [draw_scene(make_scene(seed)) for seed in (7, 11)]
+    data = open_questions([dict(image=scene, question="Where was this drawn?", answers=["lake"]*10) for scene in scenes])
+    data = replace(data, annotations=Counting(data.annotations))
+    assert {data.metric for _ in range(5)} == {"official"} and Counting.looks == 1
+    assert replace(data, annotations={1: replace(data.annotations[1], answers=("lake",))}).metric == "exact"

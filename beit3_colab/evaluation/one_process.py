@@ -9,7 +9,6 @@ import torch
 from ..data.answer_list import check_answer_list, read_answer_list
 from ..look.run import Run
 from ..machine.distributed import Group, World, find_world
-from ..model.checkpoint import locate
 from ..model.vqa import VQA, load_model
 from ..progress.choosing import showing
 from ..progress.display import Display, ending
@@ -58,7 +57,6 @@ def run_here(
 ) -> Run: # answers, accuracy, submission, report
     "Answer this process's share of a run, and wait for the others."
     watch, world = Stopwatch(), find_world(local_rank=plan.local_rank)
-    if not plan.is_loaded: locate(plan.checkpoint, download=False)
     with showing(display):
         task = open_task(plan, world)
         vqa, answers = open_model(plan, task, world)

@@ -143,6 +143,7 @@ def run_plan(
     make_run = Run, # makes what is given back
 ) -> Run: # answers, accuracy, submission, report
     "Run a plan in this process, or in as many as it asks for."
+    if not plan.is_loaded: locate(plan.checkpoint, download=False) # before anything is fetched for it
     count = count_processes(plan.processes, torch.cuda.device_count())
     world = find_world(local_rank=plan.local_rank)
     run = run_in_processes if count > 1 and world.size == 1 else run_here

@@ -80,8 +80,10 @@ class RunFolder:
 
     @cached_property
     def accuracy(self) -> Score|None: # accuracy in percent, see `metric`; None where no human answers are known
-        if self.annotations is None or self.records and not self._scored(): return None
-        found = score(list(self.annotations.values()), self._scored(), partial=True, metric=self.metric)
+        if self.annotations is None: return None
+        scored = self._scored()
+        if self.records and not scored: return None
+        found = score(list(self.annotations.values()), scored, partial=True, metric=self.metric)
         return replace(found, label=self.label)
 
     @cached_property
