@@ -18,6 +18,7 @@ CELLS = dict(
 )
 PLACE = {name: i for i, name in enumerate(CELLS)}
 BAR = ".beit3-progress [role=progressbar]"
+expect.set_options(timeout=60_000) # as `NotebookPage` waits
 CONTRAST = """root => {
   const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
   const rgba = color => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1); const d = canvas.getImageData(0, 0, 1, 1).data; return [d[0], d[1], d[2], d[3]/255] };
@@ -57,9 +58,16 @@ def browse(notebook):
     part = notebook.cell(PLACE["browse"]).locator(".beit3-browse")
     part.wait_for()
     if part.locator(".beit3-detail").evaluate("e => getComputedStyle(e).display !== 'none'"): part.locator("button.beit3-back").click()
-    part.locator("button.beit3-reset").click()
-    part.locator("text=/^\\d+ answers$/").wait_for()
+    clear(notebook, part)
     return part
+
+def clear(notebook, part):
+    "Clear the filters, and wait for all of the first page."
+    part.locator("button.beit3-reset").click()
+    notebook.settle()
+    expect(part.locator(".beit3-result b").first).to_have_text(re.compile(r"^\d+ answers$"))
+    expect(part.get_by_label("Page", exact=True)).to_have_value("1")
+    expect(part.locator(".beit3-card:visible")).to_have_count(12)
 
 def both_themes(notebook, part, name):
     "Contrast of everything that can be read; pictures at two widths."
@@ -87,7 +95,8 @@ def test_bar_moves_while_the_cell_runs_and_gives_way_to_a_summary(notebook):
     bar, values = notebook.cell(cell).locator(BAR).first, []
     bar.wait_for()
     part = notebook.cell(cell).locator(".beit3-progress")
-    assert "Stop" in part.inner_text() and not nameless(part) and not [f for f in part.evaluate(CONTRAST) if f[0] < 4.5]
+    part.locator("button.beit3-progress-stop").wait_for() # a moment after the bar
+    assert not nameless(part) and not [f for f in part.evaluate(CONTRAST) if f[0] < 4.5]
     while len(set(values)) < 3 and not notebook.count(cell):
         value, running = int(bar.get_attribute("aria-valuenow")), notebook.js("return notebook.widgets[argument].model.executionState", cell) == "running"
         if running: values.append(value)
@@ -96,29 +105,32 @@ def test_bar_moves_while_the_cell_runs_and_gives_way_to_a_summary(notebook):
     take_picture(notebook.page, f"{notebook.lab.name}-progress")
     notebook.done(cell)
     notebook.cell(cell).locator("text=Finished").wait_for()
-    assert re.search(r"(\d+) of \1 questions answered", notebook.text(cell)) and "overall" in notebook.text(cell) and notebook.cell(cell).locator(BAR).count() == 0
+    assert re.search(r"(\d+) of \1 questions answered", notebook.text(cell)) and "overall" in notebook.text(cell)
+    expect(notebook.cell(cell).locator(BAR)).to_have_count(0)
     take_picture(notebook.page, f"{notebook.lab.name}-summary")
 
 def test_browser_filters_sorts_and_pages(notebook, browse):
-    cards = browse.locator(".beit3-card:visible")
-    assert cards.count() == 12 and browse.locator(".beit3-card img").first.evaluate("e => e.complete && e.naturalWidth > 100")
+    cards, result, page = browse.locator(".beit3-card:visible"), browse.locator(".beit3-result b").first, browse.get_by_label("Page", exact=True)
+    notebook.page.wait_for_function("[...document.querySelectorAll('.beit3-card img')].filter(e => e.complete && e.naturalWidth > 100).length === 12")
     browse.get_by_label("Right or wrong").select_option(index=1)
-    browse.locator("text=/^\\d+ of \\d+ answers$/").wait_for()
-    assert set(browse.locator(".beit3-card:visible .beit3-chip").all_inner_texts()) == {"✓ right"}
+    expect(result).to_have_text(re.compile(r"^\d+ of \d+ answers$"))
+    expect(browse.locator(".beit3-card:visible .beit3-chip")).to_have_text(["✓ right"]*12)
     browse.get_by_label("Answer type").select_option(label=browse.get_by_label("Answer type").locator("option", has_text="number").inner_text())
     browse.get_by_label("Words in question or answer").fill("how many")
     browse.get_by_label("Words in question or answer").press("Enter")
     notebook.page.wait_for_function("[...document.querySelectorAll('.beit3-card button')].filter(b => b.offsetParent).every(b => b.textContent.startsWith('How many'))")
-    browse.locator("button.beit3-reset").click()
-    browse.locator("text=/^\\d+ answers$/").wait_for()
+    clear(notebook, browse)
     assert browse.locator(".beit3-fields select").evaluate_all("menus => menus.map(m => m.selectedIndex)") == [0, 0, 0, 0]
-    first = cards.first.inner_text()
+    before = cards.all_inner_texts()
     browse.get_by_role("button", name="Next ›").click()
-    browse.locator("button.beit3-first:not([disabled])").wait_for()
-    assert browse.get_by_label("Page", exact=True).input_value() == "2" and cards.first.inner_text() != first
+    notebook.settle()
+    expect(page).to_have_value("2")
+    expect(browse.locator("button.beit3-first")).to_be_enabled()
+    assert len(cards.all_inner_texts()) == 12 and not set(cards.all_inner_texts()) & set(before)
     browse.get_by_label("Words in question or answer").fill("no such word")
     browse.get_by_label("Words in question or answer").press("Enter")
     browse.locator("text=No answer fits.").wait_for()
+    expect(cards).to_have_count(0)
 
 def test_detail_with_heat_map_and_a_question_of_ones_own(notebook, browse):
     picture = browse.locator(".beit3-large img")
@@ -127,8 +139,9 @@ def test_detail_with_heat_map_and_a_question_of_ones_own(notebook, browse):
     before = picture.get_attribute("src")
     browse.get_by_role("button", name="Show where it looks").click()
     browse.locator(".beit3-scale").wait_for()
+    expect(picture).to_have_attribute("alt", re.compile("attention of cls"))
     heated = picture.get_attribute("src")
-    assert heated != before and "attention of cls" in picture.get_attribute("alt")
+    assert heated != before
     browse.locator(".beit3-looker button").nth(2).click() # a word
     notebook.page.wait_for_function("before => document.querySelector('.beit3-large img').src !== before", arg=heated)
     by_word = picture.get_attribute("src")
@@ -137,7 +150,7 @@ def test_detail_with_heat_map_and_a_question_of_ones_own(notebook, browse):
     browse.get_by_label("Ask the model about this picture").fill("What is the weather like?")
     browse.get_by_label("Ask the model about this picture").press("Enter")
     browse.locator(".beit3-asked caption", has_text="What is the weather like?").wait_for()
-    assert browse.locator(".beit3-asked tr").count() == 5
+    expect(browse.locator(".beit3-asked tr")).to_have_count(5)
     assert not nameless(browse)
     both_themes(notebook, browse, "detail")
 
@@ -167,7 +180,8 @@ def test_keys_turn_pages_and_leave_the_notebook_alone(notebook, browse):
     browse.locator("text=/^2 of \\d+$/").wait_for()
     page.keyboard.press("Escape")
     page.wait_for_function("document.activeElement.matches('button.beit3-question')")
-    assert not back.is_visible() and number.input_value() == "1" and notebook.js(state) == before
+    expect(back).to_be_hidden()
+    assert number.input_value() == "1" and notebook.js(state) == before
 
 def test_background_run_is_browsed_while_it_goes_on_and_stopped_by_its_button(notebook):
     cell = PLACE["background"]
@@ -178,14 +192,14 @@ def test_background_run_is_browsed_while_it_goes_on_and_stopped_by_its_button(no
     notebook.run_cell(PLACE["watched"])
     count = notebook.cell(PLACE["watched"]).locator(".beit3-result b").first
     count.wait_for()
-    expect(count).not_to_have_text(count.inner_text(), timeout=60_000) # new answers come by themselves
+    expect(count).not_to_have_text(count.inner_text()) # new answers come by themselves
     assert stop.is_visible()
     stop.click()
     notebook.cell(cell).locator("text=/^Stopped$/").wait_for()
     assert "continues" in notebook.text(cell) and "overall" in notebook.text(cell)
     notebook.run_cell(PLACE["after"])
     notebook.done(PLACE["after"])
-    assert notebook.text(PLACE["after"]).strip() == "stopped True True"
+    expect(notebook.cell(PLACE["after"]).locator(".jp-OutputArea")).to_have_text("stopped True True", use_inner_text=True)
 
 def test_interrupted_cell_ends_with_one_line(notebook):
     cell = PLACE["interrupted"]
@@ -200,7 +214,7 @@ def test_interrupted_cell_ends_with_one_line(notebook):
 def test_saved_notebook_shows_summary_and_pictures_without_a_kernel(notebook, browse):
     "The last test: the kernel is gone afterwards."
     browse.get_by_label("Right or wrong").select_option(index=1)
-    browse.locator("text=/^\\d+ of \\d+ answers$/").wait_for()
+    expect(browse.locator(".beit3-result b").first).to_have_text(re.compile(r"^\d+ of \d+ answers$"))
     notebook.save()
     page = NotebookPage(notebook.page.context.browser, notebook.lab)
     page.open("sample.ipynb", kernel=False)

@@ -126,6 +126,10 @@ class NotebookPage:
         "Wait until a cell has run."
         self.wait(f"notebook.widgets[{number}].model.executionState !== 'running' && notebook.widgets[{number}].model.executionCount", f"cell {number}", seconds)
 
+    def settle(self):
+        "Wait until what was clicked has been answered and drawn: the kernel takes its messages in turn, and many may come of one click."
+        self.js("return panel.sessionContext.session.kernel.requestExecute({code: '', silent: true}).done.then(() => new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn))))")
+
     def text(self, number): return self.cell(number).locator(".jp-OutputArea").inner_text()
     def cell(self, number): return self.page.locator(".jp-Notebook .jp-Cell").nth(number)
     def save(self): self.page.evaluate("() => jupyterapp.commands.execute('docmanager:save')")
