@@ -356,7 +356,7 @@ def test_quiet_means_no_downloads_shown(server, tmp_path, capfd):
     assert f"{NAME}.pth" in capfd.readouterr().err # fetched by the process that people see, not by those that it starts
 
 def test_answers_come_before_the_last_picture(server, vqa, tmp_path, monkeypatch):
-    monkeypatch.setattr("beit3_colab.run.answering.REMOTE_BATCH", 2) # 8 of the 40 pictures make a window
+    monkeypatch.setattr("beit3_colab.run.runner.REMOTE_BATCH", 2) # 8 of the 40 pictures make a window
     open_official("val")
     gate, last = threading.Event(), open_official("val").questions[-1].image
     server.fail(f"{PICTURES}/{last}", Fault(gate=gate))

@@ -194,7 +194,7 @@ def test_display_is_told_of_every_rank_of_a_group(vqa, expected, tmp_path, monke
         def running(self):
             if looks != "at once": wait_until(lambda: looks == "late" and count_answers(tmp_path) > kept + 20 or all(p.poll() is not None for p in self.processes))
             return super().running()
-    monkeypatch.setattr("beit3_colab.machine.distributed.Workers", LateWorkers)
+    monkeypatch.setattr("beit3_colab.evaluation.processes.Workers", LateWorkers)
     evaluate(output_dir=tmp_path, progress=display, processes=2, **RUN)
     assert result(tmp_path) == expected
     last = display.snapshots[-1]
