@@ -11,7 +11,7 @@ import numpy as np
 from ..machine.docstrings import with_parameters
 from ..machine.messages import format_interval, plural, text_html, UserError
 from ..scoring.rules import answer_score, METRICS, normalize_answer
-from ..scoring.intervals import bootstrap_intervals, resample_images, sums_by_image
+from ..scoring.intervals import bootstrap_intervals, resample_groups, sums_by_image, unseen_share
 from ..scoring.score import order_answer_types
 from .folder import RunFolder
 
@@ -29,18 +29,15 @@ def paired_intervals(
     seed: int = 0, # of the random generator
 ) -> dict[str, tuple[float, float]|None]: # points; None where there are fewer than two images
     "95 % interval of each group's mean difference by resampling whole images."
-    sums, counts = sums_by_image(image_ids, differences, groups)
-    ratios, found = resample_images(sums, counts, resamples, seed), {}
-    for i, name in enumerate(groups):
-        images = int((counts[:, i] > 0).sum())
-        low, high = np.nanpercentile(ratios[:, i], [2.5, 97.5])
+    found = {}
+    for name, images, _, low, high in resample_groups(image_ids, differences, groups, resamples, seed):
         if low == high: low, high = _unanimous(low, images)
-        found[name] = None if images < 2 else (round(float(low), 2), round(float(high), 2))
+        found[name] = None if images < 2 else (round(low, 2), round(high, 2))
     return found
 
 def _unanimous(value: float, images: int) -> tuple[float, float]:
     "All images agree. One that was not seen may differ: Wilson's interval says how large a share of such there may be."
-    share = 1.96**2/(images + 1.96**2)
+    share = unseen_share(images)
     return value - share*(value + 100), value + share*(100 - value)
 
 # %% ../../nbs/09_run/10_comparison.ipynb #14d82b3c
@@ -53,8 +50,8 @@ def sign_flip_test(
     """Paired permutation test by image. Source: Noreen 1989, Computer-Intensive Methods for Testing Hypotheses;
     p counts the sample itself (Phipson & Smyth 2010)."""
     points = np.rint(100*np.asarray(differences, float)).astype(np.int64) # hundredths, so that equal sums are equal
-    row = {image: i for i, image in enumerate(dict.fromkeys(image_ids))} # the number 7 and the text "7" are two images
-    sums = np.bincount([row[i] for i in image_ids], points).astype(np.int64)
+    sums, _ = sums_by_image(image_ids, points, {None: np.arange(len(points))})
+    sums = sums[:, 0].astype(np.int64)
     sizes, numbers = np.unique(np.abs(sums[sums != 0]), return_counts=True)
     if not len(sizes): return 1.
     rng, extreme, seen = np.random.default_rng(seed), 0, abs(int(sums.sum()))

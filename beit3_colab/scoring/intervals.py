@@ -6,18 +6,18 @@
 from __future__ import annotations
 
 # %% auto #0
-__all__ = ['sums_by_image', 'resample_images', 'unanimous_interval', 'bootstrap_intervals']
+__all__ = ['sums_by_image', 'resample_images', 'unseen_share', 'unanimous_interval', 'resample_groups', 'bootstrap_intervals']
 
 # %% ../../nbs/06_scoring/02_intervals.ipynb #43822115
 def sums_by_image(
     image_ids: list[int|str], # image of each question
-    values: list[float], # accuracy of each question, 0 to 1
+    values: list[float], # accuracy of each question, or its difference between two runs
     groups: dict[str, list[int]], # name of a group → positions of its questions
 ): # two arrays [images, groups]
     "Sum of values and number of questions for each image and group."
     import numpy as np
-    row = {image: i for i, image in enumerate(dict.fromkeys(image_ids))}
-    rows = np.array([row[i] for i in image_ids])
+    row = {image: i for i, image in enumerate(dict.fromkeys(image_ids))} # the number 7 and the text "7" are two images
+    rows = np.array([row[i] for i in image_ids], dtype=int)
     values = np.asarray(values, dtype=float)
     sums = np.stack([np.bincount(rows[g], values[g], len(row)) for g in groups.values()], 1)
     counts = np.stack([np.bincount(rows[g], minlength=len(row)) for g in groups.values()], 1)
@@ -43,13 +43,36 @@ def resample_images(
     return np.divide(total, n, out=np.full_like(n, np.nan), where=n > 0)
 
 # %% ../../nbs/06_scoring/02_intervals.ipynb #b866bd9b
+def unseen_share(
+    images: int, # that all agree
+) -> float: # 0 to 1
+    "How large a share of images that do not agree may have gone unseen: the reach of Wilson's 95 % interval."
+    return 1.96**2/(images + 1.96**2)
+
 def unanimous_interval(
     mean: float, # 0 or 1
     images: int, # how many there are
 ) -> tuple[float, float]: # percent
     "Wilson's 95 % interval when all images score 0 or all score 1."
-    reach = round(100*1.96**2/(images + 1.96**2), 2)
+    reach = round(100*unseen_share(images), 2)
     return (0.0, reach) if mean == 0 else (round(100 - reach, 2), 100.0)
+
+# %% ../../nbs/06_scoring/02_intervals.ipynb #35fe79cc
+def resample_groups(
+    image_ids: list[int|str], # image of each question
+    values: list[float], # accuracy of each question, or its difference between two runs
+    groups: dict[str, list[int]], # name of a group → positions of its questions
+    resamples: int, # how many times the images are drawn
+    seed: int, # of the random generator
+): # yields for each group: name, images, mean, and the ends of the middle 95 % of its means, not rounded
+    "What resampling whole images says of each group."
+    import numpy as np
+    sums, counts = sums_by_image(image_ids, values, groups)
+    ratios = resample_images(sums, counts, resamples, seed)
+    for i, name in enumerate(groups):
+        low, high = np.nanpercentile(ratios[:, i], [2.5, 97.5])
+        mean, seen = sums[:, i].sum()/counts[:, i].sum(), int((counts[:, i] > 0).sum())
+        yield name, seen, float(mean), float(low), float(high)
 
 # %% ../../nbs/06_scoring/02_intervals.ipynb #15f79b0b
 def bootstrap_intervals(
@@ -60,13 +83,9 @@ def bootstrap_intervals(
     seed: int=0, # of the random generator
 ) -> dict[str, tuple[float, float]|None]: # percent; None where there are fewer than two images
     "95 % interval of each group's mean by resampling whole images."
-    import numpy as np
-    sums, counts = sums_by_image(image_ids, values, groups)
-    ratios, found = resample_images(sums, counts, resamples, seed), {}
-    for i, name in enumerate(groups):
-        images = int((counts[:, i] > 0).sum())
-        mean = sums[:, i].sum()/counts[:, i].sum()
+    found = {}
+    for name, images, mean, low, high in resample_groups(image_ids, values, groups, resamples, seed):
         if images < 2: found[name] = None
         elif mean in (0, 1): found[name] = unanimous_interval(mean, images)
-        else: found[name] = tuple(round(float(100*x), 2) for x in np.nanpercentile(ratios[:, i], [2.5, 97.5]))
+        else: found[name] = round(100*low, 2), round(100*high, 2)
     return found

@@ -30,13 +30,13 @@ def read_annotations(
     return annotations
 
 # %% ../../nbs/06_scoring/03_results.ipynb #17bbb9a4
-def _read_list(source, what: str="results file"):
+def _read_list(source):
     "What a file holds when `source` is a path, else `source` itself."
     if not isinstance(source, (str, Path)): return source
-    try: return read_json(source, what)
+    try: return read_json(source, "results file")
     except UserError: raise
     except (RecursionError, ValueError): # nested thousands deep, or a number of thousands of digits
-        raise UserError(f"{what} {source} cannot be read: write a list of {{question_id, answer}}") from None
+        raise UserError(f"results file {source} cannot be read: write a list of {{question_id, answer}}") from None
 
 # %% ../../nbs/06_scoring/03_results.ipynb #e35a1a73
 def _id_types(
