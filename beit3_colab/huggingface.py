@@ -5,6 +5,7 @@
 # %% ../nbs/07_model/11_huggingface.ipynb #78680eec
 from __future__ import annotations
 import copy, inspect
+from dataclasses import replace
 from pathlib import Path
 import torch
 from torch import nn
@@ -138,9 +139,8 @@ class Beit3ForVisualQuestionAnswering(PreTrainedModel):
     ):
         "Take pictures of another size: the position table is resized as the reference does, bicubically in float32."
         if image_size in (None, self.config.image_size): return
-        config, table = copy.deepcopy(self.config), self.image_embedding.positions
-        config.image_size = image_size
-        resized = architecture.resize_positions(table.data, config.architecture.grid_size)
+        table, wanted = self.image_embedding.positions, replace(self.config.architecture, image_size=image_size)
+        resized = architecture.resize_positions(table.data, wanted.grid_size)
         self.image_embedding.positions = nn.Parameter(resized, table.requires_grad)
         self.image_embedding.image_size = self.config.image_size = image_size
 

@@ -6,16 +6,15 @@
 from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TYPE_CHECKING
 import numpy as np
-import torch
 from ..machine.messages import UserError
-from ..pictures.reading import normalize
-from .beit3 import Beit3ForVQA
+
+if TYPE_CHECKING: import torch # whoever draws maps or opens a run needs it not
 
 # %% auto #0
-__all__ = ['Attention', 'collect_attention', 'check_loaded', 'Word', 'question_words', 'rollout', 'token_positions',
-           'attention_map', 'Share', 'attention_share']
+__all__ = ['Attention', 'check_loaded', 'Word', 'question_words', 'rollout', 'token_positions', 'attention_map', 'Share',
+           'attention_share']
 
 # %% ../../nbs/07_model/08_attention.ipynb #2f934b29
 @dataclass(frozen=True)
@@ -24,31 +23,6 @@ class Attention:
     tokens: list[str]      # what looks: "cls", then the pieces of the question, `<s>` and `</s>` included
     weights: torch.Tensor  # [layers, heads, 1+T, g, g]: from each of `tokens` to each patch of the picture
     matrices: torch.Tensor # [layers, 1+P+T, 1+P+T]: mean over heads between all tokens; rows sum to 1
-
-# %% ../../nbs/07_model/08_attention.ipynb #3c515ad4
-class _Collector:
-    "Called with the attention of each layer for one pair; keeps what `Attention` holds."
-    def __init__(self, grid_size: int): self.grid_size, self.weights, self.matrices = grid_size, [], []
-
-    def __call__(self, weights): # [1, heads, N, N], where N = 1 + P + T
-        weights, g = weights[0].cpu(), self.grid_size
-        looking = torch.cat((weights[:, :1], weights[:, 1 + g*g:]), 1)          # [heads, 1+T, N]: cls and the question
-        self.weights.append(looking[..., 1:1 + g*g].unflatten(-1, (g, g)))      # [heads, 1+T, g, g]: at the picture
-        self.matrices.append(weights.mean(0))                                   # [N, N]
-
-# %% ../../nbs/07_model/08_attention.ipynb #90cbd7ed
-@torch.inference_mode()
-def collect_attention(
-    model: Beit3ForVQA, # in evaluation mode
-    image: torch.Tensor, # one picture [1, S, S, 3] uint8
-    input_ids: torch.Tensor, # one question [1, T]
-    tokens: list[str], # its T pieces, for display
-) -> Attention: # on the CPU, float32
-    "Attention of every layer for one picture and question."
-    collector, weight = _Collector(model.config.grid_size), model.image_embedding.positions
-    pixels = normalize(image.to(weight.device)).to(weight.dtype) # [1, 3, S, S]
-    model(pixels, input_ids.to(weight.device), on_attention=collector)
-    return Attention(["cls", *tokens], torch.stack(collector.weights), torch.stack(collector.matrices))
 
 # %% ../../nbs/07_model/08_attention.ipynb #c5bda18a
 def check_loaded(
@@ -86,13 +60,15 @@ def question_words(
 # %% ../../nbs/07_model/08_attention.ipynb #c69a19a5
 def rollout(
     matrices, # [layers, N, N], rows sum to 1: torch.Tensor or array
-) -> np.ndarray: # [N, N]: row i tells how much of each input position is in output i; rows sum to 1
+    rows = slice(None), # of the result that are wanted: a list or a slice; without it all
+) -> np.ndarray: # [N, N], or [rows, N]: row i tells how much of each input position is in output i; rows sum to 1
     "Attention rollout after Abnar & Zuidema 2020: the product over layers of 0.5·A + 0.5·I, rows renormalised."
     matrices = _array(matrices)
-    identity = total = np.eye(matrices.shape[-1])
-    for layer in matrices:
+    identity = np.eye(matrices.shape[-1])
+    total = identity[rows]
+    for layer in matrices[::-1]: # the last layer first: a row of the product takes one row of each step
         mixed = 0.5*layer + 0.5*identity
-        total = mixed/mixed.sum(-1, keepdims=True) @ total
+        total = total @ (mixed/mixed.sum(-1, keepdims=True))
     return total
 
 def _array(values): # torch.Tensor or array -> float64
@@ -143,7 +119,7 @@ def attention_map(
         if head is not None:
             raise UserError(f"rollout follows the mean of all heads; for head {head} choose layer='mean' or a layer")
         rows = [p + g*g if p else 0 for p in positions] # cls, then the patches, then the question
-        found = rollout(attention.matrices)[rows, 1:1 + g*g].reshape(-1, g, g)
+        found = rollout(attention.matrices, rows)[:, 1:1 + g*g].reshape(-1, g, g)
     else:
         chosen = _array(attention.weights[:, :, list(positions)]) # [layers, heads, pieces, g, g]
         if not (isinstance(layer, str) and layer == "mean"): chosen = chosen[[_check_index(layer, layers, "layer")]]

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from ..machine.docstrings import with_parameters
 from ..machine.messages import UserError
-from ..machine.files import atomic_write, check_space, explain_disk, read_json, replacing
+from ..machine.files import atomic_write, check_parent, check_space, explain_disk, read_json, replacing
 from ..data.answer_list import read_answer_list
 from ..data.vqav2_online import official_answers
 from .beit3 import Beit3Config, Beit3ForVQA, resize_positions
@@ -92,7 +92,7 @@ def infer_config(
         image_size=grid * proj.shape[-1],
         patch_size=proj.shape[-1],
         embed_dim=ids.shape[1],
-        num_layers=count_layers(weights, r"layers\.(\d+)\."),
+        num_layers=count_layers(weights),
         ffn_dim=len(weights["layers.0.image.fc1.weight"]),
         vocab_size=len(ids),
         num_classes=len(weights["head.3.weight"]),
@@ -119,7 +119,7 @@ def build_model(
         if is_official(weights): weights = from_official(weights)
         else:
             refuse_other_models(weights)
-            refuse_differences(weights, weight_names(count_layers(weights, r"layers\.(\d+)\.")))
+            refuse_differences(weights, weight_names(count_layers(weights)))
         config = infer_config(weights, config)
     except UserError: raise
     except (LookupError, ValueError, RuntimeError) as error:
@@ -282,8 +282,7 @@ def convert(
 
 # %% ../../nbs/07_model/06_checkpoint.ipynb #02a56c06
 def _check_target(target: Path) -> Path:
-    if target.suffix == ".pth" and not target.parent.is_dir():
-        raise UserError(f"folder {target.parent} does not exist; make it first")
+    if target.suffix == ".pth": check_parent(target)
     if target.suffix != ".pth" and (target.is_file() or target.suffix in (".pt", ".bin", ".ckpt", ".safetensors")):
         raise UserError(f"{target} {'is' if target.is_file() else 'would be'} a file, but our format is a folder; "
                         "name one, or a path that ends in .pth for the official format")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from .beit3 import Beit3Config, Beit3ForVQA, Expert
-from .kernels import attend_cls, attend_rows, can_attend, can_fuse, cut_patches, FLOAT8_MAX
+from .kernels import attend_cls, attend_rows, can_attend, can_fuse, cut_patches, float8_scale
 from .kernels import fused_attend_cls, fused_attend_rows, fused_cut_patches, fused_norm_rows
 from .kernels import norm_rows, PATCH_FACTOR, RowMap
 
@@ -21,8 +21,9 @@ class Float8Linear:
         weight: torch.Tensor, # [out, in]
         bias: torch.Tensor|None = None, # [out]
     ):
-        scale = (weight.float().abs().amax(1, keepdim=True) / FLOAT8_MAX).clamp_min(1e-12)
-        self.weight, self.dtype = (weight.float() / scale).to(torch.float8_e4m3fn), weight.dtype
+        rows = weight.float()
+        scale = float8_scale(rows)
+        self.weight, self.dtype = (rows / scale).to(torch.float8_e4m3fn), weight.dtype
         self.scale, self.bias = scale.t().contiguous(), bias
 
     def __call__(self, rows): # (e4m3 [R, in], scales [R, 1]) → [R, out]

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from ..machine.messages import UserError
 
 # %% auto #0
-__all__ = ['FLOAT8_MAX', 'PATCH_FACTOR', 'ATTEND_TILE', 'RowMap', 'norm_rows', 'attend_rows', 'attend_cls', 'cut_patches',
-           'norm_shape', 'fused_norm_rows', 'fused_cut_patches', 'fused_attend_rows', 'fused_attend_cls', 'can_fuse',
-           'can_attend', 'check_float8']
+__all__ = ['FLOAT8_MAX', 'PATCH_FACTOR', 'ATTEND_TILE', 'RowMap', 'float8_scale', 'norm_rows', 'attend_rows', 'attend_cls',
+           'cut_patches', 'norm_shape', 'fused_norm_rows', 'fused_cut_patches', 'fused_attend_rows', 'fused_attend_cls',
+           'can_fuse', 'can_attend', 'check_float8']
 
 # %% ../../nbs/07_model/02_kernels.ipynb #0f53a6e2
 @dataclass(frozen=True)
@@ -28,6 +28,12 @@ class RowMap:
 
 # %% ../../nbs/07_model/02_kernels.ipynb #b2fbf77e
 FLOAT8_MAX = 448. # largest e4m3 number
+
+def float8_scale(
+    rows: torch.Tensor, # [R, d] float32
+) -> torch.Tensor: # [R, 1]: rows / scale fit into e4m3
+    "What each row is divided by, so that its largest number is e4m3's largest."
+    return (rows.abs().amax(1, keepdim=True) / FLOAT8_MAX).clamp_min(1e-12)
 
 def norm_rows(
     x: torch.Tensor, # rows [R, d], or a buffer that `source` picks them from; with `add` changed in place
@@ -48,14 +54,13 @@ def norm_rows(
     if shift is not None: rows = rows.float() + shift.float()
     if add is not None:
         rows = (rows.float() + add.float()).to(x.dtype)
-        if source is None: x.copy_(rows)
-        else: source.view(x).copy_(rows.view(source.view(x).shape))
+        _put(rows, x, source)
     rows = rows.float()
     if gelu: rows = F.gelu(rows)
     rows = F.layer_norm(rows, (d,), weight.float(), bias.float(), eps)
     out, scales = _make_out(len(rows), rows.device, x.dtype, d, out, target, float8)
     if float8:
-        scale = (rows.abs().amax(1, keepdim=True) / FLOAT8_MAX).clamp_min(1e-12) # [R, 1]
+        scale = float8_scale(rows)
         rows = rows / scale
         _put(scale, scales, target)
     _put(rows.to(out.dtype), out, target)

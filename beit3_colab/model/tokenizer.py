@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib, re
 from dataclasses import dataclass
 from pathlib import Path
-from ..machine.messages import UserError
+from ..machine.messages import check_whole_number, UserError
 
 # %% auto #0
 __all__ = ['BOS', 'PAD', 'EOS', 'UNK', 'Encoding', 'Tokenizer']
@@ -33,8 +33,7 @@ class Tokenizer:
         model: str|Path|bytes, # SentencePiece model file (beit3.spm), or its content
         max_length: int = 64, # ids of a question, `<s>` and `</s>` included; more are cut
     ):
-        if not isinstance(max_length, int) or max_length < 2:
-            raise UserError(f"max_length must be a whole number of 2 or more, not {max_length!r}")
+        check_whole_number("max_length", max_length, 2)
         self.max_length = max_length
         self.model_bytes = model if isinstance(model, bytes) else _read_model(model)
         self._name = "given" if isinstance(model, bytes) else str(model) # for messages

@@ -18,7 +18,7 @@ from ..pictures.reading import ImageError, normalize, open_picture, preprocess
 from ..data.answer_list import check_answer_list, read_answer_list
 from ..data.dataset import Question
 from ..data.vqav2_online import official_answers
-from .attention import Attention, collect_attention
+from .attention import Attention
 from .batching import finish_batch, pad_questions, plan_batches, start_batch, to_device
 from .beit3 import Beit3ForVQA
 from .kernels import can_fuse, check_float8
@@ -29,7 +29,8 @@ from .checkpoint import ANSWERS_FILE, build_model, CONFIG_FILE, locate, read_ans
 from .checkpoint import read_weights, save_folder, TOKENIZER_FILE
 
 # %% auto #0
-__all__ = ['DOUBLE_CHECK', 'IN_DOUBT', 'Answer', 'predict_logits', 'predict_twice', 'pair_up', 'VQA', 'load_model']
+__all__ = ['DOUBLE_CHECK', 'IN_DOUBT', 'Answer', 'predict_logits', 'collect_attention', 'predict_twice', 'pair_up', 'VQA',
+           'load_model']
 
 # %% ../../nbs/07_model/09_vqa.ipynb #063cae46
 class Answer(NamedTuple):
@@ -45,9 +46,34 @@ def predict_logits(
     input_ids: torch.Tensor, # questions of equal length [B, T]
 ) -> torch.Tensor: # [B, num_classes] float32, on the model's device
     "Logits of one batch; pictures and questions may still be on the CPU."
-    weight = model.image_embedding.positions
-    pixels = normalize(to_device(images, weight.device)).to(weight.dtype) # [B, 3, S, S]
-    return model(pixels, to_device(input_ids, weight.device)).float()
+    device = model.image_embedding.positions.device
+    pixels = normalize(to_device(images, device)) # [B, 3, S, S]
+    return model(pixels, to_device(input_ids, device)).float()
+
+# %% ../../nbs/07_model/09_vqa.ipynb #3c515ad4
+class _Collector:
+    "Called with the attention of each layer for one pair; keeps what `Attention` holds."
+    def __init__(self, grid_size: int): self.grid_size, self.weights, self.matrices = grid_size, [], []
+
+    def __call__(self, weights): # [1, heads, N, N], where N = 1 + P + T
+        weights, g = weights[0].cpu(), self.grid_size
+        looking = torch.cat((weights[:, :1], weights[:, 1 + g*g:]), 1)          # [heads, 1+T, N]: cls and the question
+        self.weights.append(looking[..., 1:1 + g*g].unflatten(-1, (g, g)))      # [heads, 1+T, g, g]: at the picture
+        self.matrices.append(weights.mean(0))                                   # [N, N]
+
+# %% ../../nbs/07_model/09_vqa.ipynb #90cbd7ed
+@torch.inference_mode()
+def collect_attention(
+    model: Beit3ForVQA, # in evaluation mode
+    image: torch.Tensor, # one picture [1, S, S, 3] uint8
+    input_ids: torch.Tensor, # one question [1, T]
+    tokens: list[str], # its T pieces, for display
+) -> Attention: # on the CPU, float32
+    "Attention of every layer for one picture and question."
+    collector, device = _Collector(model.config.grid_size), model.image_embedding.positions.device
+    pixels = normalize(image.to(device)) # [1, 3, S, S]
+    model(pixels, input_ids.to(device), on_attention=collector)
+    return Attention(["cls", *tokens], torch.stack(collector.weights), torch.stack(collector.matrices))
 
 # %% ../../nbs/07_model/09_vqa.ipynb #d95b42d3
 DOUBLE_CHECK = "bfloat16+float32" # the dtype's name
@@ -277,7 +303,7 @@ def load_model(
     known = read_config(folder/CONFIG_FILE) if folder else {}
     weights, known = read_weights(file), {**known, **read_config(config)}
     model = build_model(weights, known, image_size, dtype).to(device)
-    rough = build_model(weights, known, image_size, torch.bfloat16) if twice else None
+    rough = build_model(model.state_dict(), model.config, dtype=torch.bfloat16) if twice else None
     if answers is None: answers = read_answers(folder) if folder else _first(beside, ANSWERS_FILE)
     if answers is None: answers = _first(beside, "answer2label.txt")
     if answers is not None: answers = read_answer_list(answers)

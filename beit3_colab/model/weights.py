@@ -41,8 +41,7 @@ PUBLISHED = {p.name: p for p in (
     Published("beit3_large_indomain_patch16_768_vgqaaug_vqa", "large", 768, 82.97, 83.03,
               "indomain, fine-tuned with VGQA"),
 )}
-PRETRAINING = {f"beit3_{size}{kind}_patch16_224": size # name → size
-               for size in ("base", "large") for kind in ("", "_itc", "_indomain")}
+PRETRAINING = {f"beit3_{size}{kind}_patch16_224" for size in ("base", "large") for kind in ("", "_itc", "_indomain")}
 
 # %% ../../nbs/07_model/05_weights.ipynb #3f7ad1f9
 def vqa_counterpart(
@@ -122,12 +121,13 @@ def is_official(
     return any(name.startswith("beit3.") for name in weights)
 
 # %% ../../nbs/07_model/05_weights.ipynb #66abedf8
+_LAYER = re.compile(r"(?:beit3\.encoder\.)?layers\.(\d+)\.")
+
 def count_layers(
-    weights, # names of weights
-    pattern: str, # regular expression whose group is a layer's number
+    weights, # names of weights, ours or unilm's
 ) -> int: # layers
     "Encoder layers, by the names of weights."
-    return 1 + max((int(m[1]) for m in (re.match(pattern, name) for name in weights) if m), default=-1)
+    return 1 + max((int(m[1]) for m in map(_LAYER.match, weights) if m), default=-1)
 
 # %% ../../nbs/07_model/05_weights.ipynb #31968a79
 def to_official(
@@ -135,7 +135,7 @@ def to_official(
 ) -> dict[str, torch.Tensor]: # under unilm's names
     "Rename our weights to the official names, query, key and value apart; the values stay the same to the bit."
     out = {}
-    for ours, theirs in weight_names(count_layers(weights, r"layers\.(\d+)\.")).items():
+    for ours, theirs in weight_names(count_layers(weights)).items():
         for name, part in zip(theirs, weights[ours].chunk(len(theirs))): out[name] = part.clone()
     return out
 
@@ -177,7 +177,7 @@ def from_official(
     weights: dict[str, torch.Tensor], # under unilm's names; must be a VQA model, whole
 ) -> dict[str, torch.Tensor]: # under our names
     "Rename official weights to ours. Raises `UserError` naming what is missing or unknown, and what to use instead."
-    expected = weight_names(count_layers(weights, r"beit3\.encoder\.layers\.(\d+)\."))
+    expected = weight_names(count_layers(weights))
     refuse_other_models(weights)
     refuse_differences(weights, {name for group in expected.values() for name in group})
     def joined(names): return weights[names[0]] if len(names) == 1 else torch.cat([weights[name] for name in names])
