@@ -8,7 +8,9 @@ from functools import partial
 import numpy as np
 from ..machine.messages import UserError
 from ..pictures.reading import open_picture
-from ..pictures.thumbnails import Thumbnail, to_jpeg
+from ..pictures.thumbnails import shrink, Thumbnail, to_jpeg
+from ..model.attention import attention_map, check_loaded, question_words
+from .figures import color_top, heat_map
 from .cards import answers_html, picture_html, plain, safe
 from .widgets import box, control, Quiet, saved_class, show_widget, style_widget
 
@@ -25,11 +27,9 @@ def overlay(
     "Draw attention over a picture."
     from matplotlib import colormaps
     from PIL import Image
-    from beit3_colab.look.figures import heat_map
-    small = picture.copy()
-    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    small = shrink(picture, side)
     heat = heat_map(map, small.size)                       # [height, width]
-    top = max(2., float(np.quantile(heat, .995)))          # a single hot patch does not darken the rest
+    top = color_top(heat)
     share = np.clip(heat/top, 0, 1)[..., None]             # [height, width, 1]
     color = 255*colormaps["inferno"](share[..., 0])[..., :3]
     grey = np.asarray(small.convert("L"), float)[..., None]
@@ -61,7 +61,6 @@ def word_options(
     attention, # from `vqa.attention`
 ) -> list[tuple[str, tuple[int, ...]]]: # text and `token` of `attention_map`
     "Who can look: `cls`, and each word of the question."
-    from beit3_colab.model.attention import question_words
     words = [(plain(word.text, 40), word.positions) for word in question_words(attention)]
     return [("cls", (0,)), *words]
 
@@ -120,7 +119,6 @@ class AttentionControls:
         attention, # of that picture
     ) -> Thumbnail: # the picture with the map over it
         "Draw the map that is chosen, and its scale."
-        from beit3_colab.model.attention import attention_map
         values = (self.controls[name].value for name in ("looker", "layer"))
         jpeg, top = overlay(picture, attention_map(attention, *values))
         self.scale.value = scale_html(top)
@@ -136,7 +134,6 @@ class AttentionView:
         layer: str|int = "rollout", # at the start; as in `attention_map`
     ):
         import ipywidgets as w
-        from beit3_colab.model.attention import check_loaded
         check_loaded(vqa)
         self.picture, self.question, self.name = open_picture(image), question, saved_class()
         self.attention = vqa.attention(self.picture, question)

@@ -8,6 +8,7 @@ import threading, time
 from ..machine.messages import UserError
 from ..pictures.thumbnails import Thumbnails
 from ..scoring.rules import MARKS, find_rule
+from ..model.attention import check_loaded
 from ..run.folder import RunFolder
 from .cards import safe, saved_card_html, saved_html, saved_line_html, smaller
 from .detail import Detail, question_text
@@ -17,7 +18,7 @@ from .widgets import box, control, Guard, KEYS, saved_class, show_widget, style_
 
 # %% auto #0
 __all__ = ['KEYS_HINT', 'check_per_page', 'CardBrowser', 'result_html', 'result_text', 'title_html', 'load_hint_html', 'Browser',
-           'check_model', 'known_questions', 'browse']
+           'known_questions', 'browse']
 
 # %% ../../nbs/11_look/10_browser.ipynb #bdf9cc8c
 def check_per_page(
@@ -41,14 +42,14 @@ class CardBrowser:
         import ipywidgets as w
         self.selection, self.pictures, self.vqa = Selection(index), pictures, vqa
         self._questions = {question.question_id: question for question in questions}
-        self.guard, self.result, self.name = Guard(), w.HTML(), saved_class()
+        self.guard, self.result, self.name, self.controls = Guard(), w.HTML(), saved_class(), {}
         self.status = self.guard.status # the line that shows a callback's error
 
     def _assemble(self, filters, detail, head: list, foot: list, per_page: int, card=Card):
         import ipywidgets as w
         self.filters, self.detail = filters, detail
         self.grid = Grid(self.pictures, per_page, self.guard, self._load, self.open, card)
-        self.controls = {**filters.controls, **self.grid.controls, **detail.controls}
+        self.controls |= {**filters.controls, **self.grid.controls, **detail.controls}
         self.all = box(w.VBox, filters.widget, self.result, self.grid.widget, *foot, classes="beit3-all")
         style = style_widget(self.name, *self.SHEETS)
         parts = (style, *head, self.status, self.all, detail.widget)
@@ -195,7 +196,7 @@ class Browser(CardBrowser):
         import ipywidgets as w
         check_sort(sort)
         check_per_page(per_page)
-        if vqa is not None: check_model(vqa)
+        check_loaded(vqa)
         self.run, self._only, self._closed = run, known_questions(run, questions), threading.Event()
         vqa = vqa if vqa is not None else run.vqa
         super().__init__(self._read(), run.questions, Thumbnails(run.data), vqa)
@@ -204,15 +205,14 @@ class Browser(CardBrowser):
         detail = Detail(self.pictures, vqa, hint, self.guard, self.back, self.step, self.open)
         head = box(w.HBox, *self._make_head(w), classes="beit3-bar")
         self._assemble(bar, detail, [head], [w.HTML(KEYS_HINT)], per_page)
-        self.controls["refresh"] = self._refresh
         self._show_state()
         if run.running: threading.Thread(target=self._watch, daemon=True, name="beit3-browser").start()
 
     def _make_head(self, w) -> tuple:
         self.title = w.HTML()
-        self._refresh = control({}, "refresh", w.Button, description="Refresh", tooltip="Look for new answers")
-        self._refresh.on_click(self.guard(lambda _: self.refresh()))
-        return self.title, self._refresh
+        button = control(self.controls, "refresh", w.Button, description="Refresh", tooltip="Look for new answers")
+        button.on_click(self.guard(lambda _: self.refresh()))
+        return self.title, button
 
     def _read(self) -> AnswerIndex:
         answers = self.run.answers
@@ -223,7 +223,7 @@ class Browser(CardBrowser):
     def _show_state(self):
         total, running = len(self.run.questions), self.run.running
         self.title.value = title_html(self.run.label, self._answered, total, running)
-        self._refresh.layout.display = None if self._answered < total or running else "none"
+        self.controls["refresh"].layout.display = None if self._answered < total or running else "none"
 
     def refresh(self):
         "Look at the run again; page, filters and an open answer stay."
@@ -270,14 +270,6 @@ class Browser(CardBrowser):
         return f"<p style='margin:4px 0'><b>{safe(self.run.label)}</b><br>{safe(result_text(*self._result()))}</p>"
 
     def _saved_lines(self, row) -> str: return saved_line_html(row)
-
-# %% ../../nbs/11_look/10_browser.ipynb #eb5c28ef
-def check_model(
-    vqa, # as a caller gave it
-):
-    "Raises `UserError` for a model's name in place of the model. PyTorch is imported here and not before."
-    from beit3_colab.model.attention import check_loaded
-    check_loaded(vqa)
 
 # %% ../../nbs/11_look/10_browser.ipynb #5a383f68
 def known_questions(

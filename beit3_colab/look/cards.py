@@ -5,14 +5,15 @@
 # %% ../../nbs/11_look/05_cards.ipynb #d1c0f4cf
 from __future__ import annotations
 import base64, io
+from collections import Counter
 from ..machine.messages import attribute_html, clean_line, text_html
 from ..pictures.thumbnails import Thumbnail, to_jpeg
 from ..data.own import MEMORY
 from ..scoring.rules import correctness, MARKS
 
 # %% auto #0
-__all__ = ['plain', 'safe', 'where_from', 'data_uri', 'picture_html', 'chip_html', 'meter_html', 'people_line', 'facts_html',
-           'bars_html', 'answers_html', 'people_html', 'smaller', 'saved_card_html', 'saved_chip_html',
+__all__ = ['plain', 'safe', 'where_from', 'data_uri', 'picture_html', 'chip_html', 'meter_html', 'people_line', 'said_html',
+           'facts_html', 'bars_html', 'answers_html', 'people_html', 'smaller', 'saved_card_html', 'saved_chip_html',
            'saved_line_html', 'saved_html']
 
 # %% ../../nbs/11_look/05_cards.ipynb #a52d43b6
@@ -94,6 +95,15 @@ def people_line(
     return f"people: {safe(row.correct_answer, 60)}"
 
 # %% ../../nbs/11_look/05_cards.ipynb #f9ba5a6e
+def said_html(
+    answer: str, # of a model
+    confidence: float, # 0 to 1
+    whose: str = "", # HTML in front of it
+) -> str: # HTML
+    "An answer and its confidence on one line."
+    figure = f"<span title='confidence'>{confidence:.2f}</span>"
+    return f"<div class='beit3-said'><b>{whose}{safe(answer, 80)}</b>{figure}</div>"
+
 def facts_html(
     row, # of `AnswerIndex.table`
 ) -> str: # HTML
@@ -103,9 +113,8 @@ def facts_html(
     note = ""
     if isinstance(unread, str) and unread:
         note = f"<div class='beit3-note' title='{attribute_html(unread, 600)}'>⊘ answered without its picture</div>"
-    confidence = f"<span title='confidence'>{row.confidence:.2f}</span>"
     meter = meter_html(row.confidence, " role='presentation'")
-    return (f"<div class='beit3-said'><b>{safe(row.answer, 80)}</b>{confidence}</div>{meter}"
+    return (f"{said_html(row.answer, row.confidence)}{meter}"
             f"<div class='beit3-verdict'>{chip_html(row.accuracy)}{people}</div>{note}")
 
 # %% ../../nbs/11_look/05_cards.ipynb #47e415a8
@@ -137,12 +146,9 @@ def people_html(
 ) -> str: # HTML, empty without an annotation
     "What people answered, each answer once with its count."
     if annotation is None: return ""
-    counts = {}
-    for each in annotation.answers: counts[each] = counts.get(each, 0) + 1
-    total = len(annotation.answers)
+    counts, total = Counter(annotation.answers), len(annotation.answers)
     title = f"What {total} people answered" + (f" (▸ as {whose})" if answer in counts else "")
-    ranked = sorted(counts.items(), key=lambda item: -item[1])
-    return bars_html(title, [(each, n/total, f"{n} ×") for each, n in ranked], answer)
+    return bars_html(title, [(each, n/total, f"{n} ×") for each, n in counts.most_common()], answer)
 
 # %% ../../nbs/11_look/05_cards.ipynb #217ec612
 def smaller(

@@ -7,18 +7,18 @@ from __future__ import annotations
 from functools import partial
 from ..machine.messages import text_html, UserError
 from ..pictures.thumbnails import Thumbnails
-from ..run.comparison import PairedComparison
+from ..run.comparison import judging_run, PairedComparison
 from .browser import CardBrowser, check_per_page
 from .cards import answers_html, chip_html, people_html, picture_html
-from .cards import plain, safe, saved_chip_html, where_from
-from .detail import Navigation
-from .grid import Card
+from .cards import plain, safe, said_html, saved_chip_html, where_from
+from .detail import lay_out, Navigation
+from .grid import Card, FilterFields, WORDS_HINT
 from .search import AnswerIndex, check_sort, Coded, Filter
-from .widgets import ALL, box, control, Quiet
+from .widgets import ALL, box, control
 
 # %% auto #0
 __all__ = ['COMPARISON_SORTS', 'paired_index', 'sides', 'pair_html', 'PairCard', 'legend_html', 'known_sorts', 'sorted_rows',
-           'ComparisonFilters', 'PairDetail', 'ComparisonBrowser', 'answer_types', 'check_answer_type']
+           'ComparisonFilters', 'PairDetail', 'ComparisonBrowser', 'check_answer_type']
 
 # %% ../../nbs/11_look/11_comparison_browser.ipynb #9ae985f1
 def paired_index(
@@ -44,8 +44,7 @@ def pair_html(
 ) -> str: # HTML
     "Both answers with their confidence, whether they are right, and what people said."
     lines = "".join(
-        f"<div class='beit3-said'><b><i>{name}</i> {safe(answer, 80)}</b>"
-        f"<span title='confidence'>{confidence:.2f}</span></div><div class='beit3-verdict'>{chip_html(accuracy)}</div>"
+        f"{said_html(answer, confidence, f'<i>{name}</i> ')}<div class='beit3-verdict'>{chip_html(accuracy)}</div>"
         for name, answer, confidence, accuracy in sides(row))
     unsure = min(row.accuracy_a, row.accuracy_b) < 100
     return lines + (f"<div class='beit3-people'>people: {safe(row.correct_answer, 60)}</div>" if unsure else "")
@@ -96,8 +95,9 @@ def sorted_rows(
     return (gains if sort == "loss" else -gains).argsort(kind="stable")
 
 # %% ../../nbs/11_look/11_comparison_browser.ipynb #242fd6ed
-class ComparisonFilters:
+class ComparisonFilters(FilterFields):
     "The controls that say which questions fit, and in which order."
+    WIDTH = 190
     def __init__(self,
         comparison: PairedComparison, # whose changes can be chosen
         types: list[str], # answer types that can be chosen
@@ -105,33 +105,25 @@ class ComparisonFilters:
         changed, # called after every change
     ):
         import ipywidgets as w
-        self.controls, self._changed, self._quiet = {}, changed, Quiet()
+        super().__init__(changed)
         changes = [(f"{name} ({n:,})", name) for name, n in comparison.changes.items()]
         sorts = [(COMPARISON_SORTS[name], name) for name in known_sorts(comparison)]
-        hint = 'such as: cat "in the" – then Enter'
         make = partial(self._make, start)
-        make("words", w.Text, "Words in question or answers", continuous_update=False, placeholder=hint)
+        make("words", w.Text, "Words in question or answers", continuous_update=False, placeholder=WORDS_HINT)
         make("change", w.Dropdown, "From A to B", options=[("all", ALL), *changes])
         kinds = [(plain(name, 60), name) for name in types]
         make("answer_type", w.Dropdown, "Answer type", options=[("all", ALL), *kinds])
         make("sort", w.Dropdown, "Sort by", options=sorts)
         if not types: self.controls["answer_type"].layout.display = "none"
-        reset = control(self.controls, "reset", w.Button, description="Clear filters", tooltip="Show all answers again")
-        reset.on_click(lambda _: self.clear())
-        columns = "repeat(auto-fill, minmax(min(100%, 190px), 1fr))"
-        self.widget = box(w.GridBox, *self.controls.values(), classes="beit3-fields", grid_template_columns=columns)
+        self._assemble(w)
 
     def _make(self, start: dict, name: str, kind, text: str, **options):
-        made = control(self.controls, name, kind, "beit3-field", description=text, value=start[name], **options)
-        made.observe(lambda _: self._quiet or self._changed(), "value")
+        control(self.controls, name, kind, "beit3-field", description=text, value=start[name], **options)
 
     def __getitem__(self, name: str) -> str: return self.controls[name].value # of a control
 
-    def clear(self):
-        "Show all answers again; the order stays."
-        with self._quiet:
-            for name in ("words", "change", "answer_type"): self.controls[name].value = ALL
-        self._changed()
+    def _empty(self):
+        for name in ("words", "change", "answer_type"): self.controls[name].value = ALL
 
 # %% ../../nbs/11_look/11_comparison_browser.ipynb #9c1e2409
 class PairDetail:
@@ -144,12 +136,9 @@ class PairDetail:
         self.navigation = Navigation(guard, back, step)
         self.controls = self.navigation.controls
         self.heading, self.frame, self.first, self.second, self.people = (w.HTML() for _ in range(5))
-        self.heading.add_class("beit3-heading")
         self.frame.add_class("beit3-large")
         two = box(w.Box, self.first, self.second, classes="beit3-two")
-        sides = [box(w.VBox, *side, classes="beit3-column") for side in ([self.frame], [two, self.people])]
-        columns = box(w.Box, *sides, classes="beit3-columns")
-        self.widget = box(w.VBox, self.navigation.widget, self.heading, columns, classes="beit3-detail")
+        self.widget = lay_out(self.navigation, self.heading, [self.frame], [two, self.people])
 
     def show(self,
         text: str, # of the question
@@ -189,7 +178,7 @@ class ComparisonBrowser(CardBrowser):
         a, b = self._runs
         pictures = Thumbnails(a.data if a.data is not None else b.data)
         super().__init__(paired_index(comparison.table), a.questions, pictures)
-        types = answer_types(self.index)
+        types = [name for name, _ in self.index.counts("answer_type")]
         if answer_type is not None: check_answer_type(answer_type, types)
         if change is not None: change = comparison.kind(change)
         start = dict(words=words, change=change or ALL, answer_type=answer_type or ALL, sort=sort)
@@ -211,7 +200,7 @@ class ComparisonBrowser(CardBrowser):
     def _show_detail(self, number, text, row, question):
         records = [run.records[row.question_id] for run in self._runs]
         top = [list(zip(record["answers"], record["confidences"])) for record in records]
-        notes = next((run.annotations for run in self._runs if run.annotations is not None), {})
+        notes = judging_run(*self._runs).annotations or {}
         picture = self.pictures.get(question, 640).result()
         self.detail.show(text, row, picture, question.image, top, notes.get(row.question_id))
 
@@ -225,12 +214,6 @@ class ComparisonBrowser(CardBrowser):
         return "<br>".join(lines)
 
 # %% ../../nbs/11_look/11_comparison_browser.ipynb #d3d76aac
-def answer_types(
-    index: AnswerIndex, # of answers
-) -> list[str]: # the most frequent first; empty where they are not known
-    "The answer types that there are."
-    return [name for name, _ in index.columns["answer_type"].counts()] if "answer_type" in index.columns else []
-
 def check_answer_type(
     answer_type: str, # as a caller gave it
     types: list[str], # those there are

@@ -14,7 +14,8 @@ from .cards import picture_html, plain, safe, where_from
 from .widgets import box, control, Quiet
 
 # %% auto #0
-__all__ = ['question_text', 'Navigation', 'heading_html', 'OtherQuestions', 'other_text', 'AskField', 'LargePicture', 'Detail']
+__all__ = ['question_text', 'Navigation', 'heading_html', 'OtherQuestions', 'other_text', 'AskField', 'LargePicture', 'lay_out',
+           'Detail']
 
 # %% ../../nbs/11_look/09_detail.ipynb #e9698e88
 def question_text(
@@ -211,6 +212,17 @@ class LargePicture:
         return self.part.draw(self.read(), self._attention)
 
 # %% ../../nbs/11_look/09_detail.ipynb #c6d23986
+def lay_out(
+    navigation: Navigation, # above all
+    heading, # ipywidgets.HTML
+    *columns: list, # of widgets, side by side
+): # ipywidgets.VBox
+    "What one answer in full is made of, in its order."
+    import ipywidgets as w
+    heading.add_class("beit3-heading")
+    sides = [box(w.VBox, *column, classes="beit3-column") for column in columns]
+    return box(w.VBox, navigation.widget, heading, box(w.Box, *sides, classes="beit3-columns"), classes="beit3-detail")
+
 class Detail:
     "One answer in full. Shows what it is given; `back`, `step` and `go` tell the browser where its reader wants to go."
     def __init__(self,
@@ -221,19 +233,16 @@ class Detail:
         back, step, go, # back(), step(+1 or -1), go(question_id)
     ):
         import ipywidgets as w
-        self.vqa, self.question = vqa, None
+        self.vqa = vqa
         self.navigation = Navigation(guard, back, step)
         self.large = LargePicture(pictures, vqa, guard)
         self.others = OtherQuestions(guard, go)
         self.heading, self.answers, self.people = w.HTML(), w.HTML(), w.HTML()
-        self.heading.add_class("beit3-heading")
         self.controls = self.navigation.controls | self.large.controls
         right = [self.answers, self.people, self.others.caption, self.others.list]
         if vqa is None: right.append(w.HTML(f"<div class='beit3-hint'>{hint}</div>"))
         else: right[2:2] = self._ask_widgets(guard)
-        sides = [box(w.VBox, *side, classes="beit3-column") for side in (self.large.widgets, right)]
-        columns = box(w.Box, *sides, classes="beit3-columns")
-        self.widget = box(w.VBox, self.navigation.widget, self.heading, columns, classes="beit3-detail")
+        self.widget = lay_out(self.navigation, self.heading, self.large.widgets, right)
 
     def _ask_widgets(self, guard) -> list:
         self.field = AskField(guard, lambda text: self.vqa.ask(self.large.read(), text), self.large.look_for)
@@ -247,7 +256,6 @@ class Detail:
         others: list[tuple], # (question_id, text, row) of the picture's other questions
     ):
         "Show an answer."
-        self.question = question
         self.heading.value = heading_html(question_text(question, self.vqa), row, question.image)
         self.answers.value = answers_html("Top answers and their confidence", row.top5)
         self.people.value = people_html(annotation, row.answer)

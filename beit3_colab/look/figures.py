@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 import numpy as np
 from ..machine.messages import clean_text, UserError
-from ..machine.files import atomic_write
+from ..machine.files import atomic_write, check_parent
 from ..pictures.reading import open_picture
 from ..model.attention import attention_map, check_loaded, question_words, token_positions
 
 # %% auto #0
-__all__ = ['PLAIN', 'new_figure', 'check_path', 'save_figure', 'heat_map', 'choose_panels', 'draw_panel', 'layer_text',
-           'show_attention']
+__all__ = ['PLAIN', 'new_figure', 'check_path', 'encode_figure', 'save_figure', 'heat_map', 'color_top', 'choose_panels',
+           'draw_panel', 'layer_text', 'show_attention']
 
 # %% ../../nbs/11_look/01_figures.ipynb #3910f68f
 PLAIN = dict(parse_math=False, usetex=False) # for every text that is drawn: `$` is a `$`
@@ -47,10 +47,19 @@ def check_path(
     path = Path(path).expanduser()
     if path.suffix.lower() not in _FORMATS:
         raise UserError(f"{path} must end in .png, .svg or .pdf, not {path.suffix!r}")
-    if not path.parent.is_dir(): raise UserError(f"folder {path.parent} does not exist; make it first")
+    check_parent(path)
     return path
 
 # %% ../../nbs/11_look/01_figures.ipynb #0fd4a79f
+def encode_figure(
+    figure, # matplotlib.figure.Figure
+    suffix: str, # .png, .svg or .pdf
+) -> bytes: # the file
+    "A figure as a file, without the time."
+    content = io.BytesIO()
+    figure.savefig(content, format=suffix[1:], **_FORMATS[suffix])
+    return content.getvalue()
+
 def save_figure(
     figure, # matplotlib.figure.Figure
     path: str|Path|None, # file ending in .png, .svg or .pdf; None saves nothing
@@ -58,10 +67,7 @@ def save_figure(
     "Save a figure whole or not at all. Raises `UserError` for another ending or a folder that is not there."
     if path is None: return figure
     path = check_path(path)
-    kind = path.suffix.lower()
-    content = io.BytesIO()
-    figure.savefig(content, format=kind[1:], **_FORMATS[kind])
-    atomic_write(path, content.getvalue())
+    atomic_write(path, encode_figure(figure, path.suffix.lower()))
     return figure
 
 # %% ../../nbs/11_look/01_figures.ipynb #f3659a4b
@@ -75,6 +81,12 @@ def heat_map(
     return np.asarray(Image.fromarray(relative).resize(size, Image.Resampling.BILINEAR))
 
 # %% ../../nbs/11_look/01_figures.ipynb #73ae50c8
+def color_top(
+    *heats: np.ndarray, # from `heat_map`
+) -> float: # in multiples of even attention, 2 at least
+    "Where a color scale ends: a single hot patch does not darken the rest."
+    return max(2., *(float(np.quantile(heat, .995)) for heat in heats))
+
 def choose_panels(
     attention, # as `vqa.attention` gives
     tokens, # words, "cls", positions, or a list of them; None for cls and every word
@@ -143,7 +155,7 @@ def show_attention(
 def _draw_maps(picture, first, names, maps) -> tuple: # figure, and its number of columns
     "A panel each; `first` stands above the picture itself."
     heats = [heat_map(m, picture.size) for m in maps]
-    top = max(2., max(float(np.quantile(heat, .995)) for heat in heats))
+    top = color_top(*heats)
     columns = min(4, 1 + len(maps))
     rows = -(-(1 + len(maps))//columns)
     shape = min(max(picture.height/picture.width, .4), 2.)

@@ -14,10 +14,32 @@ from .search import AnswerIndex, Filter, SORTS
 from .widgets import ALL, box, control, Quiet
 
 # %% auto #0
-__all__ = ['FilterBar', 'verdict_options', 'Card', 'Pager', 'Grid']
+__all__ = ['WORDS_HINT', 'FilterFields', 'FilterBar', 'verdict_options', 'Card', 'Pager', 'Grid']
 
 # %% ../../nbs/11_look/07_grid.ipynb #35c4ca88
-class FilterBar:
+WORDS_HINT = 'such as: cat "in the" – then Enter'
+
+class FilterFields:
+    "Controls that say what fits: each change is told once, and a button clears them. An heir makes the fields."
+    WIDTH = 130 # pixels of a field, at least
+    def __init__(self,
+        changed, # called after every change
+    ):
+        self.controls, self._changed, self._quiet = {}, changed, Quiet()
+
+    def _assemble(self, w):
+        for each in self.controls.values(): each.observe(lambda _: self._quiet or self._changed(), "value")
+        tip = dict(description="Clear filters", tooltip="Show all answers again")
+        control(self.controls, "reset", w.Button, **tip).on_click(lambda _: self.clear())
+        columns = f"repeat(auto-fill, minmax(min(100%, {self.WIDTH}px), 1fr))"
+        self.widget = box(w.GridBox, *self.controls.values(), classes="beit3-fields", grid_template_columns=columns)
+
+    def clear(self):
+        "Show all answers again; the order stays."
+        with self._quiet: self._empty()
+        self._changed()
+
+class FilterBar(FilterFields):
     "The controls that say which answers fit, and in which order."
     def __init__(self,
         index: AnswerIndex, # names the choices
@@ -26,21 +48,17 @@ class FilterBar:
         changed, # called after every change
     ):
         import ipywidgets as w
-        self.controls, self._changed, self._quiet = {}, changed, Quiet()
+        super().__init__(changed)
         self._make_fields(w)
         with self._quiet:
             self.offer(index)
             self._assign(filter, sort)
-        for name, each in self.controls.items():
-            if name != "reset": each.observe(lambda _: self._quiet or changed(), "value")
-        columns = "repeat(auto-fill, minmax(min(100%, 130px), 1fr))"
-        self.widget = box(w.GridBox, *self.controls.values(), classes="beit3-fields", grid_template_columns=columns)
+        self._assemble(w)
 
     def _make_fields(self, w):
         make = partial(control, self.controls)
         typed = dict(continuous_update=False) # waits for Enter
-        hint = 'such as: cat "in the" – then Enter'
-        make("words", w.Text, description="Words in question or answer", placeholder=hint, **typed)
+        make("words", w.Text, description="Words in question or answer", placeholder=WORDS_HINT, **typed)
         for name, text in (("answer_type", "Answer type"), ("question_type", "Question type"),
                            ("correctness", "Right or wrong")):
             make(name, w.Dropdown, description=text, options=[("all", ALL)])
@@ -52,8 +70,6 @@ class FilterBar:
         make("image", w.Text, description="Picture number", placeholder="any", **typed)
         for each in self.controls.values(): each.add_class("beit3-field")
         make("unreadable", w.Checkbox, "beit3-check", description="only unreadable pictures", indent=False)
-        reset = make("reset", w.Button, description="Clear filters", tooltip="Show all answers again")
-        reset.on_click(lambda _: self.set(Filter(), self.sort)) # the order stays
 
     @property
     def filter(self) -> Filter: # as the controls stand
@@ -63,13 +79,7 @@ class FilterBar:
     @property
     def sort(self) -> str: return self.controls["sort"].value # one of `SORTS`
 
-    def set(self,
-        filter: Filter, # to show
-        sort: str, # one of `SORTS`
-    ):
-        "Change everything at once; what listens is called once."
-        with self._quiet: self._assign(filter, sort)
-        self._changed()
+    def _empty(self): self._assign(Filter(), self.sort)
 
     def _assign(self, filter: Filter, sort: str):
         for name, value in {**asdict(filter), "sort": sort}.items():
@@ -81,10 +91,9 @@ class FilterBar:
         "Name the choices there are; what is chosen stays chosen."
         with self._quiet:
             for name in ("answer_type", "question_type"):
-                counts = index.columns[name].counts() if name in index.columns else []
-                self._offer(name, [(f"{plain(text, 60)} ({n:,})", text) for text, n in counts])
+                self._offer(name, [(f"{plain(text, 60)} ({n:,})", text) for text, n in index.counts(name)])
             self._offer("correctness", verdict_options(index))
-            self.controls["answer"].options = [plain(text, 60) for text, _ in index.columns["answer"].counts()[:300]]
+            self.controls["answer"].options = [plain(text, 60) for text, _ in index.counts("answer")[:300]]
             unreadable = self.controls["unreadable"]
             unreadable.layout.display = None if index.unreadable.any() or unreadable.value else "none"
 

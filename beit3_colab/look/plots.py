@@ -6,7 +6,7 @@
 from __future__ import annotations
 from pathlib import Path
 import numpy as np
-from ..machine.messages import clean_text, UserError
+from ..machine.messages import check_choice, clean_text, UserError
 from ..pictures.reading import ImageError
 from ..scoring.rules import correctness, MARKS, normalize_answer, find_rule
 from ..scoring.intervals import bootstrap_intervals
@@ -152,8 +152,7 @@ def accuracy_table(
     Raises `UserError` where the human answers are not public."""
     import pandas as pd
     answers = plotted_answers(run)
-    if by not in ("answer_type", "question_type"):
-        raise UserError(f"by must be 'answer_type' or 'question_type', not {by!r}")
+    check_choice("by", by, ("answer_type", "question_type"))
     groups = {name: list(where) for name, where in answers.reset_index(drop=True).groupby(by).groups.items()}
     values = answers["accuracy"].to_numpy()
     intervals = bootstrap_intervals(list(answers["image_id"]), list(values/100), groups)

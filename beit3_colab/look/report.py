@@ -4,7 +4,6 @@
 
 # %% ../../nbs/11_look/14_report.ipynb #a0ade4c3
 from __future__ import annotations
-import io
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -12,15 +11,16 @@ from datetime import datetime
 from pathlib import Path
 import beit3_colab
 from ..machine.messages import attribute_html, format_interval, text_html, UserError
-from ..machine.files import atomic_write, explain_os_errors
+from ..machine.files import atomic_write, check_parent, explain_os_errors
 from ..pictures.reading import preprocess, read_image
 from ..pictures.thumbnails import Thumbnail
 from ..scoring.rules import find_rule
 from ..model.attention import attention_map, check_loaded
 from ..run.folder import RunFolder
+from .figures import encode_figure
 from .plots import accuracy_table, calibration_table, confusion_table
 from .plots import plot_accuracy, plot_calibration, plot_confusions
-from .search import AnswerIndex, VERDICTS
+from .search import AnswerIndex, count_verdicts, verdicts
 from .detail import question_text
 from .report_page import filters_html, page_html, private_places, remove_places, table_html
 from .cards import data_uri
@@ -121,9 +121,7 @@ def plots_section(
     return f"<section aria-labelledby='plots'><h2 id='plots'>Plots</h2><div class='plots'>{figures}</div></section>"
 
 def _svg(figure) -> str: # address of the figure
-    content = io.BytesIO()
-    figure.savefig(content, format="svg", metadata={"Date": None})
-    return data_uri(content.getvalue(), "image/svg+xml")
+    return data_uri(encode_figure(figure, ".svg"), "image/svg+xml")
 
 # %% ../../nbs/11_look/14_report.ipynb #697173b1
 def count_heat_maps(
@@ -224,10 +222,9 @@ def sample_text(
     return f"{how}: {counts}. Mistakes are drawn more often than they happen: the shares here are not the run’s."
 
 def _verdicts(run, answers) -> dict: # how many answers of each of `VERDICTS`; nothing where no human answers are known
-    index = AnswerIndex(answers)
-    if not index.scored or run.accuracy is None: return {}
-    counts = index.summary(slice(None))[1]
-    return {name: counts[name] for name in VERDICTS if counts[name]}
+    if "accuracy" not in answers or run.accuracy is None: return {}
+    counts = count_verdicts(verdicts(answers["accuracy"].to_numpy()))
+    return {name: n for name, n in counts.items() if n}
 
 # %% ../../nbs/11_look/14_report.ipynb #12a017b5
 def answers_section(
@@ -236,15 +233,13 @@ def answers_section(
 ) -> str: # HTML
     "The sample of answers with its filters, and how it was drawn."
     rows = draw_sample(run.answers, shown.n, shown.seed)
-    answers = run.answers.iloc[rows] if len(rows) else run.answers.head(0)
-    index, maps = AnswerIndex(answers), count_heat_maps(shown.vqa, shown.heat_maps, len(rows))
+    answers, maps = run.answers.iloc[rows], count_heat_maps(shown.vqa, shown.heat_maps, len(rows))
     cards = answer_cards(run, rows, shown, maps)
-    types = index.columns["answer_type"].counts() if "answer_type" in index.columns else []
-    verdicts = list(_verdicts(run, answers).items()) if len(rows) else []
+    filters = filters_html(AnswerIndex(answers).counts("answer_type"), list(_verdicts(run, answers).items()))
     return (
         f"<section aria-labelledby='answers'><h2 id='answers'>Answers</h2><p>{sample_text(run, rows, shown.seed)}</p>"
         "<noscript><p class='soft'>Filters need JavaScript; all answers are below.</p></noscript>"
-        f"{filters_html(types, verdicts)}{_heat_box(shown, maps, len(rows)) if maps else ''}"
+        f"{filters}{_heat_box(shown, maps, len(rows)) if maps else ''}"
         f"<div id='cards'>{''.join(cards)}</div>"
         "<p id='none' hidden>No answer fits. Change a filter, or clear them all.</p></section>"
     )
@@ -296,7 +291,7 @@ def write_report(
     Raises `UserError` for a folder that is not there."""
     path = Path(path).expanduser()
     if path.suffix.lower() not in (".html", ".htm"): raise UserError(f"{path} must end in .html, not {path.suffix!r}")
-    if not path.parent.is_dir(): raise UserError(f"folder {path.parent} does not exist; make it first")
+    check_parent(path)
     check_loaded(vqa)
     shown = Shown(n, seed, vqa if vqa is not None else run.vqa, layer, heat_maps)
     body = report_body(run, shown)

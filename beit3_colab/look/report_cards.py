@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterable
 import numpy as np
 from ..machine.messages import attribute_html, clean_line, text_html, UserError
-from ..pictures.thumbnails import Thumbnail
+from ..pictures.thumbnails import shrink, Thumbnail
 from ..scoring.rules import correctness
-from .figures import heat_map
+from .figures import color_top, heat_map
 from .cards import chip_html, data_uri, where_from
 from .search import AnswerIndex, VERDICTS
 
@@ -71,10 +71,8 @@ def small_jpeg(
     limit: int = PICTURE_BYTES, # bytes
 ) -> bytes: # a JPEG file, its longest side 224 px or, for a very detailed one, less
     "The best JPEG that keeps to the limit."
-    from PIL import Image
     for side in (224, 192, 160, 128, 96, 64, 48, 32):
-        small = image.copy()
-        small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.)
+        small = shrink(image, side)
         for quality in (82, 72, 62, 52, 44):
             content = io.BytesIO()
             small.save(content, "JPEG", quality=quality, optimize=True, progressive=True)
@@ -93,7 +91,7 @@ def heat_png(
     from PIL import Image
     side = min(30, max(len(map), 16))
     heat = heat_map(map, (side, side))
-    top = max(2., float(np.quantile(heat, .995)))
+    top = color_top(heat)
     image = Image.fromarray(np.rint(np.clip(heat/top, 0, 1)*(LEVELS - 1)).astype(np.uint8))
     colors = colormaps["inferno"](np.linspace(0, 1, LEVELS))[:, :3] # [LEVELS, 3], 0 to 1
     image.putpalette((255*colors).astype(np.uint8).ravel().tolist())

@@ -5,24 +5,23 @@
 # %% ../../nbs/11_look/12_report_page.ipynb #317f58b9
 from __future__ import annotations
 import base64, hashlib, os, re
-from importlib.resources import files
 from pathlib import Path
 from ..machine.messages import attribute_html, hide_passwords, text_html
 from ..downloads.job import hide_password
 from ..pictures.reading import is_url
 from ..scoring.rules import MARKS
 from ..run.folder import RunFolder
+from .widgets import read_asset
 
 # %% auto #0
 __all__ = ['REPORT_STYLE', 'REPORT_SCRIPT', 'content_policy', 'page_html', 'table_html', 'filters_html', 'private_places',
            'folder_pattern', 'public_address', 'remove_places']
 
 # %% ../../nbs/11_look/12_report_page.ipynb #51063a96
-_ASSETS = files("beit3_colab.look")/"assets"
-REPORT_STYLE = "\n" + (_ASSETS/"report.css").read_text(encoding="utf-8")
+REPORT_STYLE = "\n" + read_asset("report.css")
 
 # %% ../../nbs/11_look/12_report_page.ipynb #5a0f4772
-REPORT_SCRIPT = "\n" + (_ASSETS/"report.js").read_text(encoding="utf-8")
+REPORT_SCRIPT = "\n" + read_asset("report.js")
 
 # %% ../../nbs/11_look/12_report_page.ipynb #806a2416
 def content_policy(

@@ -11,6 +11,7 @@ from ..run.comparison import PairedComparison
 from ..run.folder import RunFolder
 from .browser import browse
 from .comparison_browser import ComparisonBrowser
+from .report import write_report
 from .tables import full_table, write_csv
 
 # %% auto #0
@@ -35,7 +36,6 @@ class Run(RunFolder):
     ) -> Path: # the file
         """Write a report of its own: summary, plots, a sample of answers with pictures and heat maps, what was run.
         It needs no kernel, no internet and no JavaScript."""
-        from beit3_colab.look.report import write_report # it loads PyTorch, which opening a run needs not
         return write_report(self, path, n, vqa, **options)
 
     def to_pandas(self): # pandas.DataFrame

@@ -7,11 +7,11 @@ from __future__ import annotations
 import re, sys
 from dataclasses import dataclass, fields
 import numpy as np
-from ..machine.messages import UserError
+from ..machine.messages import plural, UserError
 
 # %% auto #0
-__all__ = ['VERDICTS', 'SORTS', 'Filter', 'fold_texts', 'split_words', 'Coded', 'complete_table', 'verdicts', 'AnswerIndex',
-           'check_sort', 'check_filter_value', 'make_filter', 'Selection']
+__all__ = ['VERDICTS', 'SORTS', 'Filter', 'fold_texts', 'split_words', 'Coded', 'complete_table', 'verdicts', 'count_verdicts',
+           'AnswerIndex', 'check_sort', 'check_filter_value', 'make_filter', 'Selection']
 
 # %% ../../nbs/11_look/06_search.ipynb #7f267cf5
 VERDICTS = ("right", "partly right", "wrong", "unknown") # unknown: no human answers to this question
@@ -104,6 +104,12 @@ def verdicts(
     return np.select([np.isnan(accuracy), accuracy >= 100, accuracy > 0], [3, 0, 1], 2).astype(np.int8)
 
 # %% ../../nbs/11_look/06_search.ipynb #090e5b9a
+def count_verdicts(
+    found: np.ndarray, # [n], from `verdicts`
+) -> dict[str, int]: # number of each of `VERDICTS`, zeros included
+    "How many answers are right, partly right, wrong and unknown."
+    return dict(zip(VERDICTS, np.bincount(found, minlength=len(VERDICTS)).tolist()))
+
 class AnswerIndex:
     "The answers of a run, ready to be filtered and sorted."
     def __init__(self,
@@ -192,8 +198,13 @@ class AnswerIndex:
         "How right a set of answers is."
         known = self.accuracy[rows]
         known = known[~np.isnan(known)]
-        numbers = np.bincount(self.verdict[rows], minlength=4).tolist()
-        return (float(known.mean(dtype=float)) if len(known) else None), dict(zip(VERDICTS, numbers))
+        return (float(known.mean(dtype=float)) if len(known) else None), count_verdicts(self.verdict[rows])
+
+    def counts(self,
+        name: str, # of a column
+    ) -> list[tuple[str, int]]: # values with the number of their rows; empty where there is no such column
+        "How often each value of a column occurs, the most frequent first."
+        return self.columns[name].counts() if name in self.columns else []
 
     def same_image(self,
         row: int, # position in `table`
@@ -286,4 +297,4 @@ class Selection:
         "How many fit."
         found, total = len(self.rows), len(self.index)
         if found < total: return f"{found:,} of {total:,} {noun}s"
-        return f"{found:,} {noun}{'s' if found != 1 else ''}"
+        return plural(found, noun)

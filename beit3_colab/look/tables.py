@@ -7,7 +7,7 @@ from __future__ import annotations
 import csv, json, re, sys
 from pathlib import Path
 from ..machine.messages import UserError
-from ..machine.files import atomic_write, explain_os_errors
+from ..machine.files import atomic_write, check_parent, explain_os_errors
 from ..run.folder import RunFolder
 
 # %% auto #0
@@ -42,7 +42,7 @@ def write_csv(
 ) -> Path: # the file
     "Write a table as CSV in UTF-8, whole or not at all. Halves of characters that UTF-8 cannot hold become `?`."
     path = Path(path).expanduser()
-    if not path.parent.is_dir(): raise UserError(f"folder {path.parent} does not exist; make it first")
+    check_parent(path)
     lists = {name: [json.dumps(value, ensure_ascii=False) for value in table[name]] for name in _LISTS if name in table}
     table = table.assign(**lists)
     if spreadsheet:

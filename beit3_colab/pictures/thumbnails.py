@@ -12,7 +12,7 @@ from typing import NamedTuple
 from .reading import ImageError
 
 # %% auto #0
-__all__ = ['Thumbnail', 'to_jpeg', 'Thumbnails']
+__all__ = ['Thumbnail', 'shrink', 'to_jpeg', 'Thumbnails']
 
 # %% ../../nbs/04_pictures/04_thumbnails.ipynb #588a3fa5
 class Thumbnail(NamedTuple):
@@ -21,16 +21,24 @@ class Thumbnail(NamedTuple):
     error: str = ""  # why, for people
 
 # %% ../../nbs/04_pictures/04_thumbnails.ipynb #18bb9e35
+def shrink(
+    image, # PIL.Image in RGB; left as it is
+    side: int, # longest side in pixels, at most
+): # PIL.Image, a copy
+    "A picture made small."
+    from PIL import Image
+    small = image.copy()
+    small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.)
+    return small
+
 def to_jpeg(
     image, # PIL.Image in RGB; left as it is
     side: int, # longest side in pixels, at most
     quality: int = 82, # of the JPEG
 ) -> bytes: # a JPEG file
     "Shrink and compress a picture."
-    from PIL import Image
-    small, content = image.copy(), io.BytesIO()
-    small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.)
-    small.save(content, "JPEG", quality=quality)
+    content = io.BytesIO()
+    shrink(image, side).save(content, "JPEG", quality=quality)
     return content.getvalue()
 
 # %% ../../nbs/04_pictures/04_thumbnails.ipynb #332aa858
