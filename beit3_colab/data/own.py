@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from ..machine.messages import check_choice, UserError
+from ..machine.messages import check_choice, plural, UserError
 from ..machine.files import atomic_write, cache_folder, explain_disk, read_json
 from ..pictures.reading import check_address, check_image, ImageError, is_url, to_file
 from ..pictures.sources import MEMORY, OwnPictures
@@ -102,9 +102,8 @@ def _find_pictures(folder) -> list[str]: # names of files that Pillow can read
         raise UserError(f"{folder} holds no pictures that Pillow knows ({len(names)} other files{example}); "
                         "convert them to JPEG or PNG")
     if others := [name for name in names if Path(name).suffix.lower() not in known]:
-        number = "1 file" if len(others) == 1 else f"{len(others):,} files"
         _log.warning("%s: not asked about %s that Pillow does not know as a picture, such as %s",
-                     folder, number, others[0])
+                     folder, plural(len(others), "file"), others[0])
     return pictures
 
 # %% ../../nbs/05_data/06_own.ipynb #25954ec1
@@ -258,9 +257,9 @@ def _check_fields(values) -> Mapping: # with "answers" where "answer" was given
         raise UserError(f"{values!r:.60} is {type(values).__name__}; a row must be {{'image': …, 'question': …}}")
     if "answer" in values: values = {"answers": values["answer"], **values}
     for name in values:
+        if name in (*FIELDS, "answer"): continue
         near = difflib.get_close_matches(str(name).lower(), (f for f in FIELDS if f not in values), 1, .8)
-        if name not in (*FIELDS, "answer") and near:
-            raise UserError(f"unknown field {name!r}; did you mean {near[0]!r}?")
+        if near: raise UserError(f"unknown field {name!r}; did you mean {near[0]!r}?")
     return values
 
 def _question_text(value) -> str:

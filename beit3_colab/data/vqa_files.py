@@ -134,7 +134,8 @@ def _complain(record, index: int, where: str, fields: Iterable[str]):
 
 # %% ../../nbs/05_data/03_vqa_files.ipynb #f8dfa566
 def find_repeated(records: list, where: str):
-    "Raise the error for question ids that are not unique."
+    "Raise `UserError` for question ids that are not unique."
+    if len({r.question_id for r in records}) == len(records): return
     first = {}
     for i, r in enumerate(records):
         key = r.question_id
@@ -175,7 +176,7 @@ def load_questions(
             if (image := images.get(image_id)) is None: image = images[image_id] = _image_file(image_id, split)
         elif type(image) is not str: _complain(r, i, where, ("image",))
         out.append(Question(question_id, image_id, text, image))
-    if len({q.question_id for q in out}) < len(out): find_repeated(out, where)
+    find_repeated(out, where)
     return out
 
 # %% ../../nbs/05_data/03_vqa_files.ipynb #ab655ed4
@@ -203,7 +204,7 @@ def load_annotations(
         if isinstance(r, Annotation): out.append(r); continue
         try: out.append(_annotation(r, fields))
         except (KeyError, TypeError, AttributeError, IndexError): _complain(r, i, where, fields)
-    if len({a.question_id for a in out}) < len(out): find_repeated(out, where)
+    find_repeated(out, where)
     return {a.question_id: a for a in out}
 
 # %% ../../nbs/05_data/03_vqa_files.ipynb #e753c465

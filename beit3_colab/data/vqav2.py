@@ -14,6 +14,7 @@ from .answer_list import build_answer_list, NUM_VQAV2_ANSWERS, read_answer_list
 from .dataset import Dataset, missing_images, Question
 from .vqa_files import annotations_file, check_annotations, find_file, find_repeated, IMAGE_FOLDERS
 from .vqa_files import load_annotations, load_questions, questions_file, split_name, submission_phase
+from .vqa_files import TEST2015
 from .vqav2_online import ANNOTATIONS, find_zip, discard_official, OFFICIAL_FILES, official_answers
 from .vqav2_online import official_file, official_folder, official_pictures, official_zip, pictures_at
 
@@ -42,7 +43,9 @@ class VQAv2(Dataset):
         index = self.image_root/"answer2label.txt"
         if index.is_file(): return read_answer_list(index)
         files = [find_file(self.image_root, annotations_file(split)) for split in ("train", "val")]
-        return None if None in files else build_answer_list(*(load_annotations(f).values() for f in files))
+        if None in files: return None
+        known = {annotations_file(self.split): self.annotations} # read when the split was opened
+        return build_answer_list(*((known.get(f.name) or load_annotations(f)).values() for f in files))
 
     def choose_pictures(self, questions, images="auto", world_size=1, check=True) -> VQAv2:
         "Decide where pictures are read from. Raises `UserError` for a choice that cannot be had."
@@ -75,8 +78,9 @@ class VQAv2(Dataset):
         if not whole:
             return (f"This is part of {self.split}: it can be scored where the answers are public, "
                     "and not be submitted; EvalAI wants every question of test2015.")
-        return submission_phase(count) or (f"EvalAI takes none of this: it wants every question of test2015 (447,793), "
-                                           f"and this is {self.split} ({count:,} questions).")
+        return submission_phase(count) or (
+            f"EvalAI takes none of this: it wants every question of test2015 ({TEST2015:,}), "
+            f"and this is {self.split} ({count:,} questions).")
 
     def run_info(self) -> dict: return {} # its run folders are known by their splits: they were the first
 
@@ -159,7 +163,7 @@ def open_index(
     found = [pair for path in files for pair in _read_index_file(path)]
     if not found: raise UserError(f"{root} has 0 questions of {split}")
     questions = [question for question, _ in found]
-    if len({q.question_id for q in questions}) < len(questions): find_repeated(questions, str(root))
+    find_repeated(questions, str(root))
     targets = {question.question_id: target for question, target in found if target[0]}
     return VQAv2(split, questions, None, root, targets or None)
 

@@ -58,7 +58,7 @@ class Decoders:
         capacity: int, # pictures that have a place in the shared memory
     ):
         # pickled here: an error comes before anything is started
-        data = pickle.dumps(replace(data, questions=[], annotations=None))
+        data = pickle.dumps(replace(data, questions=[], annotations=None, soft_targets=None))
         descriptor, length = os.memfd_create("pictures"), capacity*size*size*3
         try:
             os.ftruncate(descriptor, length)

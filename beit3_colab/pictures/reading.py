@@ -12,6 +12,7 @@ import numpy as np
 from ..machine.messages import UserError
 from ..machine.files import cache_folder
 from ..downloads.fetching import fetch
+from ..downloads.records import discard
 from ..progress.choosing import showing
 
 # %% auto #0
@@ -70,7 +71,7 @@ def _opened(source, name):
             with Image.open(io.BytesIO(content)) as image: yield image
     except FileNotFoundError: raise ImageError(f"picture {name} does not exist") from None
     except Image.DecompressionBombError as error: raise ImageError(f"picture {name} is too large: {error}") from None
-    except Image.UnidentifiedImageError: raise ImageError(f"picture {name} {_what_is_it(source)}") from None
+    except Image.UnidentifiedImageError: raise ImageError(f"picture {name} {_what_is_it(content)}") from None
     except Exception as error: # a decoder may raise anything at a damaged file
         raise ImageError(f"picture {name} cannot be read: {error or type(error).__name__}") from None
 
@@ -86,11 +87,9 @@ def _from_array(array):
                          f"not {array.dtype} {list(array.shape)}")
     return Image.fromarray(array).convert("RGB")
 
-def _what_is_it(source):
+def _what_is_it(content):
     "Why Pillow does not know a file."
-    if isinstance(source, (bytes, bytearray)): head = bytes(source[:64])
-    else:
-        with open(source, "rb") as f: head = f.read(64)
+    head = bytes(content[:64])
     if not head: return "is empty"
     if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         return "is a web page, not a picture: fetch it again"
@@ -160,8 +159,7 @@ def fetch_picture(
     if checked.exists() and checked.stat().st_mtime_ns >= path.stat().st_mtime_ns: return path
     try: check_image(path.read_bytes(), url)
     except ImageError:
-        for file in (path, path.with_name(path.name + ".json")): # the next try asks the server again
-            file.unlink(missing_ok=True)
+        discard(path) # the next try asks the server again
         raise
     checked.touch()
     return path

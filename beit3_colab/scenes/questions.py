@@ -247,7 +247,7 @@ def _how_many(scene: Scene, dice: Dice):
     if not counted: return None
     *adjective, noun = counted.split()
     things = f"{counted} objects" if mode == "color" else " ".join((*adjective, _many(noun)))
-    fits = tuple(i for i, o in enumerate(scene.objects) if counted in (o.name, o.color, f"{o.color} {o.name}"))
+    fits = tuple(i for i, o in enumerate(scene.objects) if _count_words(mode, o) == counted)
     return "count", dict(things=things), str(value), fits
 
 # %% ../../nbs/08_scenes/04_questions.ipynb #f81eb79f

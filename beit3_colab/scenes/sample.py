@@ -10,6 +10,7 @@ import beit3_colab
 from ..machine.messages import UserError
 from ..machine.files import atomic_write, cache_folder
 from ..data.dataset import Dataset
+from ..data.vqa_files import annotations_file, coco_image, questions_file, SPLITS
 from ..data.vqav2 import open_vqav2
 from .description import Dice, make_scene
 from .drawing import draw_scene
@@ -115,13 +116,11 @@ def ten_answers(
     return answers
 
 # %% ../../nbs/08_scenes/05_sample.ipynb #5197f317
-_SPLITS = {"train": "train2014", "val": "val2014"}
-
-def _split(split: str) -> str: # COCO's name
-    "The official name of a split."
-    name = _SPLITS.get(split, split)
-    if name not in _SPLITS.values(): raise UserError(f"split {split!r}: scenes can be 'train' or 'val'")
-    return name
+def _split(split: str) -> str: # "train" or "val"
+    "The short name of a split, which may be given by the official one."
+    for name in ("train", "val"):
+        if split in (name, SPLITS[name]): return name
+    raise UserError(f"split {split!r}: scenes can be 'train' or 'val'")
 
 # %% ../../nbs/08_scenes/05_sample.ipynb #cbe9ad07
 def image_name(
@@ -129,8 +128,7 @@ def image_name(
     split: str="val", # "train" or "val"
 ) -> str: # such as "val2014/COCO_val2014_000000000042.jpg"
     "COCO's path of a picture."
-    name = _split(split)
-    return f"{name}/COCO_{name}_{seed:012d}.jpg"
+    return coco_image(seed, _split(split))
 
 # %% ../../nbs/08_scenes/05_sample.ipynb #b86f08ad
 def _annotate(question: dict, ids: dict) -> dict:
@@ -161,7 +159,7 @@ def scene_data(
     """Questions and annotations of scenes in VQAv2's file format.
 
     `image_id` is the seed, `question_id` is `1000*seed + k`."""
-    head = dict(_FILE_INFO, data_subtype=_split(split))
+    head = dict(_FILE_INFO, data_subtype=SPLITS[_split(split)])
     questions, annotations = [], []
     for seed in seeds:
         for k, q in enumerate(ask_scene(make_scene(seed))):
@@ -180,10 +178,10 @@ def write_scenes(
 
     `vqa/v2_*_questions.json`, `vqa/v2_*_annotations.json`, `val2014/COCO_val2014_*.jpg`."""
     folder, seeds, name = Path(folder), list(seeds), _split(split)
-    for sub in ("vqa", name): (folder/sub).mkdir(parents=True, exist_ok=True)
+    for sub in ("vqa", SPLITS[name]): (folder/sub).mkdir(parents=True, exist_ok=True)
     questions, annotations = scene_data(seeds, split)
-    atomic_write(folder/"vqa"/f"v2_OpenEnded_mscoco_{name}_questions.json", json.dumps(questions))
-    atomic_write(folder/"vqa"/f"v2_mscoco_{name}_annotations.json", json.dumps(annotations))
+    atomic_write(folder/"vqa"/questions_file(name), json.dumps(questions))
+    atomic_write(folder/"vqa"/annotations_file(name), json.dumps(annotations))
     for seed in seeds: draw_scene(make_scene(seed)).save(folder/image_name(seed, split), quality=90)
     return folder
 
