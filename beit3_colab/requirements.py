@@ -45,9 +45,12 @@ def list_requirements() -> list[Needed]: # in the order of settings.ini
     """What the library needs to run, without what only its development needs.
 
     Raises `UserError` for a checkout that was never installed."""
+    return _compare(installed_versions())
+
+def _compare(here): # installed versions by name
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
-    here, found = installed_versions(), []
+    found = []
     for r in map(Requirement, _requirement_texts()):
         if r.marker and not r.marker.evaluate({"extra": ""}): continue
         version = here.get(canonicalize_name(r.name))
@@ -104,10 +107,11 @@ def add_missing() -> Added: # what was done
     """Install the requirements that are missing, and change nothing that is here.
 
     Raises `UserError` with pip's words when that cannot be."""
-    before, needed = installed_versions(), list_requirements()
+    before = installed_versions()
+    needed = _compare(before)
     missing = [n.name + n.specifier for n in needed if n.version is None]
     if missing: _install(missing, before)
-    after = installed_versions()
+    after = installed_versions() if missing else before
     return Added(
         kept=len(before),
         added=tuple(sorted(set(after) - set(before))),

@@ -10,9 +10,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 import beit3_colab
 from ..machine.messages import format_bytes, hide_passwords, UserError
-from ..machine.files import cache_folder
+from ..machine.files import cache_folder, drive_mount_point
 from ..machine.device import choose_dtype, find_device, list_gpus, multiplies_bfloat16
-from ..machine.front_end import advise_on_gpu, drive_mount_point, find_place, is_drive_mounted
+from ..machine.front_end import advise_on_gpu, find_place, is_drive_mounted
 from ..requirements import list_requirements
 
 # %% auto #0

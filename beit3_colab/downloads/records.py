@@ -61,7 +61,7 @@ def write_record(
         fetched=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
     atomic_write(job.record, json.dumps(record, indent=1) + "\n")
-    return read_record(job.target)
+    return record
 
 # %% ../../nbs/03_downloads/03_records.ipynb #946f9fdf
 log = logging.getLogger("beit3_colab.downloads.fetching")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import inspect, re, textwrap
 
 # %% auto #0
-__all__ = ['parameter_comments', 'with_parameters']
+__all__ = ['parameter_comments', 'with_parameters', 'complete_docstring']
 
 # %% ../../nbs/01_machine/06_docstrings.ipynb #f72536a7
 _PARAMETER = re.compile(r"\s+(?P<name>\*{0,2}\w+)\s*(?:[:=,][^#]*)?#\s*(?P<text>.*)")
@@ -36,10 +36,14 @@ def with_parameters(
             if not name.startswith("_"): with_parameters(method)
     if not inspect.isfunction(function) or hasattr(function, "__parameters_documented__"): return function
     function.__parameters_documented__ = True # once is enough
-    if comments := parameter_comments(function): function.__doc__ = _complete(inspect.getdoc(function) or "", comments)
+    if comments := parameter_comments(function): function.__doc__ = complete_docstring(function, comments)
     return function
 
-def _complete(text, comments):
-    result = comments.pop("return", None)
-    lines = [f"    {name}: {comment}" for name, comment in comments.items()]
-    return "\n".join([text, "", "Parameters:", *lines, *(["", f"Returns: {result}"] if result else [])])
+def complete_docstring(
+    function, # whose docstring it is
+    comments: dict[str, str], # parameter → comment; "return" for what it gives
+) -> str: # several lines
+    "A docstring with a line for each parameter."
+    lines = [f"    {name}: {comment}" for name, comment in comments.items() if name != "return"]
+    result = ["", f"Returns: {comments['return']}"] if comments.get("return") else []
+    return "\n".join([inspect.getdoc(function) or "", "", "Parameters:", *lines, *result])

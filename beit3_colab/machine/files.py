@@ -12,7 +12,7 @@ from .messages import format_bytes, UserError
 
 # %% auto #0
 __all__ = ['replacing', 'atomic_write', 'read_json', 'drive_mount_point', 'check_drive', 'cache_folder', 'explain_disk',
-           'explain_os_errors', 'check_space']
+           'explain_os_errors', 'check_parent', 'check_space']
 
 # %% ../../nbs/01_machine/02_files.ipynb #da79d340
 @contextmanager
@@ -132,7 +132,7 @@ def _disk_advice(
     in_the_way = f"{path}: a file stands where a folder is needed, or the reverse; choose another folder"
     too_large = f"{path} grows larger than the file system of {folder} allows; {other} another one"
     return {
-        **dict.fromkeys((errno.ENOSPC, getattr(errno, "EDQUOT", None)), full),
+        **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), full),
         **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), closed),
         **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR), in_the_way),
         errno.EFBIG: too_large,
@@ -144,9 +144,9 @@ def explain_disk(
     path: Path, # file that is being written
 ):
     "Turns the disk's refusals into a `UserError`; other errors pass."
-    advice = _disk_advice(path)
     try: yield
     except OSError as error:
+        advice = _disk_advice(path)
         if error.errno not in advice: raise
         raise UserError(advice[error.errno]) from error
 
@@ -175,6 +175,13 @@ def explain_os_errors(
         if error.errno not in _REASONS: raise
         kept = f" and start again; {saved():,} answers are kept" if saved() else ""
         raise UserError(f"output folder {folder} {_REASONS[error.errno]}{kept}") from error
+
+# %% ../../nbs/01_machine/02_files.ipynb #7d08fcc2
+def check_parent(
+    path: Path, # file that will be written
+):
+    "Raises `UserError` for a file whose folder is not there."
+    if not path.parent.is_dir(): raise UserError(f"folder {path.parent} does not exist; make it first")
 
 # %% ../../nbs/01_machine/02_files.ipynb #22130e8b
 def check_space(

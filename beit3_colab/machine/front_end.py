@@ -14,10 +14,7 @@ from .device import choose_dtype, find_device
 
 # %% auto #0
 __all__ = ['Place', 'find_host', 'find_place', 'in_notebook', 'advise_on_gpu', 'is_drive_mounted', 'mount_drive', 'run_name',
-           'results_folder', 'drive_mount_point']
-
-# %% ../../nbs/01_machine/04_front_end.ipynb #18f12d3e
-_all_ = ["drive_mount_point"] # people's notebooks find it here and in `beit3_colab.place`
+           'results_folder']
 
 # %% ../../nbs/01_machine/04_front_end.ipynb #f47ad8c1
 _FRONT_ENDS = { # short name → as a person reads it

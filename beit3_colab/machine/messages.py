@@ -36,13 +36,12 @@ def check_whole_number(
 def read_count(
     name: str, # of the argument
     value: int|str, # a number, also as text
-    word: str = "auto", # what may stand in place of a number, for the message
 ) -> int: # 1 or more
     "A number of things. Raises `UserError` for anything but a whole number of 1 or more."
     try: count = int(value)
     except (TypeError, ValueError): count = 0
     if count < 1 or isinstance(value, (bool, float)):
-        raise UserError(f"{name} must be a whole number of 1 or more, or {word!r}, not {value!r}")
+        raise UserError(f"{name} must be a whole number of 1 or more, or 'auto', not {value!r}")
     return count
 
 # %% ../../nbs/01_machine/01_messages.ipynb #c4f0a1b6

@@ -4,8 +4,9 @@
 
 # %% ../../nbs/02_progress/04_status_file.ipynb #55d63b73
 from __future__ import annotations
-import json, os
+import json
 from pathlib import Path
+from ..machine.files import replacing
 from .display import Display
 
 # %% auto #0
@@ -31,10 +32,8 @@ class StatusFile(Display):
             warnings=s.warnings,
             shares=[r.share for r in s.ranks],
         ))
-        new = self.path.with_suffix(".new")
         try:
-            new.write_text(content, encoding="utf-8")
-            os.replace(new, self.path) # seen whole or not at all
+            with replacing(self.path) as new: new.write_text(content, encoding="utf-8") # seen whole or not at all
         except OSError: pass # a full disk ends the run where answers are written, not here
 
 # %% ../../nbs/02_progress/04_status_file.ipynb #ab56d254

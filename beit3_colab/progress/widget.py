@@ -5,7 +5,8 @@
 # %% ../../nbs/02_progress/05_widget.ipynb #25677223
 from __future__ import annotations
 from contextlib import suppress
-from ..machine.messages import attribute_html, format_bytes, format_seconds, text_html, UserError
+from ..machine.messages import attribute_html, format_bytes, format_seconds, plural, text_html, UserError
+from ..machine.device import PeakMemory
 from .snapshot import describe_count, describe_speed, Snapshot
 from .bars import NotebookBar
 from .display import Display
@@ -136,7 +137,7 @@ def warnings_html(
     if not warnings: return ""
     more = f"<li>and {len(warnings) - most:,} before these</li>" if len(warnings) > most else ""
     shown = "".join(f'<li style="overflow-wrap:anywhere">{text_html(w)}</li>' for w in warnings[-most:])
-    title = f"<b>⚠ {len(warnings):,} warning{'s' if len(warnings) > 1 else ''}</b>"
+    title = f"<b>⚠ {plural(len(warnings), 'warning')}</b>"
     return f'<div style="margin-top:4px">{title}<ul style="margin:0;padding-left:1.5em">{shown}{more}</ul></div>'
 
 # %% ../../nbs/02_progress/05_widget.ipynb #16bd3078
@@ -174,8 +175,7 @@ def _measured_rows(s):
     "Time, speed and memory of the last snapshot."
     rows = [("time", format_seconds(s.seconds)), ("speed", describe_speed(s.rate, s.unit))] if s.total else []
     if s.host_bytes is None: return rows
-    device = "" if s.device_bytes is None else f", device {format_bytes(s.device_bytes)}"
-    return [*rows, ("peak memory", f"host {format_bytes(s.host_bytes)}{device}")]
+    return [*rows, ("peak memory", str(PeakMemory(s.host_bytes, s.device_bytes)))]
 
 def _report_rows(s, run):
     "The rows of the run's report; none where it did not finish."
@@ -188,7 +188,7 @@ def _summary_rows(s, run):
     rows = _report_rows(s, run)
     main = [row for row in rows if row[0] in ("time in all", "speed", "peak memory")]
     more = [row for row in rows if row not in main]
-    if not main: main = [row for row in _measured_rows(s) if not rows or row[0] != "peak memory"]
+    if not rows: main = _measured_rows(s)
     if len(s.rates) > 1: main.append(("rate over time", f"{spark_text(s.rates)} (at most {max(s.rates):,.1f}/s)"))
     if run is None: return main, more
     main.append(("run folder", str(run.folder)))
@@ -286,7 +286,7 @@ class WidgetDisplay(Display):
 
     def draw(self, snapshot, final):
         if self.box is None: self.open()
-        if snapshot.state not in ("running", "preparing"): return self._replace(snapshot)
+        if snapshot.is_over: return self._replace(snapshot)
         self.head.value = head_html(snapshot, self.label) # a trait that does not change sends nothing
         if final or self._last - self._detail_at >= self.detail_interval:
             self._detail_at = self._last

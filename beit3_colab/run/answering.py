@@ -20,11 +20,9 @@ from .task import Task
 from .windows import plan_windows, read_windows
 
 # %% auto #0
-__all__ = ['REMOTE_BATCH', 'share_windows', 'Stopwatch', 'Share', 'answer_questions']
+__all__ = ['share_windows', 'Stopwatch', 'Share', 'answer_questions']
 
 # %% ../../nbs/09_run/08_answering.ipynb #715c0715
-REMOTE_BATCH = 16 # questions: windows of pictures from a server are planned for batches of so many (64 pictures)
-
 def share_windows(
     questions: list, # of the run
     done: set, # question ids answered already, the same on every rank

@@ -83,7 +83,7 @@ class RunFolder:
         if self.annotations is None: return None
         scored = self._scored()
         if self.records and not scored: return None
-        found = score(list(self.annotations.values()), scored, partial=True, metric=self.metric)
+        found = score(self.annotations, scored, partial=True, metric=self.metric)
         return replace(found, label=self.label)
 
     @cached_property
@@ -91,7 +91,7 @@ class RunFolder:
         "BEiT-3's own validation score, another figure than `accuracy`; None where fewer than ten people answered."
         if self.annotations is None: return index_soft_score(self)
         if self.metric != "official" or self.accuracy is None: return None
-        return replace(soft_score(list(self.annotations.values()), self._scored(), partial=True), label=self.label)
+        return replace(soft_score(self.annotations, self._scored(), partial=True), label=self.label)
 
     @cached_property
     def answers(self): return answer_table(self) # pandas.DataFrame, one row for each answered question

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from ..machine.messages import UserError
 from ..machine.files import atomic_write, check_drive, explain_os_errors, read_json
+from ..downloads.records import read_note
 
 # %% auto #0
 __all__ = ['SCHEMA_VERSION', 'Identity', 'check_same_run', 'open_folder', 'this_process', 'writer_of', 'Journal', 'read_journals',
@@ -75,8 +76,7 @@ def writer_of(
     folder: str|Path, # of a run
 ) -> str: # such as "process 1234 on gpu03, since 2024-05-01T10:00:00,"
     "Who began to write in a folder last, as its run.json says."
-    try: info = json.loads((Path(folder)/"run.json").read_bytes())
-    except (OSError, ValueError): info = {}
+    info = read_note(Path(folder)/"run.json")
     return f"{info['process']}, since {info.get('started')}," if info.get("process") else "another process"
 
 # %% ../../nbs/09_run/02_journal.ipynb #6a6dd1c9

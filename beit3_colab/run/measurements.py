@@ -5,7 +5,8 @@
 # %% ../../nbs/09_run/04_measurements.ipynb #edc1e51d
 from __future__ import annotations
 from dataclasses import dataclass
-from ..machine.messages import format_bytes, plural, text_html
+from ..machine.messages import plural, text_html
+from ..machine.device import PeakMemory
 
 # %% auto #0
 __all__ = ['what_limited', 'Report']
@@ -58,12 +59,10 @@ class Report:
         }
         counts = f"{plural(self.questions, 'question')}, {plural(self.images, 'image')}"
         speed = f"{self.questions_per_second:,.1f} questions/s, {self.images_per_second:,.1f} images/s"
-        memory = f"host {format_bytes(self.host_bytes)}"
-        if self.device_bytes is not None: memory += f", device {format_bytes(self.device_bytes)}"
         return [
             *((text, f"{self.seconds[name]:.1f} s") for name, text in names.items()),
             ("speed", f"{speed} ({counts})"),
-            ("peak memory", memory),
+            ("peak memory", str(PeakMemory(self.host_bytes, self.device_bytes))),
             *((name.replace("_", " "), str(value)) for name, value in self.setup.items()),
             *(("warning", warning) for warning in self.warnings),
         ]

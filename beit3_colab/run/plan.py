@@ -4,11 +4,12 @@
 
 # %% ../../nbs/09_run/01_plan.ipynb #5761aa43
 from __future__ import annotations
-import difflib, inspect
+import difflib
 from dataclasses import Field, dataclass, field, fields
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import TYPE_CHECKING
+from ..machine.docstrings import complete_docstring
 from ..machine.messages import UserError, check_choice, check_whole_number, read_count
 
 if TYPE_CHECKING: # both take seconds to load, and a command line that only shows its help needs neither
@@ -16,8 +17,8 @@ if TYPE_CHECKING: # both take seconds to load, and a command line that only show
     from beit3_colab.model.vqa import VQA
 
 # %% auto #0
-__all__ = ['option', 'Plan', 'read_batch_size', 'count_processes', 'signature', 'parameters_text', 'takes_a_plan',
-           'WrongArguments', 'plan_of', 'add_options', 'from_options', 'to_job', 'from_job', 'kept_fields']
+__all__ = ['option', 'Plan', 'read_batch_size', 'count_processes', 'signature', 'takes_a_plan', 'WrongArguments', 'plan_of',
+           'add_options', 'from_options', 'to_job', 'from_job', 'kept_fields']
 
 # %% ../../nbs/09_run/01_plan.ipynb #1582fe97
 def option(
@@ -137,14 +138,17 @@ def _check_questions(plan):
                         "pass questions=… (--questions), the folder")
     if plan.questions is not None and (plan.split is not None or plan.data_path is not None):
         raise UserError("split and data_path belong to VQAv2 and the sample; leave them out when questions are given")
-    check_choice("bad_images", plan.bad_images, ("stop", "blank"))
+
+def _check_choices(plan):
+    for f in fields(Plan):
+        if choices := f.metadata["more"].get("choices"): check_choice(f.name, getattr(plan, f.name), choices)
 
 def _check_model(plan):
     of_loading = (plan.config, plan.image_size, plan.dtype, plan.tokenizer)
     if plan.is_loaded and any(value is not None for value in of_loading):
         raise UserError("config, image_size, dtype and tokenizer belong to load_model when a loaded model is given")
 
-_CHECKS = (_check_numbers, _check_questions, _check_model)
+_CHECKS = (_check_numbers, _check_questions, _check_choices, _check_model)
 
 # %% ../../nbs/09_run/01_plan.ipynb #d9075e73
 def signature(
@@ -155,12 +159,6 @@ def signature(
     given = [Parameter(f.name, kind, default=f.default, annotation=f.type) for f in fields(Plan)]
     return Signature(given, return_annotation=returns)
 
-# %% ../../nbs/09_run/01_plan.ipynb #c938e3f4
-def parameters_text(
-) -> str: # a line for each parameter
-    "What a docstring says about the fields of `Plan`."
-    return "\n".join(f"    {f.name}: {f.metadata['help']}" for f in fields(Plan))
-
 # %% ../../nbs/09_run/01_plan.ipynb #d14e4c06
 def takes_a_plan(
     function, # with `*args, **kwargs`; what it gives back is annotated
@@ -168,8 +166,8 @@ def takes_a_plan(
     "Give a function the signature of `Plan`, and its docstring a line for each parameter."
     returns = function.__annotations__.get("return")
     function.__signature__ = signature(Signature.empty if returns is None else returns)
-    function.__doc__ = f"{inspect.cleandoc(function.__doc__)}\n\nParameters:\n{parameters_text()}"
-    if returns: function.__doc__ += f"\n\nReturns: {returns}"
+    comments = {f.name: f.metadata["help"] for f in fields(Plan)}
+    function.__doc__ = complete_docstring(function, comments | {"return": returns})
     return function
 
 # %% ../../nbs/09_run/01_plan.ipynb #cffdba17
@@ -244,10 +242,9 @@ def _is_plain(value) -> bool: # else it is a path, torch.device or torch.dtype
 
 def from_job(
     job: dict, # from `to_job`
-    **more, # fields that differ here
 ) -> Plan: # the same work
     "The plan of a worker process."
-    return Plan(**job | more)
+    return Plan(**job)
 
 # %% ../../nbs/09_run/01_plan.ipynb #654b6be4
 def kept_fields(

@@ -19,19 +19,19 @@ from ..model.batching import find_batch_size
 from ..model.vqa import VQA
 from ..pictures.decoding import usual_workers
 from ..progress.display import Display
-from .answering import REMOTE_BATCH, Share, Stopwatch, answer_questions, share_windows
+from .answering import Share, Stopwatch, answer_questions, share_windows
 from .folder import RunFolder, write_submission
 from .journal import Identity, Journal, JournalFollower, check_same_run, journal_path
-from .journal import open_folder, read_journals, this_process
+from .journal import open_folder, read_journals, SCHEMA_VERSION, this_process
 from .plan import Plan
 from .tally import GroupView, Tally
 from .task import Task
 
 # %% auto #0
-__all__ = ['claim', 'release', 'exclusively', 'default_folder', 'finished_before', 'check_others', 'wait_for_others',
-           'collect_records', 'make_report', 'device_name', 'agree_on_batch_size', 'choose_folder', 'first_info',
-           'Division', 'divide', 'Runner', 'open_run_file', 'start_share', 'make_tally', 'measure', 'write_results',
-           'describe_setup']
+__all__ = ['REMOTE_BATCH', 'claim', 'release', 'exclusively', 'default_folder', 'finished_before', 'check_others',
+           'wait_for_others', 'collect_records', 'make_report', 'device_name', 'agree_on_batch_size', 'choose_folder',
+           'first_info', 'Division', 'divide', 'Runner', 'open_run_file', 'start_share', 'make_tally', 'measure',
+           'write_results', 'describe_setup']
 
 # %% ../../nbs/09_run/09_runner.ipynb #f06bbb30
 _users: dict[int, object] = {} # id of a loaded model → who uses it
@@ -114,11 +114,12 @@ def collect_records(
     identity: Identity, # of the run
     journal: Journal, # of this process
     shares: list[set], # question ids of each rank
-) -> dict: # question_id → record: on the main process all answers; on the others those that they can see
+) -> dict: # question_id → record: on the main process all; on the others what they see, if the main one lacks any
     "Read all journals. What the main process cannot see is sent to it and goes into its journal."
-    records, world = read_journals(folder, identity.fingerprint()), group.world
-    if world.size == 1: return records
-    if group.gather(len(records) >= identity.num_questions)[0]: return records
+    world, fingerprint = group.world, identity.fingerprint()
+    records = read_journals(folder, fingerprint) if world.is_main else {}
+    if world.size == 1 or group.gather(len(records) >= identity.num_questions)[0]: return records
+    if not world.is_main: records = read_journals(folder, fingerprint) # only now they are needed
     seen = group.gather(set(records) if world.is_main else None)[0]
     of_others = set().union(*shares) - shares[world.rank]
     mine = [record for i, record in records.items() if i not in seen and i not in of_others]
@@ -183,7 +184,7 @@ def first_info(
 ) -> dict: # content of run.json
     "What is known of a run before its first answer."
     return dict(
-        schema_version=1,
+        schema_version=SCHEMA_VERSION,
         identity=asdict(identity),
         **task.info(),
         started=datetime.now().isoformat(timespec="seconds"),
@@ -192,6 +193,8 @@ def first_info(
     )
 
 # %% ../../nbs/09_run/09_runner.ipynb #6b1babec
+REMOTE_BATCH = 16 # questions: windows of pictures from a server are planned for batches of so many (64 pictures)
+
 @dataclass(frozen=True)
 class Division:
     "Who answers what."
@@ -265,9 +268,11 @@ class Runner:
         start_share(self)
         self.watch.start()
 
-    def save_info(self):
+    def save_info(self,
+        saved = lambda: 0, # called for the number of answers that are safe on disk
+    ):
         "Write run.json as it stands in `info`."
-        with explain_os_errors(self.folder):
+        with explain_os_errors(self.folder, saved):
             atomic_write(self.folder/"run.json", json.dumps(self.info, indent=1))
 
     def heartbeat(self,
@@ -367,11 +372,10 @@ def write_results(
     measured: list[dict], # of each rank, see `measure`
 ):
     "Write the submission, then run.json with the report."
-    folder, task, before = runner.folder, runner.task, time.monotonic()
-    if not sum(m["questions"] for m in measured) and finished_before(folder):
-        if (folder/read_json(folder/"run.json", "run file")["submission"]).exists(): return
+    task, before, kept = runner.task, time.monotonic(), runner.run.submission
+    if not any(m["questions"] for m in measured) and kept and kept.exists(): return # nothing was left to do
     name = task.dataset.results_name(task.whole, len(task.questions))
-    path = write_submission(folder, name, task.questions, records)
+    path = write_submission(runner.folder, name, task.questions, records)
     now = time.monotonic()
     answering = max(m["seconds"]["answering"] for m in measured)
     seconds = {**runner.seconds, "answering": answering, "loading": runner.loading, "total": now - runner.called}
@@ -379,8 +383,7 @@ def write_results(
     report = make_report(measured, seconds, describe_setup(runner, records))
     finished = datetime.now().isoformat(timespec="seconds")
     runner.info |= dict(finished=finished, submission=path.name, report=report)
-    with explain_os_errors(folder, lambda: len(records)):
-        atomic_write(folder/"run.json", json.dumps(runner.info, indent=1))
+    runner.save_info(lambda: len(records))
 
 # %% ../../nbs/09_run/09_runner.ipynb #8667d3b2
 def describe_setup(

@@ -155,7 +155,8 @@ class Tally:
     def _accuracy(self) -> dict: # fields of a snapshot; none where no question with people's answers is answered
         score = self.running
         if self.run.annotations is None or not score.num_questions: return {}
-        types = [TypeAccuracy(name, value, score.intervals[name]) for name, value in score.per_answer_type.items()]
+        intervals = score.intervals # a property: all types anew at each use
+        types = [TypeAccuracy(name, value, intervals[name]) for name, value in score.per_answer_type.items()]
         return dict(accuracy=score.overall, interval=score.interval, types=tuple(types))
 
     def snapshot(self) -> Snapshot: # of this moment
