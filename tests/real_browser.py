@@ -12,9 +12,9 @@ import time
 import urllib.request
 from pathlib import Path
 
+from built import ROOT, make_python
 from processes import environment, free_port
 
-ROOT = Path(__file__).parent.parent
 ARTEFACTS = ROOT/".ci-artifacts" # what continuous integration keeps: pictures of what was seen
 FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync".split()
 COLAB = ("ipywidgets==7.7.1", "ipython==7.34.0", "ipykernel==6.17.1", "jupyterlab_widgets<3") # what Colab has
@@ -43,10 +43,7 @@ def take_picture(page, name):
 
 def make_colab_python(folder):
     "A Python whose notebook packages are as old as Colab's; everything else, JupyterLab too, comes from this one."
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    python = Path(folder)/"bin"/"python"
-    site = subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True, check=True).stdout.strip()
-    Path(site, "requirements.pth").write_text("\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}))
+    python = make_python(folder, "--without-pip")
     done = subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile", *COLAB], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return python
