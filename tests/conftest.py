@@ -42,6 +42,20 @@ def command():
     return run
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    "Mount a disk in memory with options as `mount` takes them, such as \"size=48k\", and give its folder; called again, change its options."
+    folder = tmp_path/"disk"
+    def mount(options):
+        if folder.is_mount(): subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True)
+        else:
+            folder.mkdir()
+            done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True)
+            if done.returncode: pytest.skip(f"needs a small disk, which this user may not mount: {done.stderr.strip()}")
+        return folder
+    yield mount
+    if folder.is_mount(): subprocess.run(["umount", "--lazy", folder], check=True)
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport():
     "Halves of characters, of which some tests are full, cannot be sent to the process that prints a failure."
