@@ -62,7 +62,9 @@ def test_a_new_data_set_to_the_end(riddles, vqa, tmp_path):
     assert [r["question_id"] for r in results] == [q.question_id for q in run.questions]
     assert {type(r["question_id"]) for r in results} == {str} and any(r["question_id"].isdigit() for r in results)
     # the same answers as under the sample's own ids, to the digit
-    same = evaluate(vqa, output_dir=tmp_path/"sample", progress=False)
+    sample = open_sample()
+    rows = [dict(image=sample.image_path(q), question=q.question, question_id=q.question_id) for q in sample.questions[:40]]
+    same = evaluate(vqa, questions=rows, output_dir=tmp_path/"sample", progress=False)
     answers = dict(zip(same.answers["question_id"], same.answers["answer"]))
     assert [answers[int(re.sub(r"\D", "", i))] for i in run.answers["question_id"]] == run.answers["answer"].tolist()
     assert run.accuracy.overall == pytest.approx(run.answers["accuracy"].mean(), abs=.01) and run.soft_score.num_questions == 40
@@ -110,7 +112,7 @@ def test_results_with_texts_for_ids(riddles):
     assert "question_id that is int instead of str" in str(check_submission(numbers, data.questions))
     with pytest.raises(UserError, match="question_id 1001 is int, not a text"): score(data.annotations, numbers)
 
-def test_a_data_set_that_says_too_little(tmp_path):
+def test_a_data_set_that_says_too_little():
     with pytest.raises(NotImplementedError, match="give it a classmethod load"): Dataset.load("val")
     with pytest.raises(UserError, match="data set 'gqa' is unknown: use one of vqav2, sample, own"): task.find_dataset("gqa")
 
