@@ -33,6 +33,7 @@ from beit3_colab.downloads.records import read_record
 from beit3_colab.machine.messages import UserError
 from beit3_colab.downloads.zips import extract_zip, read_zip_member
 from file_server import Fault, FileServer, nobody
+from processes import wait_until
 
 FILE = "/files/weights.pth"
 CONTENT = random.Random(0).randbytes(1_000_003)
@@ -195,7 +196,7 @@ def test_process_killed_half_way(server, target):
     gate = threading.Event()
     server.fail(FILE, Fault(cut=0.5, gate=gate))
     process = subprocess.Popen([sys.executable, "-c", CHILD, server.url + FILE, str(target)])
-    wait_until(lambda: part(target).exists() and part(target).stat().st_size > len(CONTENT) / 3, process)
+    wait_until(lambda: part(target).exists() and part(target).stat().st_size > len(CONTENT) / 3, 60, process)
     process.kill()
     process.wait()
     gate.set()
@@ -599,19 +600,12 @@ def test_record_that_says_nothing(server, target, record):
 
 CHILD = "import sys; from beit3_colab.downloads.fetching import fetch; fetch(sys.argv[1], sys.argv[2], backoff=0.01, timeout=60)"
 
-def wait_until(true, process, seconds=60):
-    begun = time.monotonic()
-    while not true():
-        assert process.poll() is None, "the process has ended"
-        assert time.monotonic() - begun < seconds
-        time.sleep(0.01)
-
 def test_two_processes_make_one_transfer(server, target):
     gate = threading.Event()
     server.fail(FILE, Fault(gate=gate))
     start = lambda: subprocess.Popen([sys.executable, "-c", CHILD, server.url + FILE, str(target)], stderr=subprocess.PIPE, text=True)
     first = start()
-    wait_until(lambda: server.requests, first)
+    wait_until(lambda: server.requests, 60, first)
     second = start()
     assert "is being downloaded by another process; waiting" in second.stderr.readline()
     gate.set()
