@@ -32,6 +32,13 @@ def single(tmp_path_factory, start):
     return folder
 
 
+@pytest.fixture(scope="module")
+def vqa():
+    "The sample's model; each file has its own, since some change it."
+    from beit3_colab import load_model
+    return load_model("sample", device="cpu")
+
+
 @pytest.fixture(scope="session")
 def command():
     "Run a command of this environment; returns the finished process."

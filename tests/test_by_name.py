@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from file_server import Fault, FileServer
+from file_server import PROXIES, Fault, FileServer
 from official_standin import (ANSWERS, PICTURES, QUESTIONS, make_checkpoint, mirror, sample_folder_once, serve_json, zipped)
 from official_standin import official_json as all_json, serve_picture_zip as all_in_a_zip, serve_pictures as all_pictures
 from processes import wait_until
@@ -53,7 +53,7 @@ def vqa(checkpoint): return load_model(next(p for p in checkpoint.values() if p.
 
 @pytest.fixture
 def server(served, tmp_path, monkeypatch):
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"): monkeypatch.delenv(name, raising=False)
+    for name in PROXIES: monkeypatch.delenv(name, raising=False)
     with FileServer(served) as s:
         monkeypatch.setenv("BEIT3_COLAB_CACHE", str(tmp_path/"cache"))
         monkeypatch.setenv("BEIT3_COLAB_MIRROR", mirror(s))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from beit3_colab import check_submission, compare, evaluate, load_model, open_run, score
+from beit3_colab import check_submission, compare, evaluate, open_run, score
 from beit3_colab.data.dataset import Dataset
 from beit3_colab.machine.messages import UserError
 from beit3_colab.pictures.sources import PictureSource
@@ -37,9 +37,6 @@ class Riddles(Dataset):
     def where_to_submit(self, whole, count): return f"Send all {count} to the sphinx." if whole else ""
 '''
 
-
-@pytest.fixture(scope="module")
-def vqa(): return load_model("sample", device="cpu")
 
 @pytest.fixture
 def riddles(tmp_path, monkeypatch):

@@ -32,7 +32,7 @@ from beit3_colab.downloads.job import mirrored
 from beit3_colab.downloads.records import read_record
 from beit3_colab.machine.messages import UserError
 from beit3_colab.downloads.zips import extract_zip, read_zip_member
-from file_server import Fault, FileServer, nobody
+from file_server import PROXIES, Fault, FileServer, nobody
 from processes import wait_until
 
 FILE = "/files/weights.pth"
@@ -51,7 +51,7 @@ def target(tmp_path): return tmp_path/"cache"/"weights.pth"
 
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch):
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy", "BEIT3_COLAB_MIRROR"): monkeypatch.delenv(name, raising=False)
+    for name in (*PROXIES, "BEIT3_COLAB_MIRROR"): monkeypatch.delenv(name, raising=False)
 
 @pytest.fixture(autouse=True)
 def quiet():

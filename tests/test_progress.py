@@ -19,7 +19,7 @@ from processes import PACE, environment, result, wait_until
 from real_browser import open_browser
 
 import beit3_colab
-from beit3_colab import UserError, evaluate, load_model, open_run
+from beit3_colab import UserError, evaluate, open_run
 from beit3_colab.evaluation.background import BackgroundRun
 from beit3_colab.machine.distributed import Workers
 from beit3_colab.progress.bars import LogLines, NotebookBar, TextBar
@@ -73,9 +73,6 @@ def slow(vqa, monkeypatch):
         return logits(*args, **kwargs)
     monkeypatch.setattr(vqa, "logits", paced)
     return vqa
-
-@pytest.fixture(scope="module")
-def vqa(): return load_model("sample", device="cpu")
 
 @pytest.fixture(scope="module")
 def expected(vqa, tmp_path_factory):
