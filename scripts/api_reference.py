@@ -275,7 +275,9 @@ def result(source: Source, node: ast.AST) -> tuple[str, str]:
     "What a function gives: its type and the comment about it."
     return source.code(node.returns).strip("\"'"), source.comments.get(source.colons[node.lineno], "")
 
-def write_function(page: Page, library: Library, place: tuple[Source, ast.AST], name: str, level: int, bound=False) -> str:
+def write_function(
+    page: Page, library: Library, place: tuple[Source, ast.AST], name: str, level: int, bound: bool = False,
+) -> str:
     "A heading, the call, what it does, its parameters and its result; the address of the heading."
     source, node = place
     address, marks = page.heading(level, code(name)), decorators(source, node)
