@@ -42,10 +42,8 @@ def vqa():
 @pytest.fixture(scope="session")
 def command():
     "Run a command of this environment; returns the finished process."
-    def run(*arguments, cwd=ROOT, **kwargs):
-        program, *rest = map(str, arguments)
-        program = str(Path(sys.executable).parent/program) if "/" not in program else program
-        return subprocess.run([program, *rest], cwd=cwd, capture_output=True, text=True, timeout=600, **kwargs)
+    def run(program, *arguments, cwd=ROOT):
+        return subprocess.run([Path(sys.executable).parent/program, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=600)
     return run
 
 

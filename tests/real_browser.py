@@ -102,8 +102,8 @@ class Lab:
 
 class NotebookPage:
     "A notebook opened in JupyterLab. `js` sees it as `notebook`, and its panel as `panel`."
-    def __init__(self, browser, lab, width=1000, height=900, scale=1):
-        self.lab, self.page = lab, browser.new_page(viewport=dict(width=width, height=height), device_scale_factor=scale)
+    def __init__(self, browser, lab, scale=1):
+        self.lab, self.page = lab, browser.new_page(viewport=dict(width=1000, height=900), device_scale_factor=scale)
         self.page.set_default_timeout(60_000)
 
     def js(self, code, argument=None):

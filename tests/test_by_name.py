@@ -445,7 +445,7 @@ def test_a_damaged_official_zip_is_fetched_again(server, picture_zip, vqa, tmp_p
     with pytest.raises(UserError, match="damaged or cut short"): run_val(vqa, tmp_path, images="zip")
     assert len(run_val(vqa, tmp_path, images="zip").records) >= 60
 
-def test_a_zip_on_a_disk_that_fails_is_kept(server, picture_zip, vqa, tmp_path, monkeypatch):
+def test_a_zip_on_a_disk_that_fails_is_kept(server, picture_zip, monkeypatch):
     server.files |= picture_zip
     path = vqav2_online.official_zip("val2014").zip_path
     def fail(*args, **kwargs): raise OSError(errno.EIO, os.strerror(errno.EIO)) # as Google Drive does now and then

@@ -140,7 +140,7 @@ def test_lost_answers_are_given_again(name, old, vqa, data):
     assert run.submission.read_bytes() == (OLD/name/run.submission.name).read_bytes()
     assert str(run.accuracy) == FIGURES[name]["accuracy"]
 
-def test_the_command_continues_them(old, data, command):
+def test_the_command_continues_them(old, command):
     choice = [f"--{name}={value}" for name, value in CHOICE.items()]
     folder = old("stopped")
     done = command("python", "-m", "beit3_colab", "evaluate", "--device", "cpu", "--output-dir", folder, *choice)
