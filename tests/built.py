@@ -19,16 +19,18 @@ def copy_project(folder):
 
 def build_wheel(project, folder):
     "Build a project's wheel, which also leaves a `build` in the project; the wheel."
-    done = subprocess.run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, project], capture_output=True, text=True)
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, project]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     wheel, = folder.glob("*.whl")
     return wheel
 
 def make_python(folder, *venv_options):
-    """The Python of a new virtual environment. Its requirements come from here (torch alone would be 2 GB to fetch); this library, an editable install,
-    does not: its own link is not followed."""
+    """The Python of a new virtual environment. Its requirements come from here (torch alone would be 2 GB to fetch); this library,
+    an editable install, does not: its own link is not followed."""
     subprocess.run([sys.executable, "-m", "venv", *venv_options, folder], check=True)
     python = Path(folder)/"bin"/"python"
-    site = subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True, check=True).stdout.strip()
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     Path(site, "requirements.pth").write_text("\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}))
     return python

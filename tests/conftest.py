@@ -43,13 +43,14 @@ def vqa():
 def command():
     "Run a command of this environment; returns the finished process."
     def run(program, *arguments, cwd=ROOT):
-        return subprocess.run([Path(sys.executable).parent/program, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=600)
+        command = [Path(sys.executable).parent/program, *map(str, arguments)]
+        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600)
     return run
 
 
 @pytest.fixture
 def small_disk(tmp_path):
-    "Mount a disk in memory with options as `mount` takes them, such as \"size=48k\", and give its folder; called again, change its options."
+    "Mount a disk in memory with some of `mount`'s options, such as `size=48k`; its folder. Called again, change its options."
     folder = tmp_path/"disk"
     def mount(options):
         if folder.is_mount(): subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True)
