@@ -231,8 +231,8 @@ def main():
     parser.add_argument("--json", help="append results there")
     args = parser.parse_args()
     results, on_gpu = Results(args.json), args.device == "cuda"
+    if args.warm: return warm(args)
     batches = {s: args.batch or (4 if not on_gpu else 128 if configuration(s).image_size <= 480 else 32) for s in args.sizes}
-    if args.warm: return warm(args, batches)
     peak = matmul_rate(args.device) if on_gpu else None
     results.add("machine", text=machine(args.device), peak=peak)
     if not args.no_reference and args.sizes: measure_reference(args, results, peak)
@@ -284,7 +284,7 @@ def measure_reference(args, results, peak):
                     memory=found.get(f"{size}:64:1", {}).get("peak"))
 
 
-def warm(args, batches):
+def warm(args):
     "Compile the kernels of these sizes and dtypes."
     usual = kernels.ATTEND_TILE
     for size in args.sizes:

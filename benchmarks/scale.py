@@ -84,7 +84,7 @@ def run(folder, data, split, processes, profile):
             "taken = time.monotonic() - start; report = run.report(); run.accuracy; "
             "used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]; "
             "print(json.dumps(dict(seconds=taken, cpu=sum(u.ru_utime + u.ru_stime for u in used), scoring=time.monotonic() - start - taken, host=max(report.host_bytes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*1024), parts=report.seconds)))")
-    command = [sys.executable, *(["-m", "cProfile", "-o", profile] if profile else []), "-c", main]
+    command = [sys.executable, "-c", main]
     if profile:
         script = folder.parent/"profiled.py"
         script.write_text(main)

@@ -95,9 +95,7 @@ class Source:
 
     @cached_property
     def public(self) -> list[str]: # `__all__`, or what is defined here without a leading "_"
-        if isinstance(listed := self.definitions.get("__all__"), ast.Assign):
-            try: return list(ast.literal_eval(listed.value))
-            except ValueError: pass
+        if listed := self.definitions.get("__all__"): return list(ast.literal_eval(listed.value))
         return [name for name in self.definitions if not name.startswith("_")]
 
 def _statements(body):
@@ -140,9 +138,8 @@ class Library:
 
     @cached_property
     def face(self) -> dict[str, tuple[Source, ast.AST]]: # what `beit3_colab` offers → where it is defined
-        own = self.sources[""]
-        homes = ast.literal_eval(own.definitions["_HOMES"].value) if "_HOMES" in own.definitions else {}
-        found = {name: self.find(homes.get(name, ""), name) for name in homes or own.public}
+        homes = ast.literal_eval(self.sources[""].definitions["_HOMES"].value)
+        found = {name: self.find(home, name) for name, home in homes.items()}
         if lost := [name for name, place in found.items() if place is None]: raise ValueError(f"not found: {lost}")
         return found
 
@@ -246,11 +243,9 @@ def parameters(source: Source, node: ast.AST, bound: bool = False) -> list[Param
         found.append(Parameter(stars + argument.arg, source.code(argument.annotation), source.code(default), comment))
     return found
 
-def plan_fields(source: Source) -> list[Parameter]:
+def plan_fields(library: Library) -> list[Parameter]:
     "The parameters of a function decorated with `takes_a_plan`: the fields of `Plan`, with defaults and help."
-    folder = next(parent for parent in source.path.parents if parent.name == "beit3_colab")
-    plan = Source("run.plan", folder/"run"/"plan.py")
-    return class_fields(plan, plan.definitions["Plan"])
+    return class_fields(*library.find("run.plan", "Plan"))
 
 def is_value(source: Source, node: ast.ClassDef) -> bool:
     "Whether a class is a dataclass or a named tuple: something to read from."
@@ -280,11 +275,14 @@ def result(source: Source, node: ast.AST) -> tuple[str, str]:
     "What a function gives: its type and the comment about it."
     return source.code(node.returns).strip("\"'"), source.comments.get(source.colons[node.lineno], "")
 
-def write_function(page: Page, source: Source, node: ast.AST, name: str, level: int, bound: bool = False) -> str:
+def write_function(
+    page: Page, library: Library, place: tuple[Source, ast.AST], name: str, level: int, bound: bool = False,
+) -> str:
     "A heading, the call, what it does, its parameters and its result; the address of the heading."
+    source, node = place
     address, marks = page.heading(level, code(name)), decorators(source, node)
-    takes_a_plan = "takes_a_plan" in marks
-    given = plan_fields(source) if takes_a_plan else parameters(source, node, bound and "staticmethod" not in marks)
+    if "takes_a_plan" in marks: given = plan_fields(library)
+    else: given = parameters(source, node, bound and "staticmethod" not in marks)
     page.add(*signature(node.name if bound and not marks & {"staticmethod", "classmethod"} else name, given))
     if isinstance(node, ast.AsyncFunctionDef): page.add("To be awaited.", "")
     if marks & {"contextmanager", "asynccontextmanager"}: page.add("For a `with` block.", "")
@@ -329,16 +327,16 @@ def write_class(page: Page, library: Library, place: tuple[Source, ast.ClassDef]
     fields = {p.name: p for s, c in reversed(chain) for p in class_fields(s, c)}.values()
     rows = [[code(p.name), kind(p.annotation), code(p.default), prose(p.comment)] for p in fields]
     page.add(*table(["field", "type", "default", "what it is"], rows))
-    write_members(page, node.name, members, level + 1)
+    write_members(page, library, node.name, members, level + 1)
     return address
 
-def write_members(page: Page, owner: str, members: dict[str, tuple[Source, ast.AST]], level: int):
+def write_members(page: Page, library: Library, owner: str, members: dict[str, tuple[Source, ast.AST]], level: int):
     "Properties in a table, then each method."
     shown = {name: place for name, place in members.items() if not name.startswith("_") or name == "__call__"}
     values = [name for name, place in shown.items() if decorators(*place) & {"property", "cached_property"}]
     page.add(*table(["property", "type", "what it is"], [property_row(*shown[name]) for name in values]))
-    for name, (source, part) in shown.items():
-        if name not in values: write_function(page, source, part, f"{owner}.{name}", level, bound=True)
+    for name, place in shown.items():
+        if name not in values: write_function(page, library, place, f"{owner}.{name}", level, bound=True)
 
 def property_row(source: Source, node: ast.AST) -> list[str]:
     "Name, type and description of a property."
@@ -393,10 +391,12 @@ class Reference:
         found = re.search(rf"^\| \d+ \| `{page}` \| (.*) \|$", known, re.M)
         return f"Knows {found[1].rstrip('.')}." if found else ""
 
+    def on_page(self, page: str) -> list[Source]: # the modules that are written there, in their order
+        return [source for source in map(self.library.sources.get, self.found) if source.page == page]
+
     def contents(self, page: str) -> list[str]:
         "The modules of a page, each with a link and what it knows."
-        sources = [source for source in map(self.library.sources.get, self.found) if source.page == page]
-        rows = [self.index_row(source)[:2] for source in sources]
+        rows = [self.index_row(source)[:2] for source in self.on_page(page)]
         rows = [[link.replace(f"(reference/{page}.md#", "(#"), text] for link, text in rows]
         return table(["on this page", "what it knows"], rows)
 
@@ -413,7 +413,7 @@ class Reference:
         found |= {name: found[""] for name in constants}
         for name in source.public:
             node = source.definitions.get(name)
-            if isinstance(node, FUNCTIONS): found[name] = write_function(page, source, node, name, 3)
+            if isinstance(node, FUNCTIONS): found[name] = write_function(page, self.library, (source, node), name, 3)
             if isinstance(node, ast.ClassDef): found[name] = write_class(page, self.library, (source, node), 3)
         return spot
 
@@ -435,9 +435,10 @@ class Reference:
         "Functions and classes, each whole, below a line that links to them."
         spot, found = len(page.lines), {}
         page.add("", "")
-        for source, node in items:
-            if isinstance(node, ast.ClassDef): address = write_class(page, self.library, (source, node), 3, whole=True)
-            else: address = write_function(page, source, node, node.name, 3)
+        for place in items:
+            _, node = place
+            if isinstance(node, ast.ClassDef): address = write_class(page, self.library, place, 3, whole=True)
+            else: address = write_function(page, self.library, place, node.name, 3)
             found[node.name] = address.removeprefix(page.path)
         page.lines[spot] = f"{title}: {', '.join(f'[{code(name)}]({address})' for name, address in found.items())}."
 
@@ -449,8 +450,7 @@ class Reference:
         for name in self.pages:
             page.heading(3, code(name))
             page.add(self.summary(name), "")
-            sources = [source for source in map(self.library.sources.get, self.found) if source.page == name]
-            page.add(*table(["module", "what it knows", "names"], [self.index_row(source) for source in sources]))
+            page.add(*table(["module", "what it knows", "names"], list(map(self.index_row, self.on_page(name)))))
 
     def index_row(self, source: Source) -> list[str]:
         "Name of a module, what it knows, its names."

@@ -24,9 +24,10 @@ from PIL import Image
 
 from beit3_colab.data.answer_list import normalize_word, soft_labels
 from beit3_colab.data.vqa_files import load_annotations
+from beit3_colab.model.batching import pad_questions
 from beit3_colab.model.beit3 import Beit3Config, Beit3ForVQA, init_weights
 from beit3_colab.model.checkpoint import save_folder
-from beit3_colab.model.tokenizer import Tokenizer
+from beit3_colab.model.tokenizer import PAD, Tokenizer
 from beit3_colab.model.vqa import load_model
 from beit3_colab.pictures.reading import normalize, preprocess
 from beit3_colab.scenes.description import make_scene
@@ -57,12 +58,12 @@ def train_tokenizer(num_scenes, vocab_size):
         character_coverage=1.0, hard_vocab_limit=False, num_threads=1, minloglevel=2)
     return out.getvalue()
 
-def draw_chunk(seeds, image_size, quality=90):
+def draw_chunk(seeds, image_size):
     "Pictures [N, S, S, 3] as the evaluation sees them (through JPEG), and their questions and annotations."
     pictures = np.empty((len(seeds), image_size, image_size, 3), np.uint8)
     for i, seed in enumerate(seeds):
         jpeg = io.BytesIO()
-        draw_scene(make_scene(seed)).save(jpeg, "JPEG", quality=quality)
+        draw_scene(make_scene(seed)).save(jpeg, "JPEG", quality=90)
         pictures[i] = preprocess(Image.open(jpeg).convert("RGB"), image_size)
     questions, annotations = scene_data(seeds, "train")
     return pictures, questions["questions"], annotations["annotations"]
@@ -90,10 +91,9 @@ def make_data(first_seed, count, args, tokenizer, labels, device):
                 rows.append(tokenizer.encode(q["question"]))
                 targets.append(make_target(annotation, labels))
                 types.append(annotation.answer_type)
-    longest = max(map(len, rows))
-    ids = torch.tensor([row + [1]*(longest - len(row)) for row in rows]) # 1: <pad>
+    ids, _ = pad_questions(rows)
     return Data(
-        pictures, torch.tensor(index, device=device), ids.to(device), (ids == 1).to(device),
+        pictures, torch.tensor(index, device=device), ids.to(device), (ids == PAD).to(device),
         torch.stack(targets).to(device), np.array(types))
 
 

@@ -32,15 +32,35 @@ def single(tmp_path_factory, start):
     return folder
 
 
+@pytest.fixture(scope="module")
+def vqa():
+    "The sample's model; each file has its own, since some change it."
+    from beit3_colab import load_model
+    return load_model("sample", device="cpu")
+
+
 @pytest.fixture(scope="session")
 def command():
     "Run a command of this environment; returns the finished process."
-    def run(*arguments, cwd=ROOT, **kwargs):
-        program, *rest = map(str, arguments)
-        program = str(Path(sys.executable).parent/program) if "/" not in program else program
-        return subprocess.run([program, *rest], cwd=cwd, capture_output=True, text=True, timeout=600, **kwargs)
+    def run(program, *arguments, cwd=ROOT):
+        command = [Path(sys.executable).parent/program, *map(str, arguments)]
+        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600)
     return run
 
+
+@pytest.fixture
+def small_disk(tmp_path):
+    "Mount a disk in memory with some of `mount`'s options, such as `size=48k`; its folder. Called again, change its options."
+    folder = tmp_path/"disk"
+    def mount(options):
+        if folder.is_mount(): subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True)
+        else:
+            folder.mkdir()
+            done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True)
+            if done.returncode: pytest.skip(f"needs a small disk, which this user may not mount: {done.stderr.strip()}")
+        return folder
+    yield mount
+    if folder.is_mount(): subprocess.run(["umount", "--lazy", folder], check=True)
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport():

@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy") # variables that would lead past the server
+
 
 @dataclass
 class Fault:
@@ -51,7 +53,7 @@ class Handler(BaseHTTPRequestHandler):
         if fault.status: return self.answer(fault.status, {**fault.headers}, fault.body, fault)
         content = server.content(path)
         if content is None: return self.answer(404, {"Content-Type": "text/html"}, b"<html>no such file</html>", fault)
-        headers = {"Content-Type": "application/octet-stream", "Accept-Ranges": "bytes", "ETag": server.etag(path, content),
+        headers = {"Content-Type": "application/octet-stream", "Accept-Ranges": "bytes", "ETag": server.etag(content),
                    "Last-Modified": formatdate(server.changed, usegmt=True), **fault.headers}
         headers = {k: v for k, v in headers.items() if v is not None}
         if fault.content is not None: content = fault.content
@@ -121,6 +123,6 @@ class FileServer:
     def content(self, path):
         found = self.files.get(path)
         return found.read_bytes() if isinstance(found, Path) else found
-    def etag(self, path, content): return f'"{sha256(content).hexdigest()[:16]}"'
+    def etag(self, content): return f'"{sha256(content).hexdigest()[:16]}"'
     def fail(self, path, *faults): self.faults[path] += faults
     def asked(self, path): return [r for r in self.requests if r.path == path]

@@ -3,17 +3,13 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
-import sysconfig
 import threading
 import time
 from pathlib import Path
 
 import nbformat
+from built import ROOT, build_wheel, copy_project, make_python
 from nbclient import NotebookClient
-
-ROOT = Path(__file__).parent.parent
 
 # google.colab as a kernel there sees it. What a notebook asks of the browser is written to $FORGED_COLAB/asked.jsonl; Drive is the folder $FORGED_COLAB/drive.
 PACKAGE = {
@@ -92,13 +88,7 @@ class Colab:
 
 def make_machine(folder):
     "A virtual environment with everything but this library, and a wheel of this library; (its Python, the wheel)."
-    built = subprocess.run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder/"wheel", ROOT], capture_output=True, text=True)
-    assert built.returncode == 0, built.stdout + built.stderr
-    subprocess.run([sys.executable, "-m", "venv", folder/"venv"], check=True)
-    python, (wheel,) = folder/"venv"/"bin"/"python", (folder/"wheel").glob("*.whl")
-    site = subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True, check=True).stdout.strip()
-    Path(site, "requirements.pth").write_text("\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})) # an editable install's own link is not followed
-    return python, wheel
+    return make_python(folder/"venv"), build_wheel(copy_project(folder/"project"), folder/"wheel")
 
 
 def read_tutorial(name, **fields):

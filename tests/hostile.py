@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 
+import ipywidgets
 from PIL import Image
 
 from beit3_colab.run.journal import Identity
@@ -40,6 +41,11 @@ def make_run(folder, name="hostile", answer=NASTY):
 def without_answers(run):
     "The same, its human answers unknown."
     return Run(run.folder, run.questions, None, replace(run.data, annotations=None))
+
+def every_html(widget):
+    "All HTML that a widget holds."
+    found = [widget.value] if isinstance(widget, ipywidgets.HTML) else []
+    return found + [text for child in getattr(widget, "children", ()) for text in every_html(child)]
 
 
 class Reader(html.parser.HTMLParser):

@@ -5,7 +5,7 @@ import re
 import nbformat
 import pytest
 from playwright.sync_api import expect
-from real_browser import NotebookPage, open_browser, take_picture
+from real_browser import CONTRAST, NotebookPage, open_browser, take_picture
 
 CELLS = dict(
     load="from beit3_colab import evaluate, load_model, open_run\nvqa = load_model('sample', device='cpu')",
@@ -19,21 +19,6 @@ CELLS = dict(
 PLACE = {name: i for i, name in enumerate(CELLS)}
 BAR = ".beit3-progress [role=progressbar]"
 expect.set_options(timeout=60_000) # as `NotebookPage` waits
-CONTRAST = """root => {
-  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
-  const rgba = color => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1); const d = canvas.getImageData(0, 0, 1, 1).data; return [d[0], d[1], d[2], d[3]/255] };
-  const over = (top, below) => top.slice(0, 3).map((c, i) => c*top[3] + below[i]*(1 - top[3]));
-  const behind = e => { const own = rgba(getComputedStyle(e).backgroundColor); return own[3] >= 1 || !e.parentElement ? own.slice(0, 3) : over(own, behind(e.parentElement)) };
-  const luminance = c => c.map(v => (v /= 255) <= .03928 ? v/12.92 : ((v + .055)/1.055)**2.4).reduce((s, v, i) => s + v*[.2126, .7152, .0722][i], 0);
-  const ratio = (a, b) => { const [x, y] = [luminance(a), luminance(b)].sort((p, q) => q - p); return (x + .05)/(y + .05) };
-  const found = [];
-  for (const e of root.querySelectorAll('*')) {
-    const said = [...e.childNodes].filter(n => n.nodeType === 3).map(n => n.data.trim()).join(' ').trim() || (e.matches('input,select') ? e.value || e.placeholder || '' : '');
-    if (!said || !e.offsetParent || e.matches('option,script,style')) continue;
-    const below = behind(e), styles = e.matches('input') && !e.value ? [getComputedStyle(e, '::placeholder')] : [getComputedStyle(e)];
-    for (const s of styles) found.push([ratio(over(rgba(s.color), below), below), said.slice(0, 40), s.color, below.join()]);
-  }
-  return found }"""
 
 
 @pytest.fixture(scope="module")

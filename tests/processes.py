@@ -48,9 +48,11 @@ def alive(pid):
     try: return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError): return False
 
-def wait_until(condition, seconds=240):
+def wait_until(condition, seconds=240, process=None):
+    "Wait until something is so; in vain, too, once the process that should bring it about has ended."
     limit = time.monotonic() + seconds
     while not condition():
+        assert process is None or process.poll() is None, "the process has ended"
         assert time.monotonic() < limit, "waited in vain"
         time.sleep(0.01)
 

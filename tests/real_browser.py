@@ -12,12 +12,29 @@ import time
 import urllib.request
 from pathlib import Path
 
+from built import ROOT, make_python
 from processes import environment, free_port
 
-ROOT = Path(__file__).parent.parent
 ARTEFACTS = ROOT/".ci-artifacts" # what continuous integration keeps: pictures of what was seen
 FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync".split()
 COLAB = ("ipywidgets==7.7.1", "ipython==7.34.0", "ipykernel==6.17.1", "jupyterlab_widgets<3") # what Colab has
+
+# Called with an element: all texts in it that can be seen, each with its contrast to what is behind it
+CONTRAST = """root => {
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const rgba = color => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1); const d = canvas.getImageData(0, 0, 1, 1).data; return [d[0], d[1], d[2], d[3]/255] };
+  const over = (top, below) => top.slice(0, 3).map((c, i) => c*top[3] + below[i]*(1 - top[3]));
+  const behind = e => { const own = rgba(getComputedStyle(e).backgroundColor); return own[3] >= 1 || !e.parentElement ? own.slice(0, 3) : over(own, behind(e.parentElement)) };
+  const luminance = c => c.map(v => (v /= 255) <= .03928 ? v/12.92 : ((v + .055)/1.055)**2.4).reduce((s, v, i) => s + v*[.2126, .7152, .0722][i], 0);
+  const ratio = (a, b) => { const [x, y] = [luminance(a), luminance(b)].sort((p, q) => q - p); return (x + .05)/(y + .05) };
+  const found = [];
+  for (const e of root.querySelectorAll('*')) {
+    const said = [...e.childNodes].filter(n => n.nodeType === 3).map(n => n.data.trim()).join(' ').trim() || (e.matches('input,select') ? e.value || e.placeholder || '' : '');
+    if (!said || !e.offsetParent || e.matches('option,script,style')) continue;
+    const below = behind(e), styles = e.matches('input') && !e.value ? [getComputedStyle(e, '::placeholder')] : [getComputedStyle(e)];
+    for (const s of styles) found.push([ratio(over(rgba(s.color), below), below), said.slice(0, 40), s.color, below.join()]);
+  }
+  return found }"""
 
 
 def find_chromium():
@@ -43,10 +60,7 @@ def take_picture(page, name):
 
 def make_colab_python(folder):
     "A Python whose notebook packages are as old as Colab's; everything else, JupyterLab too, comes from this one."
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    python = Path(folder)/"bin"/"python"
-    site = subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True, check=True).stdout.strip()
-    Path(site, "requirements.pth").write_text("\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}))
+    python = make_python(folder, "--without-pip")
     done = subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile", *COLAB], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return python
@@ -88,8 +102,8 @@ class Lab:
 
 class NotebookPage:
     "A notebook opened in JupyterLab. `js` sees it as `notebook`, and its panel as `panel`."
-    def __init__(self, browser, lab, width=1000, height=900, scale=1):
-        self.lab, self.page = lab, browser.new_page(viewport=dict(width=width, height=height), device_scale_factor=scale)
+    def __init__(self, browser, lab, scale=1):
+        self.lab, self.page = lab, browser.new_page(viewport=dict(width=1000, height=900), device_scale_factor=scale)
         self.page.set_default_timeout(60_000)
 
     def js(self, code, argument=None):

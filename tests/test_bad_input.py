@@ -5,7 +5,6 @@ import json
 import os
 import pickle
 import re
-import subprocess
 import zipfile
 from pathlib import Path
 
@@ -163,29 +162,20 @@ def test_output_folder_is_a_file(tmp_path, capsys):
     (tmp_path/"file").touch()
     assert "is a file" in fails(capsys, "evaluate", "--limit", "5", "--output-dir", tmp_path/"file", "--device", "cpu")
 
-def mount(path, *options):
-    path.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(path)], capture_output=True, text=True)
-    if done.returncode: pytest.skip(f"tmpfs cannot be mounted here: {done.stderr.strip()}")
+def test_output_folder_is_read_only(small_disk, capsys):
+    assert "read-only" in fails(capsys, "evaluate", "--limit", "5", "--output-dir", small_disk("ro")/"run", "--device", "cpu")
 
-def test_output_folder_is_read_only(tmp_path, capsys):
-    mount(tmp_path/"disk", "ro")
-    try: assert "read-only" in fails(capsys, "evaluate", "--limit", "5", "--output-dir", tmp_path/"disk"/"run", "--device", "cpu")
-    finally: subprocess.run(["umount", "--lazy", str(tmp_path/"disk")], check=True)
-
-def test_full_disk_keeps_what_was_answered(tmp_path, capsys):
-    mount(tmp_path/"disk", "size=48k")
-    try:
-        arguments = ["evaluate", "--output-dir", tmp_path/"disk"/"run", "--device", "cpu", "--limit", "600", "--batch-size", "16", "--quiet"]
-        err = fails(capsys, *arguments)
-        assert "full disk" in err and "answers are kept" in err
-        kept = len(read_journals(tmp_path/"disk"/"run"))
-        assert kept > 0
-        subprocess.run(["mount", "-o", "remount,size=4m", str(tmp_path/"disk")], check=True)
-        assert main(list(map(str, arguments))) == 0
-        report = json.loads((tmp_path/"disk"/"run"/"run.json").read_text())["report"]
-        assert report["questions"] == json.loads((tmp_path/"disk"/"run"/"run.json").read_text())["identity"]["num_questions"] - kept
-    finally: subprocess.run(["umount", "--lazy", str(tmp_path/"disk")], check=True)
+def test_full_disk_keeps_what_was_answered(small_disk, capsys):
+    folder = small_disk("size=48k")/"run"
+    arguments = ["evaluate", "--output-dir", folder, "--device", "cpu", "--limit", "600", "--batch-size", "16", "--quiet"]
+    err = fails(capsys, *arguments)
+    assert "full disk" in err and "answers are kept" in err
+    kept = len(read_journals(folder))
+    assert kept > 0
+    small_disk("size=4m")
+    assert main(list(map(str, arguments))) == 0
+    state = json.loads((folder/"run.json").read_text())
+    assert state["report"]["questions"] == state["identity"]["num_questions"] - kept
 
 def test_sample_in_the_shape_of_unilms_index(tmp_path):
     "Token ids in place of text, soft labels in place of annotations."
@@ -229,7 +219,6 @@ def test_weights_of_nan_are_told(tmp_path):
     with pytest.raises(UserError, match="gives NaN"): evaluate(vqa, limit=5, output_dir=tmp_path, progress=False)
 
 def test_numbers_and_places_from_the_shell(tmp_path, capsys):
-    from beit3_colab.commands.cli import main
     folder, file = str(tmp_path/"run"), tmp_path/"file"
     file.touch()
     assert main(["evaluate", "--limit", "5", "--device", "cpu", "--quiet", "--output-dir", folder]) == 0

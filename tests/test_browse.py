@@ -8,6 +8,7 @@ from beit3_colab.evaluation import evaluate
 from beit3_colab.look.run import Run, compare, open_run
 from beit3_colab.look.widgets import STYLE
 from beit3_colab.scoring.rules import MARKS
+from hostile import every_html
 
 NASTY = '"><script>a()</script><img src=x onerror=alert(1)>'
 
@@ -15,12 +16,6 @@ NASTY = '"><script>a()</script><img src=x onerror=alert(1)>'
 @pytest.fixture(scope="module")
 def run(tmp_path_factory): return evaluate(limit=60, device="cpu", output_dir=tmp_path_factory.mktemp("run"), progress=False)
 
-
-def every_html(widget):
-    "All HTML that a widget holds."
-    import ipywidgets
-    found = [widget.value] if isinstance(widget, ipywidgets.HTML) else []
-    return found + [text for child in getattr(widget, "children", ()) for text in every_html(child)]
 
 def luminance(color):
     channels = [int(color[i:i + 2], 16)/255 for i in (1, 3, 5)]

@@ -14,9 +14,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from file_server import Fault, FileServer
+from file_server import PROXIES, Fault, FileServer
 from official_standin import (ANSWERS, PICTURES, QUESTIONS, make_checkpoint, mirror, sample_folder_once, serve_json, zipped)
 from official_standin import official_json as all_json, serve_picture_zip as all_in_a_zip, serve_pictures as all_pictures
+from processes import wait_until
 
 from beit3_colab import evaluate, load_model, open_run
 from beit3_colab.data import vqav2_online
@@ -52,7 +53,7 @@ def vqa(checkpoint): return load_model(next(p for p in checkpoint.values() if p.
 
 @pytest.fixture
 def server(served, tmp_path, monkeypatch):
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"): monkeypatch.delenv(name, raising=False)
+    for name in PROXIES: monkeypatch.delenv(name, raising=False)
     with FileServer(served) as s:
         monkeypatch.setenv("BEIT3_COLAB_CACHE", str(tmp_path/"cache"))
         monkeypatch.setenv("BEIT3_COLAB_MIRROR", mirror(s))
@@ -61,11 +62,6 @@ def server(served, tmp_path, monkeypatch):
         yield s
 
 def asked_times(server): return Counter(r.path for r in server.requests)
-def wait_for(happens):
-    deadline = time.monotonic() + 60
-    while not happens() and time.monotonic() < deadline: time.sleep(0.02)
-    assert happens()
-
 def pictures_asked(server): return [r.path for r in server.requests if r.path.startswith(f"{PICTURES}/val2014/")]
 
 def kept():
@@ -362,8 +358,8 @@ def test_answers_come_before_the_last_picture(server, vqa, tmp_path, monkeypatch
     server.fail(f"{PICTURES}/{last}", Fault(gate=gate))
     run = run_val(vqa, tmp_path, limit=None, batch_size=64, background=True)
     try:
-        wait_for(lambda: run.state != "preparing")
-        wait_for(lambda: run.refresh() or run.records)
+        wait_until(lambda: run.state != "preparing", 60)
+        wait_until(lambda: run.refresh() or run.records, 60)
         assert 0 < len(run.records) < COUNT and run.running
     finally: gate.set()
     run.wait()
@@ -376,12 +372,12 @@ def test_a_stopped_run_waits_for_nothing_and_asks_for_nothing_more(server, vqa, 
     others = set(threading.enumerate())
     run = run_val(vqa, tmp_path, limit=None, batch_size=2, background=True)
     try:
-        wait_for(lambda: len(pictures_asked(server)) == free + picture_sources.CONNECTIONS) # the rest of the connections stand still
+        wait_until(lambda: len(pictures_asked(server)) == free + picture_sources.CONNECTIONS, 60) # the rest of the connections stand still
         run.stop()
         run.wait()
         assert len(kept()) == free
     finally: gate.set()
-    wait_for(lambda: not [t for t in set(threading.enumerate()) - others if t.name.startswith("pictures")]) # those that were on their way come now
+    wait_until(lambda: not [t for t in set(threading.enumerate()) - others if t.name.startswith("pictures")], 60) # those that were on their way come now
     assert len(kept()) == free and len(pictures_asked(server)) == free + picture_sources.CONNECTIONS < SOME # and nobody wants them
 
 def test_connections_are_bounded_and_wait_when_asked(server, source):
@@ -449,7 +445,7 @@ def test_a_damaged_official_zip_is_fetched_again(server, picture_zip, vqa, tmp_p
     with pytest.raises(UserError, match="damaged or cut short"): run_val(vqa, tmp_path, images="zip")
     assert len(run_val(vqa, tmp_path, images="zip").records) >= 60
 
-def test_a_zip_on_a_disk_that_fails_is_kept(server, picture_zip, vqa, tmp_path, monkeypatch):
+def test_a_zip_on_a_disk_that_fails_is_kept(server, picture_zip, monkeypatch):
     server.files |= picture_zip
     path = vqav2_online.official_zip("val2014").zip_path
     def fail(*args, **kwargs): raise OSError(errno.EIO, os.strerror(errno.EIO)) # as Google Drive does now and then
@@ -470,7 +466,7 @@ def test_waiting_for_another_process_ends_with_the_run(tmp_path):
     (tmp_path/".locks").mkdir()
     with locked(tmp_path/".locks"/f"{zlib.crc32(PICTURE.encode()) % picture_sources._LOCKS}"): # another process fetches it
         with source.fetching([PICTURE]): assert fetchers()
-        wait_for(lambda: not fetchers())
+        wait_until(lambda: not fetchers(), 60)
 
 @pytest.mark.parametrize("place", ["val2014.zip", "zips/val2014.zip", "given"])
 def test_a_zip_of_ones_own(server, picture_zip, vqa, tmp_path, place):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from beit3_colab import check_submission, compare, evaluate, load_model, open_run, score
+from beit3_colab import check_submission, compare, evaluate, open_run, score
 from beit3_colab.data.dataset import Dataset
 from beit3_colab.machine.messages import UserError
 from beit3_colab.pictures.sources import PictureSource
@@ -38,9 +38,6 @@ class Riddles(Dataset):
 '''
 
 
-@pytest.fixture(scope="module")
-def vqa(): return load_model("sample", device="cpu")
-
 @pytest.fixture
 def riddles(tmp_path, monkeypatch):
     "The one file and the one line."
@@ -62,7 +59,9 @@ def test_a_new_data_set_to_the_end(riddles, vqa, tmp_path):
     assert [r["question_id"] for r in results] == [q.question_id for q in run.questions]
     assert {type(r["question_id"]) for r in results} == {str} and any(r["question_id"].isdigit() for r in results)
     # the same answers as under the sample's own ids, to the digit
-    same = evaluate(vqa, output_dir=tmp_path/"sample", progress=False)
+    sample = open_sample()
+    rows = [dict(image=sample.image_path(q), question=q.question, question_id=q.question_id) for q in sample.questions[:40]]
+    same = evaluate(vqa, questions=rows, output_dir=tmp_path/"sample", progress=False)
     answers = dict(zip(same.answers["question_id"], same.answers["answer"]))
     assert [answers[int(re.sub(r"\D", "", i))] for i in run.answers["question_id"]] == run.answers["answer"].tolist()
     assert run.accuracy.overall == pytest.approx(run.answers["accuracy"].mean(), abs=.01) and run.soft_score.num_questions == 40
@@ -110,7 +109,7 @@ def test_results_with_texts_for_ids(riddles):
     assert "question_id that is int instead of str" in str(check_submission(numbers, data.questions))
     with pytest.raises(UserError, match="question_id 1001 is int, not a text"): score(data.annotations, numbers)
 
-def test_a_data_set_that_says_too_little(tmp_path):
+def test_a_data_set_that_says_too_little():
     with pytest.raises(NotImplementedError, match="give it a classmethod load"): Dataset.load("val")
     with pytest.raises(UserError, match="data set 'gqa' is unknown: use one of vqav2, sample, own"): task.find_dataset("gqa")
 

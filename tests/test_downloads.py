@@ -32,7 +32,8 @@ from beit3_colab.downloads.job import mirrored
 from beit3_colab.downloads.records import read_record
 from beit3_colab.machine.messages import UserError
 from beit3_colab.downloads.zips import extract_zip, read_zip_member
-from file_server import Fault, FileServer, nobody
+from file_server import PROXIES, Fault, FileServer, nobody
+from processes import wait_until
 
 FILE = "/files/weights.pth"
 CONTENT = random.Random(0).randbytes(1_000_003)
@@ -50,7 +51,7 @@ def target(tmp_path): return tmp_path/"cache"/"weights.pth"
 
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch):
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy", "BEIT3_COLAB_MIRROR"): monkeypatch.delenv(name, raising=False)
+    for name in (*PROXIES, "BEIT3_COLAB_MIRROR"): monkeypatch.delenv(name, raising=False)
 
 @pytest.fixture(autouse=True)
 def quiet():
@@ -195,7 +196,7 @@ def test_process_killed_half_way(server, target):
     gate = threading.Event()
     server.fail(FILE, Fault(cut=0.5, gate=gate))
     process = subprocess.Popen([sys.executable, "-c", CHILD, server.url + FILE, str(target)])
-    wait_until(lambda: part(target).exists() and part(target).stat().st_size > len(CONTENT) / 3, process)
+    wait_until(lambda: part(target).exists() and part(target).stat().st_size > len(CONTENT) / 3, 60, process)
     process.kill()
     process.wait()
     gate.set()
@@ -519,22 +520,14 @@ def test_disk_that_takes_a_little_at_a_time(server, target, disk):
     fetch(server.url + FILE, target)
     assert_whole(target)
 
-@pytest.fixture
-def tiny_disk(tmp_path):
-    folder = tmp_path/"tiny"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(folder)], capture_output=True).returncode: pytest.skip("may not mount here")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tmpfs is Linux's")
-def test_disk_really_full(server, tiny_disk, monkeypatch):
-    target = tiny_disk/"weights.pth"
+def test_disk_really_full(server, small_disk, monkeypatch):
+    target = small_disk("size=600k")/"weights.pth"
     with pytest.raises(UserError, match="are needed under"): fetch(server.url + FILE, target)
     monkeypatch.setattr(downloads, "check_space", lambda folder, needed: None) # it filled up meanwhile
     with pytest.raises(UserError, match="is full"): fetch(server.url + FILE, target)
     assert not target.exists() and part(target).stat().st_size > 500_000
-    subprocess.run(["mount", "-o", "remount,size=3m", str(tiny_disk)], check=True)
+    small_disk("size=3m")
     fetch(server.url + FILE, target)
     assert_whole(target)
     assert server.requests[-1].start > 500_000
@@ -607,19 +600,12 @@ def test_record_that_says_nothing(server, target, record):
 
 CHILD = "import sys; from beit3_colab.downloads.fetching import fetch; fetch(sys.argv[1], sys.argv[2], backoff=0.01, timeout=60)"
 
-def wait_until(true, process, seconds=60):
-    begun = time.monotonic()
-    while not true():
-        assert process.poll() is None, "the process has ended"
-        assert time.monotonic() - begun < seconds
-        time.sleep(0.01)
-
 def test_two_processes_make_one_transfer(server, target):
     gate = threading.Event()
     server.fail(FILE, Fault(gate=gate))
     start = lambda: subprocess.Popen([sys.executable, "-c", CHILD, server.url + FILE, str(target)], stderr=subprocess.PIPE, text=True)
     first = start()
-    wait_until(lambda: server.requests, first)
+    wait_until(lambda: server.requests, 60, first)
     second = start()
     assert "is being downloaded by another process; waiting" in second.stderr.readline()
     gate.set()
@@ -780,12 +766,13 @@ def test_zip_disk_full(good, out, monkeypatch):
     assert (out/"val.json").read_bytes() == QUESTIONS
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tmpfs is Linux's")
-def test_zip_disk_really_full(tmp_path, tiny_disk, monkeypatch):
+def test_zip_disk_really_full(tmp_path, small_disk, monkeypatch):
+    out = small_disk("size=600k")/"out"
     path = make_zip(tmp_path/"v2.zip", ("a", bytes(400_000)), ("b", bytes(400_000)))
     monkeypatch.setattr(zip_files, "check_space", lambda folder, needed: None)
-    with pytest.raises(UserError, match="is full"): extract_zip(path, tiny_disk/"out")
-    assert everything(tiny_disk) == ["out"]
-    assert extract_zip(path, tiny_disk/"out", ["b"])[0].stat().st_size == 400_000
+    with pytest.raises(UserError, match="is full"): extract_zip(path, out)
+    assert everything(out.parent) == ["out"]
+    assert extract_zip(path, out, ["b"])[0].stat().st_size == 400_000
 
 def test_zip_over_a_folder(good, out):
     (out/"val.json").mkdir(parents=True)

@@ -4,7 +4,6 @@ import re
 import sys
 from pathlib import Path
 
-import ipywidgets
 import pytest
 
 import beit3_colab
@@ -17,7 +16,7 @@ from beit3_colab.model.vqa import load_model
 from beit3_colab.progress.snapshot import Rank, Snapshot, TypeAccuracy
 from beit3_colab.progress.widget import WidgetDisplay, head_html
 from beit3_colab.scoring.results import check_submission
-from hostile import FORMULA, NASTY, PICTURE, SCRIPT, SHOWN, check, make_run, without_answers
+from hostile import FORMULA, NASTY, PICTURE, SCRIPT, SHOWN, check, every_html, make_run, without_answers
 
 FOLDER = Path(beit3_colab.__file__).parent
 
@@ -33,11 +32,6 @@ def html_makers():
             if any(re.search(r"<(a|article|b|bdi|button|code|dd|details|div|dl|dt|em|figure|form|footer|h[1-6]|header|html|i|iframe|img|input|label|li|link|main|nav|ol|option|p|pre|section|select|small|span|strong|style|svg|table|td|th|title|tr|ul)[ >]", text) for text in texts):
                 found[str(path), min([node.lineno, *(d.lineno for d in node.decorator_list)])] = f"{path.stem}.{node.name}"
     return found
-
-def every_html(widget):
-    "All HTML that a widget holds."
-    found = [widget.value] if isinstance(widget, ipywidgets.HTML) else []
-    return found + [text for child in getattr(widget, "children", ()) for text in every_html(child)]
 
 def own_parts_removed(content):
     "Without the style sheets and the script of the browsers, which are constants."

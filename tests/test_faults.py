@@ -3,7 +3,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import time
 from queue import Empty
 
@@ -132,21 +131,17 @@ def test_damage_in_the_journal_of_another_process_is_named_with_its_line(tmp_pat
 
 def result_name(folder): return next(folder.glob("*vqav2_sample*.json")).name
 
-def test_full_disk(single, start, tmp_path):
-    (small := tmp_path/"disk").mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=28k", "tmpfs", str(small)]
-    if (done := subprocess.run(mount, capture_output=True, text=True)).returncode: pytest.skip(f"needs a small disk, which this user may not make: {done.stderr.strip()}")
-    try:
-        process = start(small/"run")
-        assert process.wait() == 2 and "is on a full disk" in process.err and "answers are kept" in process.err, process.err
-        kept = (small/"run"/"answers-0.jsonl").read_bytes()
-        kept = kept[:kept.rfind(b"\n") + 1]
-        assert kept.count(b"question_id") > 5
-        subprocess.run(["mount", "-o", "remount,size=4m", str(small)], check=True)
-        start(small/"run").finish()
-        assert result(small/"run") == result(single)
-        assert (small/"run"/"answers-0.jsonl").read_bytes().startswith(kept)
-    finally: subprocess.run(["umount", "--lazy", str(small)], check=True)
+def test_full_disk(single, start, small_disk):
+    folder = small_disk("size=28k")/"run"
+    process = start(folder)
+    assert process.wait() == 2 and "is on a full disk" in process.err and "answers are kept" in process.err, process.err
+    kept = (folder/"answers-0.jsonl").read_bytes()
+    kept = kept[:kept.rfind(b"\n") + 1]
+    assert kept.count(b"question_id") > 5
+    small_disk("size=4m")
+    start(folder).finish()
+    assert result(folder) == result(single)
+    assert (folder/"answers-0.jsonl").read_bytes().startswith(kept)
 
 
 # A notebook's kernel

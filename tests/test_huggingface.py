@@ -37,9 +37,6 @@ def tiny(tmp_path_factory):
 @pytest.fixture(scope="module")
 def sample(): return AutoModelForVisualQuestionAnswering.from_pretrained(sample_folder(), **FLOAT32)
 
-@pytest.fixture(scope="module")
-def vqa(): return load_model("sample", device="cpu")
-
 def test_this_version(): assert transformers.__version__.startswith(os.environ.get("BEIT3_COLAB_TRANSFORMERS", ""))
 
 def logits_of(model, golden, size):

@@ -54,10 +54,10 @@ LAUNCHERS = {"slurm": (3, dict(SLURM_PROCID=str, SLURM_LOCALID=str, SLURM_NTASKS
              "torchrun": (4, dict(RANK=str, LOCAL_RANK=str, WORLD_SIZE=lambda r: "4"))}
 
 def ranks(start, launcher, folder, *more, **others):
-    "Processes with the variables that a launcher sets."
+    "Processes with the variables that a launcher sets; with one folder for all, or a list of folders, one for each."
     count, variables = LAUNCHERS[launcher]
-    port = free_port()
-    return [start(folder, *more, MASTER_ADDR="127.0.0.1", MASTER_PORT=port, **others, **{k: v(r) for k, v in variables.items()}) for r in range(count)]
+    port, folders = free_port(), folder if isinstance(folder, list) else [folder]*count
+    return [start(folders[r], *more, MASTER_ADDR="127.0.0.1", MASTER_PORT=port, **others, **{k: v(r) for k, v in variables.items()}) for r in range(count)]
 
 @pytest.mark.parametrize("launcher", ["slurm", "openmpi"])
 def test_variables_of_other_launchers(single, start, tmp_path, launcher):
@@ -68,29 +68,25 @@ def test_variables_of_other_launchers(single, start, tmp_path, launcher):
 
 def test_progress_is_complete_where_disks_are_not_shared(single, start, tmp_path):
     "Two nodes, each with a folder of its own: the main process learns of the other's answers at the end."
-    count, variables = LAUNCHERS["openmpi"]
-    port = free_port()
-    both = [start(tmp_path/str(r), quiet=r != 0, MASTER_ADDR="127.0.0.1", MASTER_PORT=port, **{k: v(r) for k, v in variables.items()}) for r in range(count)]
+    folders = [tmp_path/"0", tmp_path/"1"]
+    both = ranks(start, "openmpi", folders, quiet=False)
     for process in both: process.finish()
-    assert result(tmp_path/"0") == result(single)
-    total = report(tmp_path/"0")["questions"]
+    assert result(folders[0]) == result(single)
+    total = report(folders[0])["questions"]
     assert both[0].err.splitlines()[-1].startswith(f"{total} of {total} questions (100 %)"), both[0].err
 
 def test_nothing_is_answered_twice_where_disks_are_not_shared(single, start, tmp_path):
     "Two such nodes are killed and started again: work is shared out anew, and each knows what the other has answered."
-    count, variables = LAUNCHERS["openmpi"]
-    def both(**more):
-        port = free_port()
-        return [start(tmp_path/str(r), MASTER_ADDR="127.0.0.1", MASTER_PORT=port, **more, **{k: v(r) for k, v in variables.items()}) for r in range(count)]
-    first = both(BEIT3_PACE=PACE)
-    wait_until(lambda: min(answers(tmp_path/str(r)) for r in range(count)) > 15)
+    folders = [tmp_path/"0", tmp_path/"1"]
+    first = ranks(start, "openmpi", folders, BEIT3_PACE=PACE)
+    wait_until(lambda: min(map(answers, folders)) > 15)
     for process in first: process.kill(signal.SIGKILL)
     for process in first: process.wait()
-    known = [set(read_journals(tmp_path/str(r))) for r in range(count)]
+    known = [set(read_journals(folder)) for folder in folders]
     assert all(known) and not known[0] & known[1]
-    for process in both(): process.finish()
-    assert result(tmp_path/"0") == result(single)
-    assert report(tmp_path/"0")["questions"] == len(json.loads(result(single))) - len(known[0] | known[1])
+    for process in ranks(start, "openmpi", folders): process.finish()
+    assert result(folders[0]) == result(single)
+    assert report(folders[0])["questions"] == len(json.loads(result(single))) - len(known[0] | known[1])
 
 def test_more_processes_than_work(start, tmp_path):
     start(tmp_path/"one", "--limit", 3).finish()

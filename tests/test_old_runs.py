@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from beit3_colab import UserError, compare, evaluate, load_model, open_run
+from beit3_colab import UserError, compare, evaluate, open_run
 from beit3_colab.commands.cli import main
 from beit3_colab.scenes import write_scenes
 from beit3_colab.tables import read_csv
@@ -17,9 +17,6 @@ FIGURES = json.loads((OLD/"figures.json").read_text(encoding="utf-8"))
 CHOICE = dict(limit=30, seed=21) # of `sample` and `stopped`
 FINISHED = ("sample", "own", "vqav2", "two_processes")
 
-
-@pytest.fixture(scope="module")
-def vqa(): return load_model("sample", device="cpu")
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
@@ -143,7 +140,7 @@ def test_lost_answers_are_given_again(name, old, vqa, data):
     assert run.submission.read_bytes() == (OLD/name/run.submission.name).read_bytes()
     assert str(run.accuracy) == FIGURES[name]["accuracy"]
 
-def test_the_command_continues_them(old, data, command):
+def test_the_command_continues_them(old, command):
     choice = [f"--{name}={value}" for name, value in CHOICE.items()]
     folder = old("stopped")
     done = command("python", "-m", "beit3_colab", "evaluate", "--device", "cpu", "--output-dir", folder, *choice)

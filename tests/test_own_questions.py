@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from file_server import FileServer
 
-from beit3_colab import compare, evaluate, load_model, open_run
+from beit3_colab import compare, evaluate, open_run
 from beit3_colab.commands.cli import main
 from beit3_colab.data.own import open_questions
 from beit3_colab.machine.messages import UserError
@@ -19,9 +19,6 @@ from beit3_colab.scenes.drawing import draw_scene
 from beit3_colab.scenes.description import make_scene
 from beit3_colab.look.tables import read_csv
 
-
-@pytest.fixture(scope="module")
-def vqa(): return load_model("sample", device="cpu")
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):

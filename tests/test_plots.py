@@ -19,16 +19,12 @@ from beit3_colab.machine.messages import UserError
 from beit3_colab.evaluation import evaluate
 from beit3_colab.look.plots import calibration_table, confusion_table, plot_accuracy, plot_calibration, plot_confusions, show_answers
 from beit3_colab.scoring.rules import correctness
-from beit3_colab.model.vqa import load_model
 from beit3_colab.scenes.drawing import draw_scene
 from beit3_colab.scenes.description import make_scene
 
 PLOTS = [show_answers, plot_accuracy, plot_calibration, plot_confusions]
 NASTY = r"--><script>a()</script><img src=x onerror=alert(1)> costs $5 \frac{$x^2$}{_} & \$ ${"
 
-
-@pytest.fixture(scope="module")
-def vqa(): return load_model("sample", device="cpu")
 
 @pytest.fixture(scope="module")
 def run(vqa, tmp_path_factory): return evaluate(vqa, limit=60, output_dir=tmp_path_factory.mktemp("run"), progress=False)

@@ -19,7 +19,7 @@ from processes import PACE, environment, result, wait_until
 from real_browser import open_browser
 
 import beit3_colab
-from beit3_colab import UserError, evaluate, load_model, open_run
+from beit3_colab import UserError, evaluate, open_run
 from beit3_colab.evaluation.background import BackgroundRun
 from beit3_colab.machine.distributed import Workers
 from beit3_colab.progress.bars import LogLines, NotebookBar, TextBar
@@ -73,9 +73,6 @@ def slow(vqa, monkeypatch):
         return logits(*args, **kwargs)
     monkeypatch.setattr(vqa, "logits", paced)
     return vqa
-
-@pytest.fixture(scope="module")
-def vqa(): return load_model("sample", device="cpu")
 
 @pytest.fixture(scope="module")
 def expected(vqa, tmp_path_factory):
@@ -203,7 +200,7 @@ def test_display_is_told_of_every_rank_of_a_group(vqa, expected, tmp_path, monke
     assert last.host_bytes > 2*10**8 # of two processes
     assert looks != "at once" or any(r.rate > 0 for s in display.snapshots for r in s.ranks)
 
-def test_warnings_of_started_processes_are_shown(tmp_path, monkeypatch):
+def test_warnings_of_started_processes_are_shown(tmp_path):
     from types import SimpleNamespace
     from beit3_colab.progress.status_file import StatusReader
     from beit3_colab.run.tally import GroupView, Tally
@@ -381,6 +378,6 @@ def test_kernel_without_ipywidgets_has_a_bar_and_one_hint(expected, tmp_path):
     assert printed(second) == "finished\n" and "pip install ipywidgets" not in printed(second, "stderr") and not html_of(first + second)
     assert result(tmp_path/"one") == result(tmp_path/"two") == expected
 
-def test_no_widget_outside_a_kernel(capsys):
+def test_no_widget_outside_a_kernel():
     assert not isinstance(make_display(True), WidgetDisplay)
     assert isinstance(make_display("bar"), TextBar) and isinstance(make_display("widget"), WidgetDisplay)

@@ -4,30 +4,22 @@ import configparser
 import inspect
 import json
 import re
-import shutil
 import subprocess
 import sys
-import sysconfig
 import zipfile
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from built import ROOT, build_wheel, copy_project, make_python
 
-ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted(p.relative_to(ROOT) for p in (ROOT/"nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
 PAGES = [Path("README.md"), *sorted(p.relative_to(ROOT) for p in (ROOT/"docs").rglob("*.md"))]
-SOURCES = ("nbs", "beit3_colab", "settings.ini", "setup.py", "pyproject.toml", "README.md", "LICENSE")
 
 
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory):
-    "A copy of the project that a test may change."
-    folder = tmp_path_factory.mktemp("project")
-    for name in SOURCES:
-        if (ROOT/name).is_dir(): shutil.copytree(ROOT/name, folder/name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
-        else: shutil.copy(ROOT/name, folder/name)
-    return folder
+def copy(tmp_path_factory): # that a test may change
+    return copy_project(tmp_path_factory.mktemp("project"))
 
 def content(folder, pattern): return {p.relative_to(folder): p.read_bytes() for p in folder.rglob(pattern) if "__pycache__" not in p.parts}
 
@@ -131,18 +123,11 @@ def test_every_import_is_a_requirement():
     assert outside <= required, f"not in settings.ini: {outside - required}"
     assert "nbdev" not in required and "fastcore" not in required
 
-def test_wheel_does_the_main_job_alone(copy, tmp_path, command, monkeypatch):
+def test_wheel_does_the_main_job_alone(copy, tmp_path, monkeypatch):
     monkeypatch.delenv("PYTHONPATH", raising=False) # it may name this folder, and what is tried is the wheel
-    done = command("python", "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, copy)
-    assert done.returncode == 0, done.stdout + done.stderr
-    wheel, = tmp_path.glob("*.whl")
+    wheel, python = build_wheel(copy, tmp_path), make_python(tmp_path/"venv")
     held = zipfile.ZipFile(wheel).namelist()
     for asset in (ROOT/"beit3_colab"/"look"/"assets").iterdir(): assert f"beit3_colab/look/assets/{asset.name}" in held
-    subprocess.run([sys.executable, "-m", "venv", tmp_path/"venv"], check=True)
-    python = tmp_path/"venv"/"bin"/"python"
-    site = subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True, check=True).stdout.strip()
-    # torch and the other requirements come from here (2 GB less to fetch); this project, an editable install, does not: its link is not followed
-    Path(site, "requirements.pth").write_text("\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}))
     subprocess.run([python, "-m", "pip", "install", "--no-deps", "--no-index", "--quiet", wheel], check=True)
     where = subprocess.run([python, "-c", "import beit3_colab; print(beit3_colab.__file__)"], capture_output=True, text=True, cwd=tmp_path, check=True).stdout
     assert where.startswith(str(tmp_path/"venv"))

@@ -3,20 +3,21 @@ from pathlib import Path
 
 import pytest
 from file_server import Fault, FileServer
+from official_standin import RELEASES, mirror
 
 from beit3_colab import load_model
 from beit3_colab.machine.messages import UserError
 
 GOLDEN = Path(__file__).parent/"golden"
-NAME, PATH = "beit3_base_patch16_480_vqa", "/github.com/addf400/files/releases/download/beit3"
+NAME = "beit3_base_patch16_480_vqa"
 
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    files = {f"{PATH}/{NAME}.pth": (GOLDEN/"tiny_beit3_vqa.pth").read_bytes(), f"{PATH}/beit3.spm": (GOLDEN/"tiny.spm").read_bytes()}
+    files = {f"{RELEASES}/{NAME}.pth": (GOLDEN/"tiny_beit3_vqa.pth").read_bytes(), f"{RELEASES}/beit3.spm": (GOLDEN/"tiny.spm").read_bytes()}
     with FileServer(files) as server:
         monkeypatch.setenv("BEIT3_COLAB_CACHE", str(tmp_path))
-        monkeypatch.setenv("BEIT3_COLAB_MIRROR", f"https://github.com={server.url}/github.com")
+        monkeypatch.setenv("BEIT3_COLAB_MIRROR", mirror(server))
         yield server
 
 def load(): return load_model(NAME, config={"num_heads": 4}, answers=[str(i) for i in range(40)], device="cpu")
@@ -29,12 +30,12 @@ def test_downloaded_once_and_used(server):
     assert len(server.requests) == before
 
 def test_a_dropped_connection_is_resumed(server):
-    server.fail(f"{PATH}/{NAME}.pth", Fault(cut=0.3))
+    server.fail(f"{RELEASES}/{NAME}.pth", Fault(cut=0.3))
     load()
-    assert len(server.asked(f"{PATH}/{NAME}.pth")) == 2
+    assert len(server.asked(f"{RELEASES}/{NAME}.pth")) == 2
 
 def test_missing_on_the_server(server):
-    server.fail(f"{PATH}/beit3.spm", *[Fault(status=404)]*10)
+    server.fail(f"{RELEASES}/beit3.spm", *[Fault(status=404)]*10)
     with pytest.raises(UserError, match="404"): load()
 
 def b_image():

@@ -17,20 +17,27 @@ from beit3_colab.commands.selftest import CHECKPOINT, QUESTIONS, expected_range,
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory): return make_checkpoint(tmp_path_factory.mktemp("standin"), CHECKPOINT)
 
+@pytest.fixture(scope="module")
+def found(checkpoint, tmp_path_factory):
+    "What the stand-in answers: question_id → answer."
+    folder = tmp_path_factory.mktemp("found")
+    served = {**checkpoint, **serve_json(official_json()), **serve_pictures("val2014")}
+    with FileServer(served) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BEIT3_COLAB_MIRROR", mirror(server))
+        patch.setenv("BEIT3_COLAB_CACHE", str(folder/"cache"))
+        run = evaluate(CHECKPOINT, "val", limit=QUESTIONS, output_dir=folder/"run", progress=False, device="cpu")
+        return {i: r["answers"][0] for i, r in run.records.items()}
+
 @pytest.fixture
-def online(checkpoint, tmp_path, monkeypatch):
+def online(checkpoint, found, tmp_path, monkeypatch):
     "Make the official addresses answer, with people who agree with the stand-in on a share of the questions."
-    with FileServer({**checkpoint, **serve_json(official_json()), **serve_pictures("val2014")}) as server:
+    with FileServer({**checkpoint, **serve_pictures("val2014")}) as server:
         monkeypatch.setenv("BEIT3_COLAB_MIRROR", mirror(server))
-        monkeypatch.setenv("BEIT3_COLAB_CACHE", str(tmp_path/"first"))
-        run = evaluate(CHECKPOINT, "val", limit=QUESTIONS, output_dir=tmp_path/"known", progress=False, device="cpu")
-        found = {i: r["answers"][0] for i, r in run.records.items()}
         monkeypatch.setenv("BEIT3_COLAB_CACHE", str(tmp_path/"cache"))
         def serve(share):
             right = random.Random(0).sample(sorted(found), round(share*len(found)))
             other = {i: next(x for x in ANSWERS if x != a) for i, a in found.items()}
             server.files |= serve_json(official_json({**other, **{i: found[i] for i in right}}))
-            server.requests.clear()
             return server
         yield serve
 

@@ -9,7 +9,6 @@ from beit3_colab import evaluate
 from beit3_colab.run import answering
 from beit3_colab.pictures import decoding
 from beit3_colab.pictures import reading as images
-from beit3_colab.model.vqa import load_model
 from beit3_colab.run.journal import Journal
 
 PARTS = {"the disk that pictures come from": (images, "open", open), "decoding pictures with 1 worker ": (decoding, "preprocess", decoding.preprocess),
@@ -22,10 +21,6 @@ def slowly(work):
         time.sleep(0.15)
         return work(*args)
     return do
-
-
-@pytest.fixture(scope="module")
-def vqa(): return load_model("sample", device="cpu")
 
 
 @pytest.mark.parametrize("cause", ["the model on cpu", *PARTS])
