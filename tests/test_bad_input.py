@@ -118,7 +118,7 @@ def test_odd_questions_are_answered(folder, text):
     done = run(folder)
     assert len(done.records) == len(done.questions) and done.answers.question[0] == text
 
-@pytest.mark.parametrize("content, says", [("<!DOCTYPE html><html>", "HTML"), ('{"questions": [{"quest', "cut short"), ('{"questions": []}', "0 questions"),
+@pytest.mark.parametrize("content, says", [("<!DOCTYPE html><html>", "web page"), ('{"questions": [{"quest', "cut short"), ('{"questions": []}', "0 questions"),
                                            ('{"questions": [{"question_id": 1, "question": "?"}]}', "image_id"),
                                            ('{"questions": [{"question_id": 1, "image_id": 1, "question": "?"}, {"question_id": 1, "image_id": 1, "question": "!"}]}', "repeats question_id 1")])
 def test_bad_questions_file(folder, capsys, content, says):

@@ -46,7 +46,7 @@ def test_annotations_of_another_split():
         check_annotations(open_vqav2(GOLDEN, "val").questions, annotations_of("train"))
 
 @pytest.mark.parametrize("content, says", [
-    ("<!DOCTYPE html><html>", "HTML page"), ('{"questions": [{"question_id"', "cut short"), ("", "is empty"), ('{"questions": []}', "has 0 questions"),
+    ("<!DOCTYPE html><html>", "web page"), ('{"questions": [{"question_id"', "cut short"), ("", "is empty"), ('{"questions": []}', "has 0 questions"),
     ('{"annotations": []}', "holds annotations"), ('[{"question_id": 1, "answer": "cat"}]', "holds results"), ("3", "a list of questions is needed")])
 def test_bad_questions_file(tmp_path, content, says):
     path = tmp_path/"questions.json"
