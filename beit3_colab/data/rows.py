@@ -16,7 +16,7 @@ from .frames import parquet_rows, table_rows
 from .picture_folder import find_pictures
 
 # %% auto #0
-__all__ = ['QUESTION_FILES', 'METADATA_FILES', 'read_file', 'read_folder', 'read_rows']
+__all__ = ['METADATA_FILES', 'QUESTION_FILES', 'read_file', 'read_folder', 'read_rows']
 
 # %% ../../nbs/05_data/07_rows.ipynb #ada80f10
 _CSV, _JSON, _LINES = (".csv", ".tsv"), (".json",), (".jsonl", ".ndjson")
@@ -50,15 +50,21 @@ def _is_sheet(content: bytes) -> bool: # within a zip archive
     parts = (b"[Content_Types].xml", b"xl/", b"opendocument.spreadsheet")
     return content[:2] == b"PK" and any(part in content[:2000] for part in parts)
 
-# %% ../../nbs/05_data/07_rows.ipynb #817a0d7f
+# %% ../../nbs/05_data/07_rows.ipynb #61a6b2e3
+METADATA_FILES = ("metadata.csv", "metadata.jsonl", "metadata.parquet") # of Hugging Face's imagefolder
+
 def read_file(
     path: Path, # that exists
-) -> Iterable[Row]: # its rows
+) -> Iterable[Row]: # its rows, with the names of `FIELDS`
     "Rows of a file. Raises `UserError` for one that holds no questions, naming its kind or the line."
-    name, suffix = short_name(path), _suffix(path)
+    others = {"file_name": "image"} if path.name.lower() in METADATA_FILES else {}
+    return name_fields(_read_by_kind(path, short_name(path), others), short_name(path), True, others)
+
+def _read_by_kind(path, name, others) -> Iterable[Row]:
+    suffix = _suffix(path)
     try: found = recognise_file(path)
     except OSError as error: raise UserError(f"{name} cannot be read: {error.strerror}") from None
-    if found and found.kind == "parquet": return parquet_rows(path)
+    if found and found.kind == "parquet": return parquet_rows(path, others)
     if suffix not in _CSV + _JSON + _LINES: _refuse_kind(path, suffix, found)
     content = read_content(path)
     found = recognise(content)
@@ -67,12 +73,11 @@ def read_file(
     text = decode_text(content, name)
     kind = found.kind if found else ""
     is_json = kind in ("json", "jsonl") or suffix not in _CSV and kind != "csv"
-    return read_json_text(text, name, suffix in _LINES) if is_json else read_csv_text(text, name)
+    return read_json_text(text, name, suffix in _LINES) if is_json else read_csv_text(text, name, others)
 
-# %% ../../nbs/05_data/07_rows.ipynb #31ffb34b
+# %% ../../nbs/05_data/07_rows.ipynb #05b53185
 QUESTION_FILES = ("questions.csv", "questions.jsonl", "questions.json", "questions.tsv", "questions.ndjson",
                   "questions.parquet")
-METADATA_FILES = ("metadata.csv", "metadata.jsonl", "metadata.parquet") # of Hugging Face's imagefolder
 
 def _read_texts(question) -> list[str]:
     "The questions that are asked about every picture. Raises `UserError` where one is none."
@@ -100,7 +105,7 @@ def _refuse_folder(folder):
     raise UserError(f"{name} holds no questions.csv, questions.jsonl or questions.json; {nearer}add one, "
                     "or pass question=… (--question) to ask it about every picture in the folder")
 
-# %% ../../nbs/05_data/07_rows.ipynb #bf87a840
+# %% ../../nbs/05_data/07_rows.ipynb #9e0de3b7
 def read_folder(
     folder: Path, # of pictures, with a questions file or without
     question: str|list[str]|None, # asked about each picture, where there is no questions file
@@ -113,7 +118,7 @@ def read_folder(
         raise UserError(f"{name} holds {' and '.join(f.name for f in files)}; give the file that is meant")
     if files and question is not None:
         raise UserError(f"question=… is for a folder without a questions file, and {name} holds {files[0].name}")
-    if files: return files[0], name_fields(read_file(files[0]), short_name(files[0]))
+    if files: return files[0], read_file(files[0])
     if question is None: _refuse_folder(folder)
     texts = _read_texts(question)
     pictures = find_pictures(folder)
@@ -140,7 +145,7 @@ def _working_folder() -> Path:
     except FileNotFoundError:
         raise UserError("the working folder was deleted; change to one that is there, such as os.chdir('/')") from None
 
-# %% ../../nbs/05_data/07_rows.ipynb #df81fb8a
+# %% ../../nbs/05_data/07_rows.ipynb #3c8dc9e5
 def read_rows(
     source, # list of dictionaries, table, path of a .csv, .tsv, .jsonl, .json or .parquet file, or folder
     question: str|list[str]|None = None, # see `read_folder`
@@ -157,7 +162,8 @@ def read_rows(
     if question is not None:
         raise UserError("question=… is for a folder of pictures; here each row has its own question")
     if path: rows = read_file(path)
-    else: path, rows = _working_folder(), table_rows(source)
-    rows = name_fields(number_rows(source, name) if rows is None else rows, name)
+    else:
+        path, rows = _working_folder(), table_rows(source)
+        rows = name_fields(number_rows(source, name) if rows is None else rows, name)
     if not rows: raise UserError(f"{name} holds 0 questions")
     return path, rows
