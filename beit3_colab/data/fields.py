@@ -117,7 +117,7 @@ def refuse_missing(
     raise UserError(f"{where} has no column {' and no column '.join(missing)}; the columns must be named image, question "
                     f"and, if known, answers and question_id, and they are {list_names(names)}{advice}")
 
-# %% ../../nbs/05_data/13_fields.ipynb #8ba975f8
+# %% ../../nbs/05_data/13_fields.ipynb #ba24aafa
 _log = logging.getLogger("beit3_colab.data")
 _IDS = ("id", "index", "qid") # that may be those of questions
 
@@ -150,7 +150,7 @@ class _Renamer:
     def learn(self, names) -> dict: # name as given → as read
         refuse_two_answers(names, self.where)
         fields = [self.others.get(name) or field_of(name) for name in names]
-        ids = [name for name in names if _plain(name) in _IDS]
+        ids = [name for name in names if _plain(name) in _IDS and name != "Index"] # pandas' own in `itertuples`
         if ids and "question_id" not in fields and not self.told:
             self.told = True
             _log.warning("%s: column %s is not read; if it holds ids of questions, call it question_id",

@@ -105,13 +105,14 @@ def _refuse_folder(folder):
     raise UserError(f"{name} holds no questions.csv, questions.jsonl or questions.json; {nearer}add one, "
                     "or pass question=… (--question) to ask it about every picture in the folder")
 
-# %% ../../nbs/05_data/07_rows.ipynb #9e0de3b7
+# %% ../../nbs/05_data/07_rows.ipynb #a2015ea2
 def read_folder(
     folder: Path, # of pictures, with a questions file or without
     question: str|list[str]|None, # asked about each picture, where there is no questions file
 ) -> tuple[Path, Iterable[Row]]: # the folder or file that it stands for, and its rows
     "Rows of a folder. Raises `UserError` for one that holds neither questions nor pictures."
-    files = [folder/name for name in QUESTION_FILES if (folder/name).is_file()]
+    packed = [f"{name}.gz" for name in QUESTION_FILES]
+    files = [folder/name for name in (*QUESTION_FILES, *packed) if (folder/name).is_file()]
     if not files and question is None: files = [folder/name for name in METADATA_FILES if (folder/name).is_file()]
     name = short_name(folder)
     if len(files) > 1:

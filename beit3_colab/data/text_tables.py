@@ -163,7 +163,7 @@ def _refuse_json(text, error, where):
     place = f"line {error.lineno}, column {error.colno}"
     raise UserError(f"{where} is not valid JSON: {error.msg} at {place}; mend it there")
 
-# %% ../../nbs/05_data/15_text_tables.ipynb #b5505cb5
+# %% ../../nbs/05_data/15_text_tables.ipynb #d7046b52
 def read_json_text(
     text: str, # JSON, or an object on each line
     where: str, # name of the file
@@ -172,7 +172,8 @@ def read_json_text(
     "Rows of JSON or JSON Lines. Raises `UserError` naming the line."
     numbered = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     first = _try_json(numbered[0][1]) if numbered else None
-    if isinstance(first, Mapping) and (len(numbered) > 1 or lines and not {"questions", "data"} & set(first)):
+    is_row = lines and isinstance(first, Mapping) and not any(isinstance(v, (list, Mapping)) for v in first.values())
+    if isinstance(first, Mapping) and (len(numbered) > 1 or is_row):
         return [_read_line(line, number, where) for number, line in numbered]
     if not numbered: raise UserError(f"{where} holds 0 questions")
     try: content = json.loads(text)
