@@ -117,7 +117,7 @@ def refuse_missing(
     raise UserError(f"{where} has no column {' and no column '.join(missing)}; the columns must be named image, question "
                     f"and, if known, answers and question_id, and they are {list_names(names)}{advice}")
 
-# %% ../../nbs/05_data/13_fields.ipynb #ba24aafa
+# %% ../../nbs/05_data/13_fields.ipynb #7cebb219
 _log = logging.getLogger("beit3_colab.data")
 _IDS = ("id", "index", "qid") # that may be those of questions
 
@@ -125,7 +125,7 @@ def as_mapping(
     values, # of a row
 ): # a mapping, or what was given
     "A row as a dictionary, where it is a named tuple or one row of a pandas or NumPy table."
-    if isinstance(values, Mapping): return values
+    if isinstance(values, (dict, Mapping)): return values
     if hasattr(values, "_asdict"): return values._asdict() # of `itertuples`
     if isinstance(values, tuple) and len(values) == 2 and _is_series(values[1]): values = values[1] # of `iterrows`
     if _is_series(values): return values.to_dict()
@@ -141,13 +141,14 @@ class _Renamer:
 
     def __call__(self, row: Row) -> Row:
         values = as_mapping(row.values)
-        if not isinstance(values, Mapping): return row
+        if not isinstance(values, (dict, Mapping)): return row
         names = tuple(values)
         if names not in self.known: self.known[names] = self.learn(names)
         renamed = self.known[names]
+        if renamed is None: return row if values is row.values else Row(row.where, values)
         return Row(row.where, {renamed[name]: value for name, value in values.items()})
 
-    def learn(self, names) -> dict: # name as given → as read
+    def learn(self, names) -> dict|None: # name as given → as read; None where all stay
         refuse_two_answers(names, self.where)
         fields = [self.others.get(name) or field_of(name) for name in names]
         ids = [name for name in names if _plain(name) in _IDS and name != "Index"] # pandas' own in `itertuples`
@@ -155,16 +156,17 @@ class _Renamer:
             self.told = True
             _log.warning("%s: column %s is not read; if it holds ids of questions, call it question_id",
                          self.where, short_repr(ids[0]))
-        return {name: name if field is None or fields.count(field) > 1 else field for name, field in zip(names, fields)}
+        renamed = {n: n if f is None or fields.count(f) > 1 else f for n, f in zip(names, fields)}
+        return None if all(name == new for name, new in renamed.items()) else renamed
 
-# %% ../../nbs/05_data/13_fields.ipynb #1158fc2b
+# %% ../../nbs/05_data/13_fields.ipynb #ba087381
 def _check_rows(rows, where, is_file):
-    "Raise `UserError` where none of the first rows is a row, or where they are those of a file of VQAv2's."
-    found = [row for row in rows if isinstance(row.values, Mapping)]
-    if not found:
+    "Raise `UserError` where none is a row, or where they are those of a file of VQAv2's."
+    found = next((row for row in rows if isinstance(row.values, Mapping)), None)
+    if found is None:
         raise UserError(f"{where}, {rows[0].where}: {short_repr(rows[0].values)} is {type(rows[0].values).__name__}; "
                         "a row must be {'image': …, 'question': …}")
-    official = describe_official(found[0].values)
+    official = describe_official(found.values)
     if official and (is_file or official is not _NUMBERED): raise UserError(f"{where} {official}")
 
 def name_fields(

@@ -82,7 +82,7 @@ def _any_length():
         try: yield
         finally: csv.field_size_limit(before)
 
-# %% ../../nbs/05_data/15_text_tables.ipynb #b8720c86
+# %% ../../nbs/05_data/15_text_tables.ipynb #4a4d0b12
 def _check_quotes(lines, line, where, form):
     "Raise `UserError` where a quote goes on for lines that it should not."
     try: list(csv.reader(lines, strict=True, **form))
@@ -98,12 +98,12 @@ def _records(text, where, **form) -> Iterable[tuple[int, list[str]]]:
         for values in reader:
             line, after = before + 1, reader.line_num
             if after > line or after == len(lines): _check_quotes(lines[before:after], line, where, form)
-            if any(value.strip() for value in values): yield line, values
+            if any(map(str.strip, values)): yield line, values
             before = after
     except csv.Error as error:
         raise UserError(f"{where}, line {before + 1}: {error}; save it as CSV again") from None
 
-# %% ../../nbs/05_data/15_text_tables.ipynb #c1db6bec
+# %% ../../nbs/05_data/15_text_tables.ipynb #3489c514
 def _without_empty_columns(names, records) -> list[str|None]: # None for a column that is left out
     "Names of the columns; those without a name and without a value are a spreadsheet's margin."
     kept = [name if name.strip() else None for name in names]
@@ -114,7 +114,7 @@ def _without_empty_columns(names, records) -> list[str|None]: # None for a colum
 
 def _fields(names, values, line, where, mark) -> dict:
     "The fields of one row. Raises `UserError` where there are more than names."
-    if any(value.strip() for value in values[len(names):]):
+    if len(values) > len(names) and any(value.strip() for value in values[len(names):]):
         raise UserError(f"{where}, line {line}: {len(values)} fields, but the header has {len(names)}; "
                         f"put a text that holds {mark!r} in double quotes")
     return {name: value for name, value in zip(names, values) if name is not None}
