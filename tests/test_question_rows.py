@@ -71,7 +71,7 @@ def test_a_line_is_where_a_person_finds_it():
     (b"image,question\nhen.png,Is it\0?\n", "line 2 holds a zero byte"), ("image,question\nhen.png,Is it, say, a hen?\n", "line 2: 4 fields, but the header has 2; put a text that holds ',' in double quotes"),
     ('image,question\nhen.png,"Is it?\nowl.png,Is it?\n', "line 2: a quote"), ('image,question\nhen.png,Is it?\nowl.png,"Is it?\nhen.png,"Why?"\nowl.png,How?\n', "line 3: a quote"),
     ("image,question,Image\n", "more than one column image; keep the one that is meant"), ("image,question,answer,gt_answer\na,b,c,d\n", "answer and gt_answer, and one of them may be a model's"),
-    ("image,question\n", "holds 0 questions"), ("", "is empty"), (" \n", "holds 0 questions"), ("hen.png,Is it a hen?\n", "no column image and no column question; .* they are 'hen.png', 'Is it a hen.'"),
+    ("image,question,answer,answer\na,b,c,d\n", r"more than one column answer; .* several answers stand in one column, as a.b"), ("image,question\n", "holds 0 questions"), ("", "is empty"), (" \n", "holds 0 questions"), ("hen.png,Is it a hen?\n", "no column image and no column question; .* they are 'hen.png', 'Is it a hen.'"),
     ("img_path;question\na;b\n", "no column image; .*; rename 'img_path' to image"), ("image\tsent\ta\na\tb\n", "no column question; .*; rename 'sent' to question"), ("imgae,question\na,b\n", "did you mean 'imgae'"),
     ("file_name,image_url,question\na,b,c\n", "rename the one that is meant to image: 'file_name', 'image_url'"), ("img_id,question\n1,b\n", "rename 'img_id' to image if it is a file's name"),
     (",".join(f"c{i}" for i in range(5000)) + "\n", r"they are 'c0', .* … \(5,000 columns\)"), ("A" * 300_000 + "\n", "no column image"), ("question_id,answer\n1,yes\n", "a model's answers without questions, as results files do"),
@@ -213,6 +213,9 @@ def test_a_transform_of_ones_own_stays_and_a_format_goes():
     class Transformed(HuggingFace):
         def __iter__(self): return (dict(row, question=row["question"].upper()) for row in self._rows)
     assert asked(Transformed(ASKED, "custom"))[0]["question"] == "IS IT A HEN?"
+    class Made(HuggingFace):
+        def __iter__(self): return (dict(image=row["file"], question="Is it?") for row in self._rows)
+    assert asked(Made([dict(file="hen.png")], "custom")) == [dict(image="hen.png", question="Is it?")]
     two = HuggingFace([dict(row, answers=["no"]) for row in ASKED], "torch")
     two.format["columns"] = ["image", "question"]
     assert all("answers" not in row.values for row in read_rows(two)[1])
@@ -223,17 +226,19 @@ def test_pictures_of_hugging_face_are_files_and_not_decoded_ones(place):
     class Feature:
         decode: bool = True
         mode: str = None
-        def decode_example(self, value): return f"decoded {value['path']}"
+        def decode_example(self, value):
+            if "gone" in value["path"]: raise FileNotFoundError(value["path"])
+            return f"decoded {value['path']}"
     Feature.__name__ = "Image"
     picture(place/"there.png")
-    kept = [dict(bytes=b"content", path="x.png"), dict(bytes=None, path=str(place/"there.png")), dict(bytes=None, path="hf://x.png")]
+    kept = [dict(bytes=b"content", path="x.png"), dict(bytes=None, path=str(place/"there.png")), dict(bytes=None, path="hf://x.png"), dict(bytes=None, path="gone.png")]
     class Decoding(HuggingFace):
         def __init__(self, decode=True): super().__init__([dict(image=value, question="Is it?") for value in kept]); self.features = {"image": Feature(decode)}
         def cast_column(self, name, feature): return Decoding(feature.decode)
         def __iter__(self):
             assert not self.features["image"].decode
             return super().__iter__()
-    assert [row.values["image"] for row in read_rows(Decoding())[1]] == [b"content", str(place/"there.png"), "decoded hf://x.png"]
+    assert [row.values["image"] for row in read_rows(Decoding())[1]] == [b"content", str(place/"there.png"), "decoded hf://x.png", "gone.png"]
 
 def test_parquet_is_read_by_row_groups(monkeypatch):
     class ParquetFile:

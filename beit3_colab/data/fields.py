@@ -44,7 +44,7 @@ def list_names(
     shown = ", ".join(short_repr(name) for name in names[:limit])
     return f"{shown}, … ({len(names):,} columns)" if len(names) > limit else shown or "no columns"
 
-# %% ../../nbs/05_data/13_fields.ipynb #bc697d5f
+# %% ../../nbs/05_data/13_fields.ipynb #b588fa3a
 _TRUE_ANSWERS = ("gtanswer", "gtanswers", "groundtruth", "groundtruths", "multiplechoiceanswer")
 
 def refuse_doubled(
@@ -54,7 +54,8 @@ def refuse_doubled(
     "Raise `UserError` where two columns are the same field."
     fields = [field_of(name) for name in names]
     if twice := [field for field in (*FIELDS, *_OWN) if fields.count(field) > 1]:
-        raise UserError(f"{where} has more than one column {' and '.join(twice)}; keep the one that is meant")
+        several = "" if twice[0] in FIELDS[:2] else "; several answers stand in one column, as a|b"
+        raise UserError(f"{where} has more than one column {' and '.join(twice)}; keep the one that is meant{several}")
 
 def refuse_two_answers(
     names: Iterable, # of columns, as they were given

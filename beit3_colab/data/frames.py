@@ -15,17 +15,18 @@ from .fields import as_mapping, field_of, refuse_doubled, refuse_missing, Row
 # %% auto #0
 __all__ = ['table_rows', 'parquet_rows']
 
-# %% ../../nbs/05_data/16_frames.ipynb #af360b92
+# %% ../../nbs/05_data/16_frames.ipynb #04ca2cbd
 def _pandas_rows(table) -> tuple[list, Iterator]:
     "Names of the columns, and the rows."
     names = list(table.columns)
     levels = list(getattr(table.index, "names", [None]))
     known = [i for i, level in enumerate(levels) if level is not None and field_of(level) and level not in names]
+    names = [*(levels[i] for i in known), *names]
     def rows():
         for key, *values in table.itertuples(name=None):
             parts = key if len(levels) > 1 else (key,)
-            yield dict(zip([*(levels[i] for i in known), *names], [*(parts[i] for i in known), *values]))
-    return [*(levels[i] for i in known), *names], rows()
+            yield dict(zip(names, [*(parts[i] for i in known), *values]))
+    return names, rows()
 
 def _series_rows(series) -> tuple[list, Iterator]: # of pandas or polars
     "One row, or a column of rows. Raises `UserError` for a column of something else."
@@ -37,7 +38,7 @@ def _series_rows(series) -> tuple[list, Iterator]: # of pandas or polars
     raise UserError(f"questions is one column ({name}), a {type(series).__name__}; "
                     "give the table, with a column image and a column question")
 
-# %% ../../nbs/05_data/16_frames.ipynb #39b0ee97
+# %% ../../nbs/05_data/16_frames.ipynb #bff29dcb
 _AT_ONCE = 32 # rows; some have pictures
 
 def _arrow_rows(batches) -> Iterator:
@@ -50,12 +51,13 @@ def _hugging_face_rows(data) -> tuple[list, Iterator]:
     if form.get("type") and form["type"] != "custom": data = data.with_format(None, columns=form.get("columns"))
     elif not form and hasattr(data, "with_format"): data = data.with_format(None) # a stream
     features = getattr(data, "features", None) or {}
-    undecoded = {name for name, feature in features.items() if form.get("type") != "custom" and _is_plain_picture(feature)}
+    if form.get("type") == "custom": features = {}
+    undecoded = {name for name, feature in features.items() if _is_plain_picture(feature)}
     for name in undecoded: data = data.cast_column(name, replace(features[name], decode=False))
     rows = iter(data)
     if undecoded: rows = ({name: _file_of(value, features.get(name)) if name in undecoded else value
                            for name, value in row.items()} for row in rows)
-    return list(data.column_names or []), rows
+    return [] if form.get("type") == "custom" else list(data.column_names or []), rows # a transform makes its own
 
 def _is_plain_picture(feature): # which is given as PIL would open it
     return type(feature).__name__ == "Image" and is_dataclass(feature) and feature.decode and not feature.mode
@@ -64,7 +66,9 @@ def _file_of(value, feature): # bytes, path, or a picture that has to be fetched
     if not isinstance(value, Mapping): return value
     if value["bytes"] is not None: return value["bytes"]
     path = value["path"]
-    return path if path is None or os.path.isfile(path) else feature.decode_example(value)
+    if path is None or os.path.isfile(path): return path
+    try: return feature.decode_example(value)
+    except Exception: return path # told like any picture that is not there
 
 def _batched_rows(table) -> tuple[list, Iterator]: # of Arrow
     schema = getattr(table, "schema", None) or table.projected_schema # a Scanner has this one
@@ -82,7 +86,7 @@ def _stream_rows(source) -> tuple[list, Iterator]: # of any library that speaks 
         raise UserError(f"questions is one column, a {type(source).__name__}; give the table") from None
     return reader.schema.names, _arrow_rows(reader)
 
-# %% ../../nbs/05_data/16_frames.ipynb #0d506db9
+# %% ../../nbs/05_data/16_frames.ipynb #cbb0695a
 _KINDS = ( # what a table can do, how its rows are had
     (("itertuples", "columns"), _pandas_rows),
     (("to_frame", "to_list"), _series_rows),
@@ -104,12 +108,12 @@ def table_rows(
     if read is None or read is _stream_rows and not importlib.util.find_spec("pyarrow"): return None
     return _number(*read(source), where)
 
-def _number(names, rows, where) -> Iterator[Row]:
+def _number(names, rows, where, others={}) -> Iterator[Row]:
     refuse_doubled(names, where)
-    if names: refuse_missing(names, where)
+    if names: refuse_missing([others.get(name, name) for name in names], where)
     return (Row(f"row {i}", row) for i, row in enumerate(rows, 1))
 
-# %% ../../nbs/05_data/16_frames.ipynb #2b90f348
+# %% ../../nbs/05_data/16_frames.ipynb #30464f95
 def parquet_rows(
     path: Path, # Parquet file
     others: Mapping = {}, # names that are read in place of a field
@@ -124,9 +128,10 @@ def parquet_rows(
     except (OSError, ValueError) as error: raise _damaged(where, error) from None
     def rows():
         try:
-            for group in range(file.num_row_groups): yield from _arrow_rows(file.iter_batches(_AT_ONCE, row_groups=[group]))
+            for group in range(file.num_row_groups):
+                yield from _arrow_rows(file.iter_batches(_AT_ONCE, row_groups=[group]))
         except (OSError, ValueError) as error: raise _damaged(where, error) from None
-    return _number([others.get(name, name) for name in file.schema_arrow.names], rows(), where)
+    return _number(file.schema_arrow.names, rows(), where, others)
 
 def _damaged(where, error) -> UserError:
     return UserError(f"{where} cannot be read as Parquet: {clean_line(error, 200)}; if it is cut short, fetch it again")
