@@ -69,14 +69,14 @@ def refuse_two_answers(
         raise UserError(f"{where} has answer and {theirs[0]}, and one of them may be a model's; "
                         "rename the one that people said to answers, and leave out the other")
 
-# %% ../../nbs/05_data/13_fields.ipynb #723d0d51
+# %% ../../nbs/05_data/13_fields.ipynb #4bbd562c
 _ANNOTATIONS = ("holds answers without questions, as VQAv2's annotations files do; evaluate(split='val', data_path=…) "
                 "reads VQAv2's questions and answers from its folder, and score(…) compares results with such a file")
 _RESULTS = ("holds a model's answers without questions, as results files do; "
             "score(annotations, results) compares them with what people said")
-_NUMBERED = ("names its pictures by image_id and not by file, as VQAv2's questions files do; VQAv2's are opened with split "
-             "and data_path instead of questions: evaluate(split='val', data_path=…); for others add image, the name of "
-             "the picture's file, to every question")
+_NUMBERED = ("names its pictures by image_id and not by file, as VQAv2's questions files do; VQAv2's are opened with "
+             "split and data_path instead of questions: evaluate(split='val', data_path=…); for others add image, "
+             "the name of the picture's file, to every question")
 
 def describe_official(
     names: Iterable, # of columns
@@ -87,7 +87,7 @@ def describe_official(
     if {"questionid", "imageid"} <= plain and plain & {"answers", "multiplechoiceanswer"}: return _ANNOTATIONS
     return _RESULTS if {"questionid", "answer"} <= plain and not plain & {"image", "imageid"} else None
 
-# %% ../../nbs/05_data/13_fields.ipynb #c6b121c0
+# %% ../../nbs/05_data/13_fields.ipynb #35556656
 _OTHER_NAMES = { # field → names without capitals, blanks and underscores
     "image": "filename file filepath path imagepath imgpath imagefile imgfile imagename imgname imagefilename imageurl "
              "imgurl url img picture photo".split(),
@@ -100,8 +100,8 @@ def _advice(field, names) -> str: # "" where nothing is near
     if meant: return f"; rename {short_repr(meant[0])} to {field}"
     number = next((name for name in names if _plain(name) in ("imageid", "imgid")), None)
     if field == "image" and number is not None:
-        return (f"; rename {short_repr(number)} to image if it is a file's name, else add a column image with the names "
-                "of the files")
+        return (f"; rename {short_repr(number)} to image if it is a file's name, else add a column image with the "
+                "names of the files")
     near = find_nearest(field, [str(name) for name in names if field_of(name) is None], .7)
     return f"; {field} is missing: did you mean {short_repr(near)}? Rename it" if near else ""
 
@@ -115,8 +115,8 @@ def refuse_missing(
     if not missing: return
     if official := describe_official(names): raise UserError(f"{where} {official}")
     advice = "".join(_advice(field, names) for field in missing)
-    raise UserError(f"{where} has no column {' and no column '.join(missing)}; the columns must be named image, question "
-                    f"and, if known, answers and question_id, and they are {list_names(names)}{advice}")
+    raise UserError(f"{where} has no column {' and no column '.join(missing)}; the columns must be named image, "
+                    f"question and, if known, answers and question_id, and they are {list_names(names)}{advice}")
 
 # %% ../../nbs/05_data/13_fields.ipynb #7cebb219
 _log = logging.getLogger("beit3_colab.data")

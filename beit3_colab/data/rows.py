@@ -18,14 +18,14 @@ from .picture_folder import find_pictures
 # %% auto #0
 __all__ = ['METADATA_FILES', 'QUESTION_FILES', 'read_file', 'read_folder', 'read_rows']
 
-# %% ../../nbs/05_data/07_rows.ipynb #ada80f10
+# %% ../../nbs/05_data/07_rows.ipynb #7a40726c
 _CSV, _JSON, _LINES = (".csv", ".tsv"), (".json",), (".jsonl", ".ndjson")
 _TEXTS = ("csv", "json", "jsonl", "python") # as `recognise` calls them
 _SHEET = "is a spreadsheet: save it as “CSV UTF-8”, or give pandas.read_excel(…)"
 _REMEDIES = { # extension → what to do
     **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers"), _SHEET),
     **dict.fromkeys((".pkl", ".pickle"), "is a Python pickle: give pandas.read_pickle(…), if you trust who made it"),
-    **dict.fromkeys((".feather", ".arrow"), "is an Arrow table: give pandas.read_feather(…) or datasets.load_from_disk(…)"),
+    **dict.fromkeys((".feather", ".arrow"), "is an Arrow table: give pandas.read_feather(…), or the data set"),
     **dict.fromkeys((".txt", ".tab", ".text"), "is text of no known form: if it is a table, name it .csv or .tsv"),
     **dict.fromkeys((".db", ".sqlite", ".sqlite3"), "is a database: give pandas.read_sql(…)"),
     **dict.fromkeys((".yaml", ".yml", ".xml", ".html"), "is no table: write a list as .json, or a table as .csv"),
@@ -42,9 +42,10 @@ def _refuse_kind(path, suffix, found: Contents|None):
         raise UserError(f"questions {name} is one picture: give [{{'image': {short_repr(path.name)}, 'question': …}}], "
                         "or its folder with question=…")
     if suffix in _REMEDIES: raise UserError(f"questions {name} {_REMEDIES[suffix]}")
-    if found and found.kind not in _TEXTS: raise UserError(f"questions {name} {found.instead_of('a table of questions')}")
-    raise UserError(f"questions {name} must be a .csv, .tsv, .jsonl, .json or .parquet file with {' and '.join(FIELDS[:2])}, "
-                    "or a folder")
+    if found and found.kind not in _TEXTS:
+        raise UserError(f"questions {name} {found.instead_of('a table of questions')}")
+    raise UserError(f"questions {name} must be a .csv, .tsv, .jsonl, .json or .parquet file "
+                    f"with {' and '.join(FIELDS[:2])}, or a folder")
 
 def _is_sheet(content: bytes) -> bool: # within a zip archive
     parts = (b"[Content_Types].xml", b"xl/", b"opendocument.spreadsheet")
