@@ -148,11 +148,13 @@ def _from_mapping(source: Mapping, name: str) -> list:
     if len(answers) != len(labels): raise UserError(f"{name} has {len(answers)} answers and {len(labels)} labels")
     return _from_records([dict(answer=a, label=i) for a, i in zip(answers, labels)], name)
 
-# %% ../../nbs/05_data/01_answer_list.ipynb #e60b6ff0
+# %% ../../nbs/05_data/01_answer_list.ipynb #d7bd26c0
 def _from_series(source, name: str) -> list:
     "The values of a pandas Series; one that gives each answer its label is a mapping."
     index, values = source.index.tolist(), source.tolist()
-    if _all_texts(index) and values and _all_numbers(values): return _from_pairs(list(zip(index, values)), name)
+    if values and _all_texts(index):
+        has_labels = _all_texts(values) and (_all_digits(index) or _all_digits(values))
+        if has_labels or _all_numbers(values): return _from_pairs(list(zip(index, values)), name)
     if index != list(range(len(index))) and set(index) == set(range(len(index))):
         raise UserError(f"{name} is a Series whose index reorders 0 to {len(index) - 1}: pass series.tolist() "
                         "to have its own order, or series.sort_index().tolist() if its index is the labels")
@@ -241,14 +243,14 @@ def _parse_json(text: str, path: Path, name: str):
             raise UserError(f"{name}, line {number} is not JSON; fetch the file again, or mend it there") from None
     return found
 
-# %% ../../nbs/05_data/01_answer_list.ipynb #061baf74
+# %% ../../nbs/05_data/01_answer_list.ipynb #ca99092f
 def _refuse_table(lines: list[str], name: str):
     "Raise `UserError` for lines that hold more than an answer each."
     if len(lines) < 2: return
     for mark, word in ((",", "comma"), (";", "semicolon"), ("\t", "tab")):
         if lines[0].count(mark) and all(line.count(mark) == lines[0].count(mark) for line in lines):
-            raise UserError(f"{name} is a table, with a {word} in each line such as {short_repr(lines[0])}, and an answer "
-                            "a line is needed; write the answers alone, or pass a table that has answer and label")
+            raise UserError(f"{name} is a table, with a {word} in each line such as {short_repr(lines[0])}; write "
+                            "an answer a line and nothing else, or pass a table that has answer and label")
     words = [re.findall(r"[^\s,;:|]+", line) or [""] for line in lines]
     for place in (0, -1):
         for start in (0, 1):
@@ -318,15 +320,20 @@ def check_answer_list(
         elif not answers[-1]: why = "its last is empty: delete the empty line at the end"
     raise UserError(f"the answer list has {len(answers)} answers, but the head has {num_classes}: {why}")
 
-# %% ../../nbs/05_data/01_answer_list.ipynb #f448dc2d
+# %% ../../nbs/05_data/01_answer_list.ipynb #9dae4477
 NUM_VQAV2_ANSWERS = 3129 # from the official train and val annotations
 
 def build_answer_list(
     *annotations: Iterable, # of train, then of val: objects with `multiple_choice_answer`
     min_count: int = 9, # times an answer must be the most common one
 ) -> list[str]: # normalised answers, in order of first appearance
-    "The answer list of BEiT-3's head. Source: unilm's `VQAv2Dataset.make_dataset_index`."
-    counts = Counter(normalize_word(a.multiple_choice_answer) for part in annotations for a in part)
+    """The answer list of BEiT-3's head. Raises `UserError` for annotations without `multiple_choice_answer`.
+
+    Source: unilm's `VQAv2Dataset.make_dataset_index`."""
+    try: counts = Counter(normalize_word(a.multiple_choice_answer) for part in annotations for a in part)
+    except (AttributeError, TypeError): # None where a data set does not have it
+        raise UserError("the annotations lack multiple_choice_answer, the most common answer of each question, which "
+                        "the answer list is made from; use VQAv2's own train and val annotations") from None
     return [answer for answer, count in counts.items() if count >= min_count]
 
 # %% ../../nbs/05_data/01_answer_list.ipynb #859ea4eb
