@@ -74,7 +74,7 @@ def discard_official(
         discard(official_folder()/"vqa"/name)
         discard(_zip_path(name))
 
-# %% ../../nbs/05_data/04_vqav2_online.ipynb #f3e294c2
+# %% ../../nbs/05_data/04_vqav2_online.ipynb #337c2dfd
 FIRST_ANSWERS = ("net", "pitcher", "orange", "yes", "white", "skiing", "red", "frisbee", "brushing teeth", "no",
                  "black and white", "skateboard")
 LAST_ANSWERS = ("us airways", "49", "red velvet", "sas", "cosmo", "100 year party ct", "in cabbage town")
@@ -93,9 +93,9 @@ def check_official_answers(
         raise UserError(f"VQAv2's train and val annotations give {len(answers):,} answers, "
                         f"but {expected:,} are expected: {cut if own else other}")
     if own and (tuple(answers[:12]), tuple(answers[-7:])) != (FIRST_ANSWERS, LAST_ANSWERS):
-        begin = short_name(", ".join(answers[:3]))
+        begin, end = short_name(", ".join(answers[:3])), short_name(answers[-1])
         raise UserError(f"the answer list from VQAv2's annotations begins with {begin} and ends with "
-                        f"{short_name(answers[-1])}, where {', '.join(FIRST_ANSWERS[:3])} and {LAST_ANSWERS[-1]} are expected: "
+                        f"{end}, where {', '.join(FIRST_ANSWERS[:3])} and {LAST_ANSWERS[-1]} are expected: "
                         "the annotation files are not the official ones, and are fetched again at the next try")
 
 # %% ../../nbs/05_data/04_vqav2_online.ipynb #8866e06b
@@ -169,7 +169,7 @@ def official_zip(
         discard(path)
         raise
 
-# %% ../../nbs/05_data/04_vqav2_online.ipynb #824d0777
+# %% ../../nbs/05_data/04_vqav2_online.ipynb #2be6cdd5
 BYTES_PER_PICTURE = 170_000 # COCO's mean is a little less
 MANY_PICTURES = 10_000 # from here on the zip is the better way
 ZIP_SIZES = {"train2014": "13 GB", "val2014": "6 GB", "test2015": "12 GB"} # as COCO's download page says
@@ -188,7 +188,8 @@ def official_pictures(
     check_space(official_folder(), missing * BYTES_PER_PICTURE)
     if missing >= MANY_PICTURES:
         _log.warning("%s pictures are fetched one by one (about %s in all), which takes long and burdens COCO's "
-                     "server; stop and pass images='zip' (--images zip) to have %s.zip (%s) instead, which is read as it is",
+                     "server; stop and pass images='zip' (--images zip) to have %s.zip (%s) instead, which is read as "
+                     "it is",
                      f"{missing:,}", format_bytes(missing * BYTES_PER_PICTURE), folder, ZIP_SIZES[folder])
     return source
 
