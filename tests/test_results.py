@@ -116,7 +116,7 @@ def test_ids_are_found_at_once():
 def test_keys_that_the_loader_ignores_are_a_warning():
     check = check_submission([dict(r, score=.5, model="x") for r in records()], questions())
     assert check.ok and check.raise_if_bad() is check
-    assert check.warnings == ["3 entries with a key other than question_id and answer: 'score', 'model'; the official loader ignores these."]
+    assert check.warnings == ["3 entries with a key other than question_id and answer: 'model', 'score'; the official loader ignores these."]
 
 def test_json_lines_are_told_and_looked_at(tmp_path):
     (tmp_path/"r.json").write_text("".join(json.dumps(r) + "\n" for r in records()[:2]))

@@ -127,14 +127,14 @@ def _check_kind(first, where, kind, other):
     if "answer" in first:
         raise UserError(f"{where} holds results (answers of a model), not {kind}; give the {kind} file")
 
-# %% ../../nbs/05_data/03_vqa_files.ipynb #ffef30b1
+# %% ../../nbs/05_data/03_vqa_files.ipynb #67844ac9
 def _records(source, kind: str) -> tuple[list, str, dict]:
     "The list of records in `source`, what to call it in errors, and the content around the list."
     content, where = source, kind
     if isinstance(source, (str, os.PathLike)):
         where = f"{kind} file {short_name(source)}"
         content = read_json(source, f"{kind} file", _answer_only if kind == "annotations" else None, lines=True)
-    elif (rows := table_rows(source, _FIELDS)) is not None: content = rows
+    elif (rows := table_rows(source, set(_FIELDS) - {"image"})) is not None: content = rows # pictures are not needed
     other = next(k for k in _SIGNS if k != kind)
     found = _list_in(content, where, kind, other)
     if not isinstance(found, list): raise UserError(f"{where}: a list of {kind} is needed, got {type(found).__name__}")

@@ -112,7 +112,7 @@ def _pairs_of_mapping(results: Mapping, ids: Collection, types: tuple) -> list[t
                         "give the list of {question_id, answer} in it")
     return [(_read_key(key, ids, types), answer) for key, answer in results.items()]
 
-# %% ../../nbs/06_scoring/03_results.ipynb #4a668d44
+# %% ../../nbs/06_scoring/03_results.ipynb #3ea06c9c
 def _read_pairs(
     results, # see `read_results`
     ids: Collection, # of the questions
@@ -121,7 +121,7 @@ def _read_pairs(
     "Pairs in the order given, not checked yet except for shape."
     results = _read_file(results)
     if isinstance(results, Mapping): return _pairs_of_mapping(results, ids, types)
-    rows = table_rows(results, ("question_id", "answer", "image"))
+    rows = table_rows(results, ("question_id", "answer"))
     if rows is not None: return _pairs_of_records(rows, ids)
     if isinstance(results, (list, tuple)): return _pairs_of_records(results, ids)
     if hasattr(results, "iloc") and results.index.name == "question_id": return list(results.items())
@@ -265,15 +265,15 @@ def _empty_answers(results) -> list[str]:
     verb = "is" if len(empty) == 1 else "are"
     return [f"{plural(len(empty), 'answer')} {verb} empty (question_id {first_few(empty)})."]
 
-# %% ../../nbs/06_scoring/03_results.ipynb #436ac223
+# %% ../../nbs/06_scoring/03_results.ipynb #994562e0
 def _other_keys(results) -> list[str]:
     "A sentence about keys that nobody asked for, if there are any."
     if not isinstance(results, (list, tuple)): return []
-    others = [[k for k in r if k not in ("question_id", "answer")] for r in results if isinstance(r, dict)]
-    count = sum(map(bool, others))
-    if not count: return []
-    names = first_few(k for keys in others for k in keys)
-    entries = f"{plural(count, 'entry')} with a key other than question_id and answer"
+    known = {"question_id", "answer"}
+    others = [r.keys() - known for r in results if isinstance(r, dict) and not r.keys() <= known]
+    if not others: return []
+    names = first_few(dict.fromkeys(k for keys in others for k in sorted(keys, key=str)))
+    entries = f"{plural(len(others), 'entry')} with a key other than question_id and answer"
     return [f"{entries}: {names}; the official loader ignores these."]
 
 # %% ../../nbs/06_scoring/03_results.ipynb #c38acf89
