@@ -168,6 +168,7 @@ REFUSED = {
     "sorted column": (pd.DataFrame({"answer": ["no", "yes"]}, index=[1, 0]), "index reorders 0 to 1"),
     "other columns": (pd.DataFrame({"ans": ["yes"], "n": [9]}), "has the columns 'ans', 'n'; it needs answer and label"),
     "two lists that differ": ({"id2label": {"0": "yes"}, "label2id": {"no": 0}}, "id2label in answer list and label2id in answer list differ"),
+    "a label of thousands of digits": ({10**6000: "yes"}, "has 1 answer, whose labels must run from 0 without gaps; they run from int to int, and 0 is missing"),
     "tensor's numbers": (np.arange(3), "holds 0, which is not text"),
 }
 
@@ -247,6 +248,10 @@ def test_long_answers_are_not_quoted_whole():
     (["yes"], "has 1 answers, but the head has 2: it is not the list this model was trained with")])
 def test_a_list_of_another_length_names_both(answers, says):
     with pytest.raises(UserError, match=says): check_answer_list(answers, 2)
+
+def test_another_form_is_read_before_it_is_counted():
+    for form in (dict(PAIRS), RECORDS, TABLE): assert check_answer_list(form, len(WORDS)) == WORDS
+    with pytest.raises(UserError, match="a set has no order"): check_answer_list(set(WORDS), len(WORDS))
 
 def test_a_model_answers_alike_with_every_form():
     usual = load_model("sample").answers

@@ -62,9 +62,10 @@ def normalize_word(
     words = (_NUMBERS.get(word, word) for word in out.lower().split())
     return " ".join(_CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
 
-# %% ../../nbs/05_data/01_answer_list.ipynb #f4e3be36
+# %% ../../nbs/05_data/01_answer_list.ipynb #727d61b0
 def _whole(value) -> int|None: # None for what is no whole number
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value): return None
+    if isinstance(value, numbers.Integral): return None if isinstance(value, bool) else int(value)
+    if not isinstance(value, numbers.Real) or not math.isfinite(value): return None
     return int(value) if value == int(value) else None
 
 def _all_numbers(values) -> list[int]|None: # None where one of them is none
@@ -305,12 +306,13 @@ def read_answer_list(
         else: source = _parse_lines(text, name) if text.strip() else []
     return _check_answers(_ordered(source, name), name)
 
-# %% ../../nbs/05_data/01_answer_list.ipynb #ed42547e
+# %% ../../nbs/05_data/01_answer_list.ipynb #bf4c8a9a
 def check_answer_list(
-    answers: list[str], # candidate answer list
+    answers: list[str], # candidate answer list; another form of it is read first
     num_classes: int, # classes of the head
 ) -> list[str]: # `answers`
     "Raise `UserError` unless there is one answer for each class."
+    if not isinstance(answers, list) or not _all_texts(answers): answers = read_answer_list(answers)
     if len(answers) == num_classes: return answers
     why = "it is not the list this model was trained with"
     if len(answers) == num_classes + 1:
