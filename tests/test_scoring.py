@@ -88,7 +88,7 @@ def test_fewer_than_ten_people(n, percent): assert vqa_accuracy("cat", n*["cat"]
 
 @pytest.mark.parametrize("results,says", [
     ([], "results are empty"), ({}, "results are empty"), (None, "NoneType"), (5, "int"), (["cat"], "result 0 is 'cat'"), ([{"answer": "cat"}], "result 0"),
-    ([{"question_id": 1}], "result 0"), ([{"question_id": "1", "answer": "cat"}], "'1' is str, not an integer"), ([{"question_id": True, "answer": "cat"}], "is bool"),
+    ([{"question_id": 1}], "result 0"), ([{"question_id": "one", "answer": "cat"}], "'one' is str, not an integer, as the annotations have: 1, 2"), ([{"question_id": True, "answer": "cat"}], "is bool"),
     ([{"question_id": 1.0, "answer": "cat"}], "is float"), ([{"question_id": None, "answer": "cat"}], "is NoneType"),
     ([{"question_id": [1], "answer": "cat"}], "is list"), ([{"question_id": 1, "answer": 3}], "question 1 is 3, not a text"),
     ([{"question_id": 1, "answer": float("nan")}], "question 1 is nan"), ({1: None}, "question 1 is None"), ({"x": "cat"}, "'x' is str"),
@@ -224,7 +224,6 @@ GOOD = [{"question_id": i, "answer": "yes"} for i in (1, 2, 3)]
     ([*GOOD[1:], {"question_id": 1, "answer": None}], ["answer that is NoneType instead of str: None"]),
     ([*GOOD[1:], {"question_id": 1}], ["1 entry with no answer"]),
     ([*GOOD, {"answer": "no"}], ["1 entry with no question_id"]),
-    ([*GOOD[1:], {"question_id": 1, "answer": "no", "score": 0.5}], ["a key other than question_id and answer: 'score'"]),
     ([*GOOD, None, [1, "no"]], ["2 entries are not an object with question_id and answer: None, [1, 'no']"]),
     ({1: "yes", 2: "no", 3: "2"}, ["dict instead of a list", "3 questions of 3 without an answer: 1, 2, 3"]),
     ([], ["3 questions of 3 without an answer"]),
@@ -246,6 +245,10 @@ def test_submission_ids():
 def test_empty_answer_is_a_warning(answer): # one of BEiT-3's labels is empty
     check = check_submission([{"question_id": 1, "answer": answer}, *GOOD[1:]], questions(1, 2, 3))
     assert check.ok and check.warnings == ["1 answer is empty (question_id 1)."] and check.warnings[0] in str(check) and check.warnings[0] in check._repr_html_()
+
+def test_other_keys_are_a_warning(): # the official loader ignores them
+    check = check_submission([*GOOD[1:], {"question_id": 1, "answer": "no", "score": 0.5}], questions(1, 2, 3))
+    assert check.ok and check.warnings == ["1 entry with a key other than question_id and answer: 'score'; the official loader ignores these."]
 
 LOOP = []; LOOP.append(LOOP)
 

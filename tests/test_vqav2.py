@@ -54,7 +54,7 @@ def test_bad_questions_file(tmp_path, content, says):
     with pytest.raises(UserError, match=says) as error: load_questions(path)
     assert str(path) in str(error.value)
 
-@pytest.mark.parametrize("changes", [{"question_id": "1"}, {"question_id": True}, {"question_id": 1.0}, {"image_id": None}, {"image_id": True}, {"question": 3}, {"question": None}])
+@pytest.mark.parametrize("changes", [{"question_id": True}, {"question_id": 1.0}, {"image_id": None}, {"image_id": True}, {"question": 3}, {"question": None}])
 def test_wrong_type_in_a_question(changes):
     with pytest.raises(UserError, match=f"'{next(iter(changes))}' is "): load_questions([QUESTION | changes])
 
@@ -66,7 +66,11 @@ def test_question_lacks_a_field(field):
 @pytest.mark.parametrize("field", ANNOTATION)
 def test_annotation_lacks_a_field(field):
     with pytest.raises(UserError, match=f"lacks the field '{field}'"):
-        load_annotations({"annotations": [{k: v for k, v in ANNOTATION.items() if k != field}]})
+        load_annotations({"annotations": [{k: v for k, v in ANNOTATION.items() if k != field}]}, official=True)
+
+@pytest.mark.parametrize("load, record", [(load_questions, QUESTION), (load_annotations, ANNOTATION)])
+def test_official_ids_are_numbers(load, record): # others may have texts, see test_vqa_files.py
+    with pytest.raises(UserError, match=r"'question_id' is '1' \(str\); it must be int$"): load([record | {"question_id": "1"}], official=True)
 
 @pytest.mark.parametrize("answers", [[], None, "cat", [{}], [{"answer": 3}], [None]])
 def test_bad_answers(answers):
@@ -102,7 +106,7 @@ def test_index_of_unilm(tmp_path):
     with pytest.raises(UserError, match="vqa.train.jsonl"): open_vqav2(tmp_path, "train")
 
 @pytest.mark.parametrize("content, says", [("", "is empty"), ("[]", "is empty"), ("yes\nno\nyes\n", "'yes' twice"), ('["yes", 2]', "holds 2"),
-                                           ('{"answer": "yes", "label": 1}', "without gaps"), ('{"answer": "yes", "la', "is damaged")])
+                                           ('{"answer": "yes", "label": 1}', "without gaps"), ('{"answer": "yes", "la', "is cut short")])
 def test_bad_answer_list(tmp_path, content, says):
     (tmp_path/"answers").write_text(content)
     with pytest.raises(UserError, match=says): read_answer_list(tmp_path/"answers")
