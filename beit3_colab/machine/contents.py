@@ -95,13 +95,13 @@ def _is_python(text, whole):
 def _is_table(lines):
     return len(lines) > 1 and any(lines[0].count(mark) == lines[1].count(mark) > 0 for mark in ",;\t")
 
-# %% ../../nbs/01_machine/02_contents.ipynb #415fcb7c
+# %% ../../nbs/01_machine/02_contents.ipynb #1d5c6366
 def _recognise_text(text, whole) -> Contents|None:
     "What a text is that begins like this."
     low = text[:200].lower()
     known = next((contents for head, contents in _TEXTS if low.startswith(head)), None)
     if known: return _SVG if known is _XML and "<svg" in text.lower() else _HTML if "<html" in low else known
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in text.split("\n") if line.strip()] # a JSON text may hold other line ends
     if text.startswith(("[", "{")):
         if len(lines) > 1 and _is_json(lines[0]) and lines[1].startswith(("[", "{")): return _LINES
         if whole and _is_json(text): return _JSON

@@ -61,9 +61,16 @@ def _not_json(content: bytes, error: Exception, name: str) -> UserError:
         return UserError(f"{name} is cut short after {plural(len(error.doc), 'character')}; fetch it again")
     return UserError(f"{name} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}; mend it there")
 
-# %% ../../nbs/01_machine/03_files.ipynb #74e1338a
-def _read_lines(text, object_hook) -> list:
-    return [json.loads(line, object_hook=object_hook) for line in text.splitlines() if line.strip()]
+# %% ../../nbs/01_machine/03_files.ipynb #e697ec52
+def _read_lines(text, object_hook, name) -> list:
+    found, lines = [], text.split("\n") # not `splitlines`: a JSON text may hold other line ends
+    for number, line in enumerate(lines, 1):
+        if not line.strip(): continue
+        try: found.append(json.loads(line, object_hook=object_hook))
+        except (ValueError, RecursionError) as error:
+            reason = "is cut short" if number == len(lines) else f"is not JSON ({error})"
+            raise UserError(f"{name}, line {number} {reason}; delete or mend it") from None
+    return found
 
 def _read_bytes(path, name) -> bytes:
     try: return path.read_bytes()
@@ -73,7 +80,7 @@ def _read_bytes(path, name) -> bytes:
     except (OSError, ValueError) as error: # a name that is too long, or that holds a zero
         raise UserError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
-# %% ../../nbs/01_machine/03_files.ipynb #d3a9d798
+# %% ../../nbs/01_machine/03_files.ipynb #610eebf6
 def read_json(
     path: str|Path, # JSON file
     what: str="file", # what it should be, for the error message
@@ -86,8 +93,9 @@ def read_json(
     content = _read_bytes(path, name)
     try:
         text = content.decode("utf-8-sig") # some editors write a mark at the beginning
-        if lines and (found := recognise(content)) and found.kind == "jsonl": return _read_lines(text, object_hook)
+        if lines and (found := recognise(content)) and found.kind == "jsonl": return _read_lines(text, object_hook, name)
         return json.loads(text, object_hook=object_hook)
+    except UserError: raise
     except (ValueError, RecursionError) as error: raise _not_json(content, error, name) from None
 
 # %% ../../nbs/01_machine/03_files.ipynb #37ae5b15
