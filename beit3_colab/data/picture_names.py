@@ -14,7 +14,7 @@ from ..pictures.sources import list_folder
 # %% auto #0
 __all__ = ['PictureNames', 'unpack_text']
 
-# %% ../../nbs/05_data/11_picture_names.ipynb #9a8da29c
+# %% ../../nbs/05_data/11_picture_names.ipynb #eff9cf53
 def _composed(name) -> str: return unicodedata.normalize("NFC", name)
 
 def _is_there(path) -> bool: return os.path.exists(path) # False also for a name that no disk takes
@@ -59,7 +59,7 @@ class PictureNames:
         "What is there instead."
         if re.match(r"[A-Za-z]:[\\/]", name) and os.name != "nt":
             found = self._names(self.root).get(_composed(re.split(r"[\\/]", name)[-1]))
-            there = f"; {found} is there, so give that name alone" if found else "; give its path on this computer"
+            there = f"; {short_name(found)} is there, so give that name alone" if found else "; give its path on this computer"
             return f": it is a path of a Windows computer{there}"
         path = self.root/name.strip().replace("\\", "/")
         folder = self._folder(path.parent)
@@ -68,11 +68,11 @@ class PictureNames:
         return ""
 
     def _hint_folder(self, path) -> str:
-        if path.name in self._names(self.root): return f"; there is {path.name}"
+        if path.name in self._names(self.root): return f"; there is {short_name(path.name)}"
         missing = path.parent
         while (above := self._folder(missing.parent)) is None: missing = missing.parent
         near = find_nearest(missing.name, self._names(above).values())
-        return f"; there is no folder {missing.name} in {short_name(above)}" + (f", but {near}" if near else "")
+        return f"; there is no folder {short_name(missing.name)} in {short_name(above)}" + (f", but {short_name(near)}" if near else "")
 
     def _shown(self, found, name) -> str: return short_name(self._as_given(found, name))
 
@@ -95,9 +95,9 @@ def _index(names) -> dict: # case folded, without extension, number of COCO → 
         for key in (low, stem, *(number.groups() if number else ())): found.setdefault(key, name)
     return found
 
-# %% ../../nbs/05_data/11_picture_names.ipynb #3ed33006
+# %% ../../nbs/05_data/11_picture_names.ipynb #f3585272
 _LONGEST = 4096 # characters of a path
-_BEGINNINGS = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "Qk", "SUkq", "TU0AK", "AAAA") # PNG, JPEG, GIF, WebP, BMP, TIFF, AVIF
+_BEGINNINGS = ("iVBORw0KGgo", "/9j/", "_9j_", "R0lGOD", "UklGR", "Qk", "SUkq", "TU0AK", "AAAA") # PNG, JPEG, GIF, WebP, BMP, TIFF, AVIF
 
 def unpack_text(
     text: str, # of a cell
@@ -120,5 +120,5 @@ def _decode(text) -> bytes|None:
 
 def _is_picture(content) -> bool:
     found = recognise(content)
-    return found is not None and found.kind in ("png", "jpeg", "gif", "webp", "heic") or content[:4] in (b"II*\0", b"MM\0*") \
-        or content[:2] == b"BM" or content[4:8] == b"ftyp"
+    if found is not None: return found.kind in ("png", "jpeg", "gif", "webp", "heic")
+    return content[:4] in (b"II*\0", b"MM\0*") or content[:2] == b"BM" or content[4:8] == b"ftyp"
