@@ -143,7 +143,7 @@ def test_no_picture_is_taken_from_outside_the_run(vqa, tmp_path, cache):
     with pytest.raises(UserError, match="row 1: image memory:.* stands for pictures that are no files"): evaluate(vqa, questions=[dict(image=f"memory:{tmp_path}/outside.png", question="Why?")])
     folder = evaluate(vqa, questions=[dict(image=png(1), question="Is it night?")], output_dir=tmp_path/"run", progress=False).folder
     kept = json.loads((folder/"own_questions.json").read_text())
-    for field, value in (("image", "memory:../outside.png"), ("image", f"memory:{tmp_path}/outside.png"), ("question_id", "<img>"), ("question", None)): # in a folder that somebody sent
+    for field, value in (("image", "memory:../outside.png"), ("image", f"memory:{tmp_path}/outside.png"), ("question_id", 1.5), ("question", None)): # in a folder that somebody sent
         (folder/"own_questions.json").write_text(json.dumps({**kept, "questions": [{**kept["questions"][0], field: value}]}))
         with pytest.raises(UserError, match="is damaged"): open_run(folder)
 

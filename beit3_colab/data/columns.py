@@ -31,15 +31,16 @@ class Columns:
         if field == "answers" and self.numbered: return [row[name] for name in self.numbered]
         return row.get(self.names[field]) if field in self.names else None
 
-# %% ../../nbs/05_data/10_columns.ipynb #66cd53e0
+# %% ../../nbs/05_data/10_columns.ipynb #1120b75a
 _HUMAN = ("humananswers", "humananswer")
-_IMAGES = ("imagepath", "imagefile", "imagefilename", "filename", "file", "img", "imgpath", "imagename", "picture", "photo", "path",
-           "imageurl", "url", "jpg", "images")
-_QUESTIONS = ("questiontext", "sent", "sentence", "prompt", "query", "text", "instruction", "utterance", "questions", "q")
-_PEOPLE = ("groundtruth", "groundtruths", "gt", "gts", "gtanswer", "gtanswers", "label", "labels", "answertext", "target", "targets",
-           "reference", "references", "multiplechoiceanswer", "directanswers", "correctanswer", "correctanswers", "expected",
-           "expectedanswer", "trueanswer", "goldanswer", "gold", "truth", "solution", "answerlist", "allanswers", "rawanswer",
-           "rawanswers", "mostcommonanswer", "majorityanswer")
+_IMAGES = (
+    "imagepath imagefile imagefilename filename file img imgpath imagename picture photo path imageurl url jpg images"
+).split()
+_QUESTIONS = "questiontext sent sentence prompt query text instruction utterance questions q".split()
+_PEOPLE = ("""
+    groundtruth groundtruths gt gts gtanswer gtanswers label labels answertext target targets reference references
+    multiplechoiceanswer directanswers correctanswer correctanswers expected expectedanswer trueanswer goldanswer gold
+    truth solution answerlist allanswers rawanswer rawanswers mostcommonanswer majorityanswer""").split()
 _OF_A_MODEL = ("confidence", "top5", "correctanswer", "accuracy", "imageerror", "score", "probability")
 _OF_A_COMPARISON = ("answera", "answerb")
 _KNOWN = {"answer", *_HUMAN, *_IMAGES, *_QUESTIONS, *_PEOPLE, *_OF_A_MODEL, *_OF_A_COMPARISON}
@@ -59,7 +60,7 @@ def _by_field(names) -> dict: # field → column
         found[field] = name
     return found
 
-# %% ../../nbs/05_data/10_columns.ipynb #82c65c74
+# %% ../../nbs/05_data/10_columns.ipynb #962df06a
 def _numbered(names) -> list: # in order
     "Columns of one answer each."
     found = [(int(m[1]), name) for name in names if (m := _NUMBERED.fullmatch(str(name).strip()))]
@@ -68,7 +69,7 @@ def _numbered(names) -> list: # in order
     if first and repeated and min(n for n, _ in found) > 0: found.append((0, first[0]))
     if len(found) > 1 and (first and (0, first[0]) not in found or any(_plain(name) in _PEOPLE for name in names)):
         raise UserError(f"the columns {first_few(name for _, name in found)} may be choices or answers of people; "
-                        "write what people answered to one column answers, as snowy|cold, and name the others otherwise")
+                        "write what people answered to one column answers, as snowy|cold, and rename the others")
     return [name for _, name in sorted(found, key=lambda pair: pair[0])] if len(found) > 1 else []
 
 def _check_spelling(names, found):
@@ -80,7 +81,7 @@ def _check_spelling(names, found):
         if near := get_close_matches(_plain(name)[:50], absent, 1, .8):
             raise UserError(f"unknown field {short_repr(name)}; did you mean {absent[near[0]]!r}?")
 
-# %% ../../nbs/05_data/10_columns.ipynb #ede831dd
+# %% ../../nbs/05_data/10_columns.ipynb #6e9859b2
 def _answer_column(names, found) -> tuple: # column or None, note or None
     "The column `answer`, and what is to be said where a model has filled it."
     given = next((name for name in names if _plain(name) == "answer"), None)
@@ -88,8 +89,9 @@ def _answer_column(names, found) -> tuple: # column or None, note or None
     compared = [name for name in names if _plain(name) in _OF_A_COMPARISON]
     if "answers" in found or not (given or compared): return None, None
     if given and not of_a_model: return given, None
-    what = f"answer stands beside {first_few(of_a_model)}" if given else f"the columns {first_few(compared)} are two models'"
-    return None, (f"the table has no answers of people: {what}, so it is what a model answered, and nothing is scored; "
+    beside = f"answer stands beside {first_few(of_a_model)} and is a model's"
+    what = beside if given else f"{first_few(compared)} are two models'"
+    return None, (f"the table has no answers of people, and nothing is scored: {what}; "
                   "run.to_pandas() and run.to_csv() have people's answers in human_answers, "
                   "and a column of your own is to be called answers")
 
@@ -101,14 +103,15 @@ def find_columns(
     found, notes = _by_field(names), []
     in_several = "answers" not in found or any(_REPEATED.fullmatch(str(name)) for name in names)
     numbered = _numbered(names) if in_several else []
-    if numbered: notes.append(f"what people answered is read from the {len(numbered)} columns {numbered[0]} … {numbered[-1]}")
+    if numbered:
+        notes.append(f"people's answers are read from the {len(numbered)} columns {numbered[0]} … {numbered[-1]}")
     elif "answers" not in found:
         answer, note = _answer_column(names, found)
         if answer is not None: found["answers"] = answer
         if note: notes.append(note)
     if not numbered: _check_spelling(names, found)
-    read = bool(numbered or notes or "answers" in found)
-    return Columns(found, tuple(numbered), () if read else tuple(n for n in names if _plain(n) in _PEOPLE), tuple(notes))
+    unread = [] if notes or "answers" in found else [name for name in names if _plain(name) in _PEOPLE]
+    return Columns(found, tuple(numbered), tuple(unread), tuple(notes))
 
 # %% ../../nbs/05_data/10_columns.ipynb #42bd4b5f
 def missing_hint(

@@ -14,7 +14,7 @@ from ..pictures.sources import list_folder
 # %% auto #0
 __all__ = ['PictureNames', 'unpack_text']
 
-# %% ../../nbs/05_data/11_picture_names.ipynb #eff9cf53
+# %% ../../nbs/05_data/11_picture_names.ipynb #6558e36c
 def _composed(name) -> str: return unicodedata.normalize("NFC", name)
 
 def _is_there(path) -> bool: return os.path.exists(path) # False also for a name that no disk takes
@@ -59,8 +59,9 @@ class PictureNames:
         "What is there instead."
         if re.match(r"[A-Za-z]:[\\/]", name) and os.name != "nt":
             found = self._names(self.root).get(_composed(re.split(r"[\\/]", name)[-1]))
-            there = f"; {short_name(found)} is there, so give that name alone" if found else "; give its path on this computer"
-            return f": it is a path of a Windows computer{there}"
+            alone = found and f"{short_name(found)} is there, so give that name alone"
+            remedy = alone or "give its path on this computer"
+            return f": it is a path of a Windows computer; {remedy}"
         path = self.root/name.strip().replace("\\", "/")
         folder = self._folder(path.parent)
         if folder is None: return self._hint_folder(path)
@@ -72,7 +73,8 @@ class PictureNames:
         missing = path.parent
         while (above := self._folder(missing.parent)) is None: missing = missing.parent
         near = find_nearest(missing.name, self._names(above).values())
-        return f"; there is no folder {short_name(missing.name)} in {short_name(above)}" + (f", but {short_name(near)}" if near else "")
+        but = f", but {short_name(near)}" if near else ""
+        return f"; there is no folder {short_name(missing.name)} in {short_name(above)}{but}"
 
     def _shown(self, found, name) -> str: return short_name(self._as_given(found, name))
 
@@ -95,9 +97,10 @@ def _index(names) -> dict: # case folded, without extension, number of COCO → 
         for key in (low, stem, *(number.groups() if number else ())): found.setdefault(key, name)
     return found
 
-# %% ../../nbs/05_data/11_picture_names.ipynb #f3585272
+# %% ../../nbs/05_data/11_picture_names.ipynb #cb7eeec2
 _LONGEST = 4096 # characters of a path
-_BEGINNINGS = ("iVBORw0KGgo", "/9j/", "_9j_", "R0lGOD", "UklGR", "Qk", "SUkq", "TU0AK", "AAAA") # PNG, JPEG, GIF, WebP, BMP, TIFF, AVIF
+# PNG, JPEG (in two alphabets), GIF, WebP, BMP, TIFF (two byte orders), AVIF
+_BEGINNINGS = ("iVBORw0KGgo", "/9j/", "_9j_", "R0lGOD", "UklGR", "Qk", "SUkq", "TU0AK", "AAAA")
 
 def unpack_text(
     text: str, # of a cell
@@ -106,7 +109,8 @@ def unpack_text(
     head, comma, body = text.partition(",")
     is_data = head[:5].lower() == "data:" and bool(comma)
     if is_data and not head.lower().endswith(";base64"): return unquote(body).encode("utf-8", "surrogatepass")
-    if not is_data and (len(text) < 64 or not text.lstrip().startswith(_BEGINNINGS) and len(text) <= _LONGEST): return None
+    may_be_one = len(text) >= 64 and text.lstrip().startswith(_BEGINNINGS)
+    if not (is_data or may_be_one or len(text) > _LONGEST): return None
     content = _decode(body if is_data else text)
     if content is not None and (is_data or _is_picture(content)): return content
     if len(text) <= _LONGEST and not is_data: return None

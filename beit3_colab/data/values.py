@@ -32,11 +32,11 @@ def _scalar(value): # of NumPy or PyTorch
     if kind != "f" or found is None: return found
     return float(str(value)) if value.dtype.itemsize < 8 else float(found)
 
-# %% ../../nbs/05_data/06_values.ipynb #e7ea3779
+# %% ../../nbs/05_data/06_values.ipynb #bb323a70
 def is_missing(
     value, # of a row
 ) -> bool: # whether it stands for nothing
-    "None, a blank text, NaN, or pandas' and NumPy's ways to say so. The words “none”, “nan” and “N/A” are texts."
+    "None, a blank text, NaN, or pandas' and NumPy's ways to say so. “none”, “nan” and “N/A” are texts."
     if isinstance(value, str): return value.strip() in ("", "<NA>", "NaT") # as pandas writes what it misses
     if value is None or type(value).__name__ in ("NAType", "NaTType"): return True
     if isinstance(value, (float, Decimal)): return value != value if isinstance(value, float) else value.is_nan()
@@ -73,7 +73,7 @@ def why_not_text(
     "What a value is that cannot be taken for a text or a number, and what to do."
     return next((f"it is {what}; {remedy}" for types, what, remedy in _REMEDIES if isinstance(value, types)), "")
 
-# %% ../../nbs/05_data/06_values.ipynb #88d1387b
+# %% ../../nbs/05_data/06_values.ipynb #7e0bca95
 _WHOLE = re.compile(r"[+-]?\d+(\.0*)?")
 _THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")
 _ROUNDED = re.compile(r"[+-]?\d([.,]\d+)?[eE]\+\d+")
@@ -102,14 +102,15 @@ def _is_whole(value) -> bool:
 def _text_id(text, name) -> int|str:
     if _ROUNDED.fullmatch(text):
         raise UserError(f"{name} {text!r} was rounded by a spreadsheet, and its last digits are lost; "
-                        "format that column as text or as numbers without decimals, and save it again from the original")
+                        "format that column as text or as numbers without decimals in the original, and save it again")
     if _THOUSANDS.fullmatch(text): return int(text.replace(",", ""))
     if len(text) < _LONGEST and _WHOLE.fullmatch(text):
         number = int(text.partition(".")[0])
         if number >= 0: return number
         raise UserError(f"{name} must be 0 or more, or a text, not {text}")
     try: text.encode()
-    except UnicodeEncodeError: raise UserError(f"{name} {ascii(text)[:60]} holds half a character; write it anew") from None
+    except UnicodeEncodeError:
+        raise UserError(f"{name} {ascii(text)[:60]} holds half a character; write it anew") from None
     return text
 
 # %% ../../nbs/05_data/06_values.ipynb #14e950ca
