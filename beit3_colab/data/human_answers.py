@@ -63,19 +63,20 @@ def _read_listed(text): # the value; None where it is an answer
     shown = text if len(text) < 60 else text[:50] + "…"
     raise UserError(f"answers {shown!r} begin like a list and cannot be read as one; {_HOW}")
 
-# %% ../../nbs/05_data/09_human_answers.ipynb #eee2cdc5
+# %% ../../nbs/05_data/09_human_answers.ipynb #e783764f
 class HumanAnswers(NamedTuple):
     "What people answered to one question."
     texts: tuple[str, ...] = () # as they wrote it
     empty: int = 0 # answers that were left out because nothing stood in them
     alone: bool = False # whether it is one text that filled a cell, and may have been meant as several
 
+_NO_TRUTH = f"answers must be texts, not TRUE or FALSE: {why_not_text(True)}"
 _MOST = 1000 # answers to one question, where they are given as counts
 
 def _read_one(value) -> str:
     "One answer of one person, not missing."
     if isinstance(value, str): return value.strip()
-    if isinstance(value, bool): raise UserError(f"answers must be texts: {why_not_text(value)}")
+    if isinstance(value, bool): raise UserError(_NO_TRUTH)
     if isinstance(value, (int, float, Decimal, Fraction)) and not isinstance(value, Enum): return write_number(value)
     reason = why_not_text(value)
     because = f": {reason}" if reason else ""
@@ -126,7 +127,7 @@ def read_human_answers(
     "The texts alone. Raises `UserError` for what cannot be meant."
     return read_answers(value).texts
 
-# %% ../../nbs/05_data/09_human_answers.ipynb #370d51ce
+# %% ../../nbs/05_data/09_human_answers.ipynb #b43d287e
 _TRUTH = {"true", "false", "vrai", "faux", "wahr", "falsch", "verdadero", "falso", "vero", "waar", "onwaar"}
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _SEPARATORS = { # sign → what it is called, and how many cells must all have it
@@ -142,8 +143,7 @@ _SEPARATORS = { # sign → what it is called, and how many cells must all have i
 def _truths(rows) -> dict: # question_id → what is wrong
     texts = [a.lower() for found in rows.values() for a in found.texts]
     if not texts or not _TRUTH.issuperset(texts): return {}
-    reason = f"answers must be texts: {why_not_text(True)}"
-    return {i: reason for i, found in rows.items() if found.texts}
+    return {i: _NO_TRUTH for i, found in rows.items() if found.texts}
 
 def _parts(text, sign) -> list[str]: # fewer than two where it is no list
     if sign == "," and re.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d+)?", text): return [] # 1,000
@@ -151,7 +151,7 @@ def _parts(text, sign) -> list[str]: # fewer than two where it is no list
     if sign == "/" and min(map(len, parts), default=0) < 3: return [] # n/a, 1/2, w/o
     return parts if max(map(len, map(str.split, parts)), default=0) < 5 else [] # else a sentence
 
-# %% ../../nbs/05_data/09_human_answers.ipynb #b82db4b9
+# %% ../../nbs/05_data/09_human_answers.ipynb #89bce62d
 def _separated(rows) -> tuple[dict, list[str]]: # question_id → what is wrong; what should be said
     "Answers that hold the same separator."
     alone, notes = {i: found.texts[0] for i, found in rows.items() if found.alone}, []
@@ -162,7 +162,7 @@ def _separated(rows) -> tuple[dict, list[str]]: # question_id → what is wrong;
         repeats = any(len(set(map(normalize_word, parts))) < len(parts) for parts in lists.values())
         common, all_of_them = 2*len(lists) >= len(alone), len(lists) == len(alone)
         if repeats and common or all_of_them and len(alone) >= least:
-            reason = f"this and {'every other answer' if all_of_them else 'most others'} hold a {name}"
+            reason = f"this and {'all other answers' if all_of_them else 'most other answers'} hold a {name}"
             return dict.fromkeys(lists, f"{reason}; {_HOW}, one that has a {name} itself as [\"so, it is\"]"), []
         if common and len(lists) > 1 or sign in ";\n":
             notes.append(f"{plural(len(lists), 'answer')} of people with a {name} taken whole, "

@@ -12,7 +12,8 @@ from uuid import UUID
 from ..machine.messages import short_repr, UserError
 
 # %% auto #0
-__all__ = ['plain_value', 'is_missing', 'write_number', 'why_not_text', 'read_id', 'read_question_id', 'read_image_id']
+__all__ = ['plain_value', 'is_missing', 'whole_text', 'write_number', 'why_not_text', 'read_id', 'read_question_id',
+           'read_image_id']
 
 # %% ../../nbs/05_data/06_values.ipynb #3e5ed45d
 def plain_value(
@@ -43,6 +44,16 @@ def is_missing(
     if hasattr(value, "as_py") or getattr(value, "ndim", 1) == 0:
         return not isinstance(found := plain_value(value), (bytes, dict)) and is_missing(found)
     return False
+
+# %% ../../nbs/05_data/06_values.ipynb #5479aa07
+def whole_text(
+    text: str, # that may hold halves of characters
+) -> str: # that UTF-8 can hold
+    "A text whose halves of characters are joined or replaced by a question mark."
+    try: text.encode()
+    except UnicodeEncodeError: joined = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    else: return text
+    return joined.replace("\ufffd", "?")
 
 # %% ../../nbs/05_data/06_values.ipynb #cff321d1
 def write_number(
@@ -113,7 +124,7 @@ def _text_id(text, name) -> int|str:
         raise UserError(f"{name} {ascii(text)[:60]} holds half a character; write it anew") from None
     return text
 
-# %% ../../nbs/05_data/06_values.ipynb #14e950ca
+# %% ../../nbs/05_data/06_values.ipynb #54a33604
 def read_question_id(
     value, # of a row
     number: int, # of the row, which is its id where it has none
@@ -129,6 +140,7 @@ def read_image_id(
     "The name of a picture in tables. A text stays as it is, unless it is a number as a table writes it."
     if isinstance(value := plain_value(value), str):
         text = value.strip()
+        text = text.encode("utf-8", "backslashreplace").decode() # different names stay different
         is_number = _WHOLE.fullmatch(text) or _ROUNDED.fullmatch(text)
         return read_id(text, "image_id") if is_number and not re.match(r"0\d", text) else text
     return read_id(value, "image_id")
