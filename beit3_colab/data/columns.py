@@ -60,7 +60,7 @@ def _by_field(names) -> dict: # field → column
         found[field] = name
     return found
 
-# %% ../../nbs/05_data/10_columns.ipynb #962df06a
+# %% ../../nbs/05_data/10_columns.ipynb #181529ab
 def _numbered(names) -> list: # in order
     "Columns of one answer each."
     found = [(int(m[1]), name) for name in names if (m := _NUMBERED.fullmatch(str(name).strip()))]
@@ -76,10 +76,12 @@ def _check_spelling(names, found):
     "Raise `UserError` for a column whose name is nearly that of a field that is not there."
     known = {found.get(field) for field in FIELDS}
     absent = {_plain(field): field for field in FIELDS if field not in found}
-    for name in names:
-        if name in known or _plain(name) in _KNOWN: continue
-        if near := get_close_matches(_plain(name)[:50], absent, 1, .8):
-            raise UserError(f"unknown field {short_repr(name)}; did you mean {absent[near[0]]!r}?")
+    wanted = [name for name in names if name not in known and _plain(name) not in _KNOWN]
+    near = [(name, get_close_matches(_plain(name)[:50], absent, 1, .8)) for name in wanted]
+    meant = {absent[match[0]]: name for name, match in near if match}
+    needed = [field for field in ("image", "question") if field in absent.values()]
+    for field in needed or meant: # what is needed and has no near name is told of row by row
+        if field in meant: raise UserError(f"unknown field {short_repr(meant[field])}; did you mean {field!r}?")
 
 # %% ../../nbs/05_data/10_columns.ipynb #6e9859b2
 def _answer_column(names, found) -> tuple: # column or None, note or None

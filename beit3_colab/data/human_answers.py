@@ -169,12 +169,12 @@ def _separated(rows) -> tuple[dict, list[str]]: # question_id → what is wrong;
                          f"such as {short_repr(alone[next(iter(lists))])}; {_HOW}")
     return {}, notes
 
-# %% ../../nbs/05_data/09_human_answers.ipynb #07bf8d72
-def _whole_numbers(rows) -> tuple[dict, list[str]]: # question_id → texts; what should be said
+# %% ../../nbs/05_data/09_human_answers.ipynb #5af2732b
+def _whole_numbers(rows, spread) -> tuple[dict, list[str]]: # question_id → texts; what should be said
     "Whole numbers in a column that holds no number without a point."
     numbers = {a for found in rows.values() for a in found.texts if _NUMBER.fullmatch(a)}
     written = [a for a in numbers if a.endswith(".0")]
-    if not written or any(a != str(float(a)) for a in numbers): return {}, []
+    if not written or any(a != str(float(a)) for a in numbers if not (spread and a.isdigit())): return {}, []
     found = {i: tuple(a[:-2] if a in numbers and a.endswith(".0") else a for a in row.texts) for i, row in rows.items()}
     example = sorted(written)[0]
     return found, [f"answers of people such as {example} are read as whole numbers ({example[:-2]}): "
@@ -197,14 +197,15 @@ def _left_out(rows) -> list[str]:
                      "for values that are no text; taken as they are")
     return notes
 
-# %% ../../nbs/05_data/09_human_answers.ipynb #f60b9e5c
+# %% ../../nbs/05_data/09_human_answers.ipynb #92a5a07a
 def settle_answers(
     rows: Mapping[int|str, HumanAnswers], # question_id → what was read
+    spread: bool = False, # whether each answer had a column of its own, of which some may have had gaps
 ) -> tuple[dict, dict, list[str]]: # question_id → texts, where there are some; → what is wrong; what should be said
     "Look at the answers of a whole table."
     problems = _truths(rows)
     if problems: return {}, problems, []
     problems, notes = _separated(rows)
-    whole, more = _whole_numbers(rows)
+    whole, more = _whole_numbers(rows, spread)
     texts = {i: whole.get(i, found.texts) for i, found in rows.items() if found.texts}
     return texts, problems, [*notes, *more, *_left_out(rows)]

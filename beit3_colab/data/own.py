@@ -124,7 +124,7 @@ def open_questions(
     path, rows = read_rows(source, question)
     return _checked(*_collect(path.parent if path.is_file() else path, rows, bad_images == "blank"), bad_images)
 
-# %% ../../nbs/05_data/08_own.ipynb #eb6a054c
+# %% ../../nbs/05_data/08_own.ipynb #eb94362a
 _log = logging.getLogger("beit3_colab.data")
 
 def _collect(root, rows, lenient):
@@ -138,7 +138,7 @@ def _collect(root, rows, lenient):
             questions.append(found)
             places.append(row.where)
             answers[found.question_id] = answers_of_it
-    texts, wrong, notes = settle_answers(answers)
+    texts, wrong, notes = settle_answers(answers, reader.spread)
     problems |= {where: wrong[q.question_id] for where, q in zip(places, questions) if q.question_id in wrong}
     people = {q.question_id: annotate(q, texts[q.question_id]) for q in questions if q.question_id in texts}
     return _own(questions, people, root, folder, (*reader.notes(), *notes)), places, problems

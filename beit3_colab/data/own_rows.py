@@ -38,7 +38,7 @@ def _picture_source(value): # a text, bytes, or what `to_file` takes; None where
     if hasattr(value, "as_py"): return _picture_source(value.as_py()) # a scalar of pyarrow
     return None if is_missing(value) else value
 
-# %% ../../nbs/05_data/12_own_rows.ipynb #a84fcc69
+# %% ../../nbs/05_data/12_own_rows.ipynb #d325a51a
 _REMEMBERED = 8 # pictures of the memory
 
 class RowReader:
@@ -129,8 +129,15 @@ class RowReader:
             if not (self.folder/name).exists(): atomic_write(self.folder/name, content)
         return MEMORY + name
 
+    def known(self) -> list[Columns]: # of all rows so far
+        return [columns for columns in self.columns.values() if isinstance(columns, Columns)]
+
+    @property
+    def spread(self) -> bool: # whether each answer has a column of its own
+        return any(columns.numbered for columns in self.known())
+
     def notes(self) -> list[str]: # what should be said of the columns
-        found = [note for columns in self.columns.values() if isinstance(columns, Columns) for note in columns.notes]
+        found = [note for columns in self.known() for note in columns.notes]
         if self.unread:
             names = " and ".join(short_name(name, 40) for name in self.unread)
             found.append(f"not read: column {names}; if it holds what people answered, call it answers to have it scored")
