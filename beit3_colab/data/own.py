@@ -110,7 +110,7 @@ def _read_picture(data, question) -> bytes:
     if not is_url(name): check_image(content, name) # that of an address was looked at when it came
     return content
 
-# %% ../../nbs/05_data/08_own.ipynb #be231d6b
+# %% ../../nbs/05_data/08_own.ipynb #2534f06a
 def open_questions(
     source, # rows of {"image", "question", "answers"?, "question_id"?}, table, .csv, .tsv, .jsonl or .json, or folder
     question: str|list[str]|None = None, # for a folder of pictures without questions: asked about each
@@ -120,15 +120,16 @@ def open_questions(
     check_choice("bad_images", bad_images, ("stop", "blank"))
     if isinstance(source, (str, os.PathLike)) and Path(source).name == QUESTIONS_FILE:
         data = open_saved(source)
-        return _checked(data, [f"question_id {q.question_id}" for q in data.questions], {}, bad_images)
+        return _checked(data, [f"question_id {q.question_id}" for q in data.questions], {}, 0, bad_images)
     path, rows = read_rows(source, question)
     return _checked(*_collect(path.parent if path.is_file() else path, rows, bad_images == "blank"), bad_images)
 
-# %% ../../nbs/05_data/08_own.ipynb #eb94362a
+# %% ../../nbs/05_data/08_own.ipynb #c3512127
 _log = logging.getLogger("beit3_colab.data")
 
 def _collect(root, rows, lenient):
-    "The rows that are right as a data set and where each stands, and what is wrong with the others."
+    """The rows that are right as a data set and where each stands, what is wrong with the others, and how many
+    pictures of the memory cannot be read."""
     folder = cache_folder()/"pictures"
     reader, questions, places, answers, problems = RowReader(root, folder, lenient), [], [], {}, {}
     for number, row in enumerate(rows, 1):
@@ -141,14 +142,14 @@ def _collect(root, rows, lenient):
     texts, wrong, notes = settle_answers(answers, reader.spread)
     problems |= {where: wrong[q.question_id] for where, q in zip(places, questions) if q.question_id in wrong}
     people = {q.question_id: annotate(q, texts[q.question_id]) for q in questions if q.question_id in texts}
-    return _own(questions, people, root, folder, (*reader.notes(), *notes)), places, problems
+    return _own(questions, people, root, folder, (*reader.notes(), *notes)), places, problems, reader.unreadable
 
 def _own(questions, annotations, root, memory_folder, notes=()) -> OwnQuestions:
     pictures = OwnPictures(root, memory_folder)
     return OwnQuestions(OWN_SPLIT, questions, annotations or None, root, source=pictures, notes=tuple(notes))
 
-# %% ../../nbs/05_data/08_own.ipynb #c5b709b4
-def _checked(data, places, problems, bad_images):
+# %% ../../nbs/05_data/08_own.ipynb #51ce4f1e
+def _checked(data, places, problems, in_memory, bad_images):
     "The data with the digest of its pictures. Raises `UserError` with all that is wrong."
     sha256, unreadable = hash_pictures(data)
     if bad_images == "stop":
@@ -156,7 +157,7 @@ def _checked(data, places, problems, bad_images):
         gone = [name for name in unreadable if _is_gone(data, name)]
         unreadable |= {name: unreadable[name] + names.hint(name) for name in gone}
         problems |= {where: unreadable[q.image] for where, q in zip(places, data.questions) if q.image in unreadable}
-    if problems: raise UserError(_describe(problems, unreadable and bad_images == "stop"))
+    if problems: raise UserError(_describe(problems, bad_images == "stop" and (unreadable or in_memory)))
     for note in data.notes: _log.warning("%s", note)
     return replace(data, pictures_sha256=sha256)
 

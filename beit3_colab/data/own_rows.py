@@ -38,7 +38,7 @@ def _picture_source(value): # a text, bytes, or what `to_file` takes; None where
     if hasattr(value, "as_py"): return _picture_source(value.as_py()) # a scalar of pyarrow
     return None if is_missing(value) else value
 
-# %% ../../nbs/05_data/12_own_rows.ipynb #d325a51a
+# %% ../../nbs/05_data/12_own_rows.ipynb #7c1ab8fd
 _REMEMBERED = 8 # pictures of the memory
 
 class RowReader:
@@ -52,6 +52,7 @@ class RowReader:
         self.columns, self.used, self.ids, self.names, self.files = {}, {}, {}, {}, OrderedDict()
         self.unread = {} # columns that look like answers of people and hold something
         self.halves = 0 # questions with half a character
+        self.unreadable = 0 # pictures of the memory that cannot be read
 
     def question(self,
         number: int, # of the row, from 1
@@ -122,6 +123,7 @@ class RowReader:
     def save(self, source, number) -> str:
         try: name, content = to_file(source)
         except ImageError as error:
+            self.unreadable += 1
             if not self.lenient: raise
             name, content = _unreadable_file(source, f"row {number}: {error}")
         with explain_disk(self.folder/name):

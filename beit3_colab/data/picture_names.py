@@ -14,7 +14,7 @@ from ..pictures.sources import list_folder
 # %% auto #0
 __all__ = ['PictureNames', 'unpack_text']
 
-# %% ../../nbs/05_data/11_picture_names.ipynb #6558e36c
+# %% ../../nbs/05_data/11_picture_names.ipynb #cd4ec62e
 def _composed(name) -> str: return unicodedata.normalize("NFC", name)
 
 def _is_there(path) -> bool: return os.path.exists(path) # False also for a name that no disk takes
@@ -31,9 +31,16 @@ class PictureNames:
         "The name of a file on this disk, also where it is spelled otherwise."
         if _is_there(self.root/name): return name
         plain = name.strip().strip("\"'").strip()
-        for other in dict.fromkeys((plain, plain.replace("\\", "/"), plain.replace("/", "\\"))):
-            if other and (found := self._same(self.root/other)): return self._as_given(found, other)
+        for other in dict.fromkeys((plain, plain.replace("\\", "/"))):
+            found = other and (self._same(self.root/other) or self._unpacked(self.root/other))
+            if found: return self._as_given(found, other)
         return name
+
+    def _unpacked(self, path) -> Path|None: # as a zip of Windows is unpacked elsewhere: `folder\\file` is one name
+        above = path.parent
+        while self._folder(above) is None: above = above.parent
+        folder = self._folder(above)
+        return None if above == path.parent else self._same(folder/"\\".join(path.relative_to(above).parts))
 
     def _as_given(self, found, name) -> str: return str(found if os.path.isabs(name) else found.relative_to(self.root))
 
