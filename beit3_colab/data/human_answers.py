@@ -63,14 +63,16 @@ def _read_listed(text): # the value; None where it is an answer
     shown = text if len(text) < 60 else text[:50] + "…"
     raise UserError(f"answers {shown!r} begin like a list and cannot be read as one; {_HOW}")
 
-# %% ../../nbs/05_data/09_human_answers.ipynb #e783764f
+# %% ../../nbs/05_data/09_human_answers.ipynb #a472670e
 class HumanAnswers(NamedTuple):
     "What people answered to one question."
     texts: tuple[str, ...] = () # as they wrote it
     empty: int = 0 # answers that were left out because nothing stood in them
     alone: bool = False # whether it is one text that filled a cell, and may have been meant as several
+    typed: bool = False # whether a person or a program wrote plain text, and no list of texts
 
-_NO_TRUTH = f"answers must be texts, not TRUE or FALSE: {why_not_text(True)}"
+_NO_TRUTH = f'answers must be texts, not TRUE or FALSE: {why_not_text(True)} (["true"] where that is the answer)'
+_SHOWN = re.compile(r"(?:shape: .*?Series: '.*?' \[.*?\]\s*|<pyarrow\.\w+: )([\[{].*?[\]}])>?", re.S) # polars, pyarrow
 _MOST = 1000 # answers to one question, where they are given as counts
 
 def _read_one(value) -> str:
@@ -83,7 +85,8 @@ def _read_one(value) -> str:
     raise UserError(f"answers must be texts, and there is {short_repr(value)} ({type(value).__name__}){because}")
 
 def _read_list(values) -> HumanAnswers:
-    found = [_of_record(plain_value(value)) for value in values]
+    found = [value.get("answer") if type(value) is dict else value for value in values]
+    if not all(type(value) is str for value in found): found = [_of_record(plain_value(value)) for value in values]
     texts = tuple(_read_one(value) for value in found if not is_missing(value))
     return HumanAnswers(texts, len(found) - len(texts))
 
@@ -92,7 +95,7 @@ def _of_record(value): # VQAv2 has {"answer": …}
     if "answer" in value: return plain_value(value["answer"])
     raise UserError(f"answers must be texts or {{'answer': …}}, and there is {short_repr(dict(value))}")
 
-# %% ../../nbs/05_data/09_human_answers.ipynb #660b228a
+# %% ../../nbs/05_data/09_human_answers.ipynb #5a7f6150
 def _read_mapping(value) -> HumanAnswers:
     "A record or a column of records as VQAv2 has them, or how many people gave each answer."
     if "answer" in value: return read_answers(value["answer"])
@@ -103,11 +106,14 @@ def _read_mapping(value) -> HumanAnswers:
 
 def _read_cell(text) -> HumanAnswers:
     "Answers in one text: a list as JSON, Python or NumPy writes it, or separated by |."
+    if shown := _SHOWN.fullmatch(text): text = shown[1]
     listed = _read_listed(text) if _BEGINS.match(text) else None
     if listed is not None: return read_answers(listed)
-    if "|" not in text: return HumanAnswers((text,), alone=True)
-    parts = [part.strip() for part in text.strip("| \t\r\n").split("|")]
-    return HumanAnswers(tuple(filter(None, parts)), parts.count(""))
+    bars = text.replace("｜", "|") # as a Japanese keyboard has it
+    if "|" not in bars: return HumanAnswers((text,), alone=True, typed=True)
+    sign = "||" if "||" in bars and "|" not in bars.replace("||", "") else "|"
+    parts = [part.strip() for part in bars.strip("| \t\r\n").split(sign)]
+    return HumanAnswers(tuple(filter(None, parts)), parts.count(""), typed=True)
 
 # %% ../../nbs/05_data/09_human_answers.ipynb #0ee8b782
 def read_answers(
@@ -127,12 +133,13 @@ def read_human_answers(
     "The texts alone. Raises `UserError` for what cannot be meant."
     return read_answers(value).texts
 
-# %% ../../nbs/05_data/09_human_answers.ipynb #b43d287e
+# %% ../../nbs/05_data/09_human_answers.ipynb #f4b23333
 _TRUTH = {"true", "false", "vrai", "faux", "wahr", "falsch", "verdadero", "falso", "vero", "waar", "onwaar"}
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _SEPARATORS = { # sign → what it is called, and how many cells must all have it
     ";": ("semicolon", 2),
     "\n": ("line break", 2),
+    "\t": ("tab", 2),
     ",": ("comma", 3),
     "/": ("slash", 3),
     "；": ("；", 2),
@@ -141,9 +148,9 @@ _SEPARATORS = { # sign → what it is called, and how many cells must all have i
 }
 
 def _truths(rows) -> dict: # question_id → what is wrong
-    texts = [a.lower() for found in rows.values() for a in found.texts]
-    if not texts or not _TRUTH.issuperset(texts): return {}
-    return {i: _NO_TRUTH for i, found in rows.items() if found.texts}
+    answered = {i: found for i, found in rows.items() if found.texts}
+    if not all(found.alone and found.texts[0].lower() in _TRUTH for found in answered.values()): return {}
+    return dict.fromkeys(answered, _NO_TRUTH)
 
 def _parts(text, sign) -> list[str]: # fewer than two where it is no list
     if sign == "," and re.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d+)?", text): return [] # 1,000
@@ -151,7 +158,7 @@ def _parts(text, sign) -> list[str]: # fewer than two where it is no list
     if sign == "/" and min(map(len, parts), default=0) < 3: return [] # n/a, 1/2, w/o
     return parts if max(map(len, map(str.split, parts)), default=0) < 5 else [] # else a sentence
 
-# %% ../../nbs/05_data/09_human_answers.ipynb #89bce62d
+# %% ../../nbs/05_data/09_human_answers.ipynb #113e7ecc
 def _separated(rows) -> tuple[dict, list[str]]: # question_id → what is wrong; what should be said
     "Answers that hold the same separator."
     alone, notes = {i: found.texts[0] for i, found in rows.items() if found.alone}, []
@@ -164,19 +171,20 @@ def _separated(rows) -> tuple[dict, list[str]]: # question_id → what is wrong;
         if repeats and common or all_of_them and len(alone) >= least:
             reason = f"this and {'all other answers' if all_of_them else 'most other answers'} hold a {name}"
             return dict.fromkeys(lists, f"{reason}; {_HOW}, one that has a {name} itself as [\"so, it is\"]"), []
-        if common and len(lists) > 1 or sign in ";\n":
+        if common and len(lists) > 1 or sign in ";\n\t":
             notes.append(f"{plural(len(lists), 'answer')} of people with a {name} taken whole, "
                          f"such as {short_repr(alone[next(iter(lists))])}; {_HOW}")
     return {}, notes
 
-# %% ../../nbs/05_data/09_human_answers.ipynb #5af2732b
+# %% ../../nbs/05_data/09_human_answers.ipynb #14789c9e
 def _whole_numbers(rows, spread) -> tuple[dict, list[str]]: # question_id → texts; what should be said
     "Whole numbers in a column that holds no number without a point."
-    numbers = {a for found in rows.values() for a in found.texts if _NUMBER.fullmatch(a)}
+    typed = {i: found.texts for i, found in rows.items() if found.typed}
+    numbers = {a for texts in typed.values() for a in texts if _NUMBER.fullmatch(a)}
     written = [a for a in numbers if a.endswith(".0")]
     if not written or any(a != str(float(a)) for a in numbers if not (spread and a.isdigit())): return {}, []
-    found = {i: tuple(a[:-2] if a in numbers and a.endswith(".0") else a for a in row.texts) for i, row in rows.items()}
-    example = sorted(written)[0]
+    def whole(text): return text[:-2] if text in numbers and text.endswith(".0") else text
+    found, example = {i: tuple(map(whole, texts)) for i, texts in typed.items()}, min(written)
     return found, [f"answers of people such as {example} are read as whole numbers ({example[:-2]}): "
                    "pandas writes them so"]
 

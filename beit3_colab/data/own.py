@@ -37,9 +37,10 @@ def annotate(
     spelled = next(a for a in answers if normalize_word(a) == common)
     return Annotation(question.question_id, question.image_id, " ".join(words[:2]) or "other", kind, spelled, answers)
 
-# %% ../../nbs/05_data/08_own.ipynb #85a01678
+# %% ../../nbs/05_data/08_own.ipynb #a4e1a0b6
 OWN_SPLIT = "own_pictures" # name of the split
 QUESTIONS_FILE = "own_questions.json" # in a run folder
+_log = logging.getLogger("beit3_colab.data")
 
 @dataclass(frozen=True, repr=False)
 class OwnQuestions(Dataset):
@@ -110,7 +111,7 @@ def _read_picture(data, question) -> bytes:
     if not is_url(name): check_image(content, name) # that of an address was looked at when it came
     return content
 
-# %% ../../nbs/05_data/08_own.ipynb #2534f06a
+# %% ../../nbs/05_data/08_own.ipynb #c6899c53
 def open_questions(
     source, # rows of {"image", "question", "answers"?, "question_id"?}, table, .csv, .tsv, .jsonl or .json, or folder
     question: str|list[str]|None = None, # for a folder of pictures without questions: asked about each
@@ -122,11 +123,11 @@ def open_questions(
         data = open_saved(source)
         return _checked(data, [f"question_id {q.question_id}" for q in data.questions], {}, 0, bad_images)
     path, rows = read_rows(source, question)
-    return _checked(*_collect(path.parent if path.is_file() else path, rows, bad_images == "blank"), bad_images)
+    data = _checked(*_collect(path.parent if path.is_file() else path, rows, bad_images == "blank"), bad_images)
+    for note in data.notes: _log.warning("%s", note) # once: a run keeps them
+    return data
 
-# %% ../../nbs/05_data/08_own.ipynb #c3512127
-_log = logging.getLogger("beit3_colab.data")
-
+# %% ../../nbs/05_data/08_own.ipynb #9008bed4
 def _collect(root, rows, lenient):
     """The rows that are right as a data set and where each stands, what is wrong with the others, and how many
     pictures of the memory cannot be read."""
@@ -148,7 +149,7 @@ def _own(questions, annotations, root, memory_folder, notes=()) -> OwnQuestions:
     pictures = OwnPictures(root, memory_folder)
     return OwnQuestions(OWN_SPLIT, questions, annotations or None, root, source=pictures, notes=tuple(notes))
 
-# %% ../../nbs/05_data/08_own.ipynb #51ce4f1e
+# %% ../../nbs/05_data/08_own.ipynb #3634a72d
 def _checked(data, places, problems, in_memory, bad_images):
     "The data with the digest of its pictures. Raises `UserError` with all that is wrong."
     sha256, unreadable = hash_pictures(data)
@@ -158,7 +159,6 @@ def _checked(data, places, problems, in_memory, bad_images):
         unreadable |= {name: unreadable[name] + names.hint(name) for name in gone}
         problems |= {where: unreadable[q.image] for where, q in zip(places, data.questions) if q.image in unreadable}
     if problems: raise UserError(_describe(problems, bad_images == "stop" and (unreadable or in_memory)))
-    for note in data.notes: _log.warning("%s", note)
     return replace(data, pictures_sha256=sha256)
 
 def _is_gone(data, name) -> bool: # a file that is not there

@@ -38,7 +38,7 @@ def _picture_source(value): # a text, bytes, or what `to_file` takes; None where
     if hasattr(value, "as_py"): return _picture_source(value.as_py()) # a scalar of pyarrow
     return None if is_missing(value) else value
 
-# %% ../../nbs/05_data/12_own_rows.ipynb #7c1ab8fd
+# %% ../../nbs/05_data/12_own_rows.ipynb #1f86ae71
 _REMEMBERED = 8 # pictures of the memory
 
 class RowReader:
@@ -67,6 +67,7 @@ class RowReader:
         new = [name for name in columns.unread if name not in self.unread and not is_missing(values[name])]
         self.unread.update(dict.fromkeys(new))
         people = read_answers(columns.value(values, "answers"))
+        if columns.numbered: people = people._replace(typed=True)
         whole, people_whole = whole_text(text), people._replace(texts=tuple(map(whole_text, people.texts)))
         self.halves += (whole, people_whole) != (text, people)
         return Question(question_id, image_id, whole, image), people_whole
@@ -142,7 +143,8 @@ class RowReader:
         found = [note for columns in self.known() for note in columns.notes]
         if self.unread:
             names = " and ".join(short_name(name, 40) for name in self.unread)
-            found.append(f"not read: column {names}; if it holds what people answered, call it answers to have it scored")
+            found.append(f"not read: column {names}; if it holds what people answered, call it answers to have "
+                         "it scored")
         if self.halves:
             found.append(f"{plural(self.halves, 'question')} with half a character (such as half an emoji) in text or "
                          "answers; a question mark stands in its place")

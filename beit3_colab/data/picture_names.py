@@ -14,7 +14,7 @@ from ..pictures.sources import list_folder
 # %% auto #0
 __all__ = ['PictureNames', 'unpack_text']
 
-# %% ../../nbs/05_data/11_picture_names.ipynb #cd4ec62e
+# %% ../../nbs/05_data/11_picture_names.ipynb #f5ee1b08
 def _composed(name) -> str: return unicodedata.normalize("NFC", name)
 
 def _is_there(path) -> bool: return os.path.exists(path) # False also for a name that no disk takes
@@ -93,7 +93,7 @@ class PictureNames:
         for key in (low, stem, stem.lstrip("0") if stem.isdecimal() else stem):
             if key in self._near[folder]: return self._near[folder][key]
         self._looks += 1 # the rest takes long where there are many files
-        return find_nearest(name, names.values(), .75) if self._looks <= 20 and len(names) < 20_000 else None
+        return find_nearest(name, names.values(), .75) if self._looks <= 20 and len(names) < 5000 else None
 
 def _index(names) -> dict: # case folded, without extension, number of COCO → name
     found = {}
