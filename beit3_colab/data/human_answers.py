@@ -133,9 +133,12 @@ def read_human_answers(
     "The texts alone. Raises `UserError` for what cannot be meant."
     return read_answers(value).texts
 
-# %% ../../nbs/05_data/09_human_answers.ipynb #f4b23333
+# %% ../../nbs/05_data/09_human_answers.ipynb #e33ee521
 _TRUTH = {"true", "false", "vrai", "faux", "wahr", "falsch", "verdadero", "falso", "vero", "waar", "onwaar"}
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
+_DATE = re.compile(r"""
+    \d{4}-\d\d-\d\d([\ T]\d\d:\d\d(:\d\d(\.\d+)?)?)?
+    |\d{1,2}-(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)""", re.X)
 _SEPARATORS = { # sign → what it is called, and how many cells must all have it
     ";": ("semicolon", 2),
     "\n": ("line break", 2),
@@ -176,7 +179,7 @@ def _separated(rows) -> tuple[dict, list[str]]: # question_id → what is wrong;
                          f"such as {short_repr(alone[next(iter(lists))])}; {_HOW}")
     return {}, notes
 
-# %% ../../nbs/05_data/09_human_answers.ipynb #14789c9e
+# %% ../../nbs/05_data/09_human_answers.ipynb #16d2c71d
 def _whole_numbers(rows, spread) -> tuple[dict, list[str]]: # question_id → texts; what should be said
     "Whole numbers in a column that holds no number without a point."
     typed = {i: found.texts for i, found in rows.items() if found.typed}
@@ -199,6 +202,10 @@ def _left_out(rows) -> list[str]:
     if 0 < nobody < len(rows):
         has, is_ = ("has", "is") if nobody == 1 else ("have", "are")
         notes.append(f"{nobody:,} of {plural(len(rows), 'question')} {has} no answers of people and {is_} not scored")
+    dates = [a for found in rows.values() for a in found.texts if found.typed and _DATE.fullmatch(a)]
+    if dates:
+        notes.append(f"{plural(len(dates), 'answer')} of people such as {dates[0]} may be a date that a spreadsheet "
+                     "made of another text; taken as it stands")
     artefacts = sum(a in ("nan", "True", "False") for found in rows.values() for a in found.texts)
     if artefacts:
         notes.append(f"{plural(artefacts, 'answer')} of people nan, True or False, which pandas and Python write "

@@ -38,7 +38,7 @@ def _picture_source(value): # a text, bytes, or what `to_file` takes; None where
     if hasattr(value, "as_py"): return _picture_source(value.as_py()) # a scalar of pyarrow
     return None if is_missing(value) else value
 
-# %% ../../nbs/05_data/12_own_rows.ipynb #1f86ae71
+# %% ../../nbs/05_data/12_own_rows.ipynb #cd12c645
 _REMEMBERED = 8 # pictures of the memory
 
 class RowReader:
@@ -48,8 +48,14 @@ class RowReader:
         folder: Path, # takes pictures that were given in memory
         lenient: bool, # whether pictures that cannot be read pass
     ):
-        self.paths, self.folder, self.lenient = PictureNames(root), folder, lenient
-        self.columns, self.used, self.ids, self.names, self.files = {}, {}, {}, {}, OrderedDict()
+        self.folder = folder
+        self.lenient = lenient
+        self.paths = PictureNames(root)
+        self.columns = {} # names of the columns of a row → `Columns`, or what is wrong with them
+        self.used = {} # question_id → where it stands
+        self.ids = {} # picture given in memory → image_id
+        self.names = {} # path as it was given → path of the file
+        self.files = OrderedDict() # id of a picture in memory → name, and the picture
         self.unread = {} # columns that look like answers of people and hold something
         self.halves = 0 # questions with half a character
         self.unreadable = 0 # pictures of the memory that cannot be read

@@ -14,7 +14,7 @@ from ..pictures.sources import list_folder
 # %% auto #0
 __all__ = ['PictureNames', 'unpack_text']
 
-# %% ../../nbs/05_data/11_picture_names.ipynb #f5ee1b08
+# %% ../../nbs/05_data/11_picture_names.ipynb #06780173
 def _composed(name) -> str: return unicodedata.normalize("NFC", name)
 
 def _is_there(path) -> bool: return os.path.exists(path) # False also for a name that no disk takes
@@ -23,7 +23,12 @@ class PictureNames:
     "Finds the file that a name means, and the nearest one where there is none."
     def __init__(self,
         root: str|Path, # folder that relative names are in
-    ): self.root, self._listed, self._folders, self._near, self._looks = Path(root), {}, {}, {}, 0
+    ):
+        self.root = Path(root)
+        self._listed = {} # folder → composed name → name
+        self._folders = {} # path → the folder as it is spelled on this disk, or None
+        self._near = {} # folder → what a file in it may be called → its name
+        self._looks = 0 # for names that are spelled alike
 
     def resolve(self,
         name: str, # path of a picture
