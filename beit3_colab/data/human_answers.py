@@ -17,11 +17,10 @@ from .values import is_missing, plain_value, why_not_text, write_number
 # %% auto #0
 __all__ = ['HumanAnswers', 'read_answers', 'read_human_answers', 'settle_answers']
 
-# %% ../../nbs/05_data/09_human_answers.ipynb #912b9987
+# %% ../../nbs/05_data/09_human_answers.ipynb #3af4356b
 _TOKEN = re.compile(r"""
     (?P<string>[bu]?(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"))
     |(?P<space>\s+) |(?P<open>[\[({]) |(?P<close>[\])}]) |(?P<mark>[,:]) |(?P<word>[^\s'"\[\](){},:]+)""", re.X | re.S)
-_DTYPE = re.compile(r",\s*dtype=[^)\]]*(?=\))")
 _CALL = re.compile(r"(np|numpy)\.\w+|array|list|tuple|deque|Counter|OrderedDict")
 _SETS = ("set", "frozenset")
 _WORDS = dict.fromkeys(("nan", "NaN", "NaT", "<NA>", "null", "None"), "None") | dict(true="True", false="False")
@@ -29,11 +28,16 @@ _WORDS = dict.fromkeys(("nan", "NaN", "NaT", "<NA>", "null", "None"), "None") | 
 def _tokens(text) -> list[tuple[str, str]]: # (kind, token); raises ValueError for a text of other shape
     found = [(m.lastgroup, m[0]) for m in _TOKEN.finditer(text)]
     if sum(len(token) for _, token in found) != len(text): raise ValueError("a quote is not closed")
-    return [(kind, token) for kind, token in found if kind != "space"]
+    tokens = []
+    for kind, token in found:
+        of_dtype = kind == "string" and tokens and tokens[-1][1] == "dtype=" # array(['a'], dtype='<U1')
+        if kind == "word" and token.startswith("dtype=") and tokens and tokens[-1][1] == ",": tokens[-1] = kind, token
+        elif kind != "space" and not of_dtype: tokens.append((kind, token))
+    return [pair for pair in tokens if not (pair[0] == "word" and pair[1].startswith("dtype="))]
 
 def _python_source(text) -> str:
     "What `ast.literal_eval` reads, made of what Python or NumPy has written. Raises `ValueError`."
-    tokens, parts, before = _tokens(_DTYPE.sub("", text)), [], ""
+    tokens, parts, before = _tokens(text), [], ""
     for (kind, token), following in zip(tokens, [*tokens[1:], ("", "")]):
         if token in ("...", "…"):
             raise UserError("NumPy left out the middle of this list of answers (…); write it again with .tolist()")

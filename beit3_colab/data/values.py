@@ -84,11 +84,11 @@ def why_not_text(
     "What a value is that cannot be taken for a text or a number, and what to do."
     return next((f"it is {what}; {remedy}" for types, what, remedy in _REMEDIES if isinstance(value, types)), "")
 
-# %% ../../nbs/05_data/06_values.ipynb #7e0bca95
+# %% ../../nbs/05_data/06_values.ipynb #0636bdef
 _WHOLE = re.compile(r"[+-]?\d+(\.0*)?")
 _THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")
 _ROUNDED = re.compile(r"[+-]?\d([.,]\d+)?[eE]\+\d+")
-_LONGEST = 4000 # digits that Python makes a number of
+_LONGEST = 255 # characters
 
 def read_id(
     value, # of a row
@@ -114,8 +114,10 @@ def _text_id(text, name) -> int|str:
     if _ROUNDED.fullmatch(text):
         raise UserError(f"{name} {text!r} was rounded by a spreadsheet, and its last digits are lost; "
                         "format that column as text or as numbers without decimals in the original, and save it again")
+    if len(text) > _LONGEST:
+        raise UserError(f"{name} {short_repr(text)} has {len(text):,} characters, and no id is that long; mend the file")
     if _THOUSANDS.fullmatch(text): return int(text.replace(",", ""))
-    if len(text) < _LONGEST and _WHOLE.fullmatch(text):
+    if _WHOLE.fullmatch(text):
         number = int(text.partition(".")[0])
         if number >= 0: return number
         raise UserError(f"{name} must be 0 or more, or a text, not {text}")
