@@ -60,7 +60,7 @@ def _by_field(names) -> dict: # field → column
         found[field] = name
     return found
 
-# %% ../../nbs/05_data/10_columns.ipynb #181529ab
+# %% ../../nbs/05_data/10_columns.ipynb #de7e4b21
 def _numbered(names) -> list: # in order
     "Columns of one answer each."
     found = [(int(m[1]), name) for name in names if (m := _NUMBERED.fullmatch(str(name).strip()))]
@@ -72,13 +72,17 @@ def _numbered(names) -> list: # in order
                         "write what people answered to one column answers, as snowy|cold, and rename the others")
     return [name for _, name in sorted(found, key=lambda pair: pair[0])] if len(found) > 1 else []
 
+def _near(name, fields) -> str|None: # an image_width is no image_id
+    close = get_close_matches(name, fields, 1, .8)
+    return close[0] if close and (not close[0].endswith("id") or get_close_matches(name, close, 1, .87)) else None
+
 def _check_spelling(names, found):
     "Raise `UserError` for a column whose name is nearly that of a field that is not there."
     known = {found.get(field) for field in FIELDS}
     absent = {_plain(field): field for field in FIELDS if field not in found}
     wanted = [name for name in names if name not in known and _plain(name) not in _KNOWN]
-    near = [(name, get_close_matches(_plain(name)[:50], absent, 1, .8)) for name in wanted]
-    meant = {absent[match[0]]: name for name, match in near if match}
+    near = [(name, _near(_plain(name)[:50], absent)) for name in wanted]
+    meant = {absent[match]: name for name, match in near if match}
     needed = [field for field in ("image", "question") if field in absent.values()]
     for field in needed or meant: # what is needed and has no near name is told of row by row
         if field in meant: raise UserError(f"unknown field {short_repr(meant[field])}; did you mean {field!r}?")
