@@ -271,7 +271,7 @@ def test_a_picture_as_text_is_read_or_refused_in_few_words(tmp_path, cache):
     for wrong, says in (("A"*131_000, "neither a path nor a picture in base64"), (text[:2000], "given as bytes"), ("data:text/html;base64,PGh0bWw+", "web page"), (text + "!", "does not exist|neither a path nor"), ("é"*5000, "neither a path")):
         assert re.search(says, told := refusal([dict(image=wrong, question="Why?")])) and len(told) < 900
 
-UNREADABLE = [b"nothing", b"", png(1)[:500], np.zeros((4, 4, 9)), {"bytes": b"nothing", "path": "a.png"}, "data:image/png;base64,AAAA"]
+UNREADABLE = [b"nothing", b"", png(1)[:500], np.zeros((5, 7, 9)), {"bytes": b"nothing", "path": "a.png"}, "data:image/png;base64,AAAA"]
 
 def test_pictures_in_memory_that_cannot_be_read_are_answered_blank(vqa, tmp_path, cache):
     rows = [dict(image=image, question=f"Why {i}?") for i, image in enumerate([*UNREADABLE, png(2)])]
