@@ -143,7 +143,7 @@ def test_answers_in_one_cell_are_refused_before_anything_is_answered(folder, val
     assert f"hold a {word}" in told and "snowy|cold" in told and "nothing was answered yet" in told
 
 @pytest.mark.parametrize("values", [
-    ["yes, it is", "no", "red"], ["yes, it is"], ["yes, it is", "no, it is not"], ["1,000", "2,500", "12,000"], ["n/a", "w/o", "1/2"], ["red|blue", "so, so, la"], ["It is a very old dog, I think, as far as I can tell from here"]*5, ['["a, b"]', '["c, d"]', '["e, f"]'], [["a, b"], ["c, d"], ["e, f"]], ["a, b, c", "d", "e", "f"]])
+    ["yes, it is", "no", "red"], ["yes, it is"], ["no, no", "red"], ["yes, it is", "no, it is not"], ["1,000", "2,500", "12,000"], ["n/a", "w/o", "1/2"], ["red|blue", "so, so, la"], ["It is a very old dog, I think, as far as I can tell from here"]*5, ['["a, b"]', '["c, d"]', '["e, f"]'], [["a, b"], ["c, d"], ["e, f"]], ["a, b, c", "d", "e", "f"]])
 def test_an_answer_may_hold_a_comma(folder, values): assert [a for a in people(opened(values))] == [read_human_answers(v) for v in values]
 
 def test_a_doubtful_separator_is_said(folder):

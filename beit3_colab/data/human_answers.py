@@ -165,7 +165,7 @@ def _parts(text, sign) -> list[str]: # fewer than two where it is no list
     if sign == "/" and min(map(len, parts), default=0) < 3: return [] # n/a, 1/2, w/o
     return parts if max(map(len, map(str.split, parts)), default=0) < 5 else [] # else a sentence
 
-# %% ../../nbs/05_data/09_human_answers.ipynb #113e7ecc
+# %% ../../nbs/05_data/09_human_answers.ipynb #d14ba2e2
 def _separated(rows) -> tuple[dict, list[str]]: # question_id → what is wrong; what should be said
     "Answers that hold the same separator."
     alone, notes = {i: found.texts[0] for i, found in rows.items() if found.alone}, []
@@ -173,7 +173,8 @@ def _separated(rows) -> tuple[dict, list[str]]: # question_id → what is wrong;
     for sign, (name, least) in _SEPARATORS.items():
         lists = {i: parts for i, text in alone.items() if sign in text and len(parts := _parts(text, sign)) > 1}
         if not lists: continue
-        repeats = any(len(set(map(normalize_word, parts))) < len(parts) for parts in lists.values())
+        repeats = any(len(set(map(normalize_word, parts))) < len(parts) for parts in lists.values()
+                      if len(parts) > 2 or len(lists) > 1) # one “no, no” is an answer
         common, all_of_them = 2*len(lists) >= len(alone), len(lists) == len(alone)
         if repeats and common or all_of_them and len(alone) >= least:
             reason = f"this and {'all other answers' if all_of_them else 'most other answers'} hold a {name}"
