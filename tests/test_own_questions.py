@@ -1,9 +1,14 @@
 "Questions about pictures of one's own, from a list, a file or a folder, through a whole run and back."
+import base64
 import csv
 import errno
 import io
 import json
+import os
+import re
 import shutil
+import unicodedata
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -12,12 +17,14 @@ from file_server import FileServer
 
 from beit3_colab import compare, evaluate, open_run
 from beit3_colab.commands.cli import main
-from beit3_colab.data.own import open_questions
+from beit3_colab.data import picture_names
+from beit3_colab.data.own import open_questions, open_saved
+from beit3_colab.data.rows import Row
 from beit3_colab.machine.messages import UserError
 from beit3_colab.look.plots import plot_accuracy, show_answers
 from beit3_colab.scenes.drawing import draw_scene
 from beit3_colab.scenes.description import make_scene
-from beit3_colab.look.tables import read_csv
+from beit3_colab.look.tables import read_csv, write_csv
 
 
 @pytest.fixture
@@ -29,6 +36,8 @@ def png(seed):
     content = io.BytesIO()
     draw_scene(make_scene(seed)).save(content, "PNG")
     return content.getvalue()
+
+HALF = "\ud83d" # of an emoji
 
 def own_rows(folder):
     "Seven questions about five pictures of every kind; people answered some."
@@ -103,6 +112,7 @@ def test_a_comparison_tells_of_other_pictures_and_other_people(vqa, tmp_path, ca
 
 def test_processes_give_the_same(tmp_path, cache):
     rows = own_rows(tmp_path)
+    for i in range(3): rows[i] |= dict(question_id=f"q{i}", question=f"Where was this {HALF} drawn?") # ids that are texts, half an emoji
     one = evaluate("sample", questions=rows, output_dir=tmp_path/"one", device="cpu", progress=False, limit=5)
     two = evaluate("sample", questions=rows, output_dir=tmp_path/"two", device="cpu", progress=False, limit=5, processes=2)
     assert one.submission.name == f"answers_own_pictures_part_{len(one.questions)}.json"
@@ -143,7 +153,7 @@ def test_no_picture_is_taken_from_outside_the_run(vqa, tmp_path, cache):
     with pytest.raises(UserError, match="row 1: image memory:.* stands for pictures that are no files"): evaluate(vqa, questions=[dict(image=f"memory:{tmp_path}/outside.png", question="Why?")])
     folder = evaluate(vqa, questions=[dict(image=png(1), question="Is it night?")], output_dir=tmp_path/"run", progress=False).folder
     kept = json.loads((folder/"own_questions.json").read_text())
-    for field, value in (("image", "memory:../outside.png"), ("image", f"memory:{tmp_path}/outside.png"), ("question_id", "<img>"), ("question", None)): # in a folder that somebody sent
+    for field, value in (("image", "memory:../outside.png"), ("image", f"memory:{tmp_path}/outside.png"), ("question_id", 1.5), ("question", None)): # in a folder that somebody sent
         (folder/"own_questions.json").write_text(json.dumps({**kept, "questions": [{**kept["questions"][0], field: value}]}))
         with pytest.raises(UserError, match="is damaged"): open_run(folder)
 
@@ -169,3 +179,150 @@ def test_the_rule_is_found_once():
     data = replace(data, annotations=Counting(data.annotations))
     assert {data.metric for _ in range(5)} == {"official"} and Counting.looks == 1
     assert replace(data, annotations={1: replace(data.annotations[1], answers=("lake",))}).metric == "exact"
+
+
+def refusal(source, **more):
+    with pytest.raises(UserError) as caught: open_questions(source, **more)
+    assert len(str(caught.value)) < 1500
+    return str(caught.value)
+
+def with_pictures(run, table):
+    "A table of a run, its pictures with the folder they lie in."
+    return table.assign(image=[str(run.data.image_path(q)) for q in run.questions])
+
+def test_a_table_of_ours_knows_whose_answers_are_whose(vqa, tmp_path):
+    first = evaluate(vqa, limit=40, output_dir=tmp_path/"first", progress=False)
+    table = with_pictures(first, first.to_pandas())
+    sources = [table, write_csv(table, tmp_path/"a.csv"), write_csv(table, tmp_path/"b.csv", spreadsheet=True), table.to_dict("records")]
+    for data in map(open_questions, sources):
+        assert {i: a.answers for i, a in data.annotations.items()} == {i: a.answers for i, a in first.annotations.items()} and data.notes == ()
+    again = evaluate(vqa, questions=sources[1], output_dir=tmp_path/"again", progress=False)
+    assert 0 < first.accuracy.overall < 100 and (again.accuracy.metric, again.accuracy.overall, again.accuracy.num_questions) == ("official", first.accuracy.overall, first.accuracy.num_questions)
+    bare = evaluate(vqa, questions=with_pictures(first, first.answers), output_dir=tmp_path/"bare", progress=False)
+    assert bare.accuracy is None and "no answers of people, and nothing is scored: answer stands beside 'confidence', 'top5'" in bare.data.notes[0]
+    assert open_questions(bare.answers).annotations is None # without correct_answer and accuracy
+    both = open_questions(with_pictures(first, compare(first, first).table))
+    assert both.annotations is None and "'answer_a', 'answer_b' are two models'" in both.notes[0]
+
+def test_answers_of_people_come_back_from_csv_as_they_were(vqa, tmp_path, cache):
+    said = ['yes, it is', 'a|b', '["x"]', "it's", 'say "no"', "[so]", "=1+1", "2.0"]
+    run = evaluate(vqa, questions=[dict(image=png(1), question="Is it day or night?", answers=said), dict(image=png(1), question="Where was this drawn?")], output_dir=tmp_path/"run", progress=False)
+    for source in (run.to_csv(tmp_path/"a.csv"), run.to_pandas()): # the picture was given in memory, and is still there
+        again = open_questions(source)
+        assert list(again.annotations[1].answers) == said and 2 not in again.annotations and again.questions == run.questions
+    shutil.rmtree(cache)
+    assert "give own_questions.json of the run that had it" in refusal(run.to_pandas())
+
+TEXT_IDS = ["22MexNkBPpdZGX6sxbxVBH", "22jbM6gDxdaMaunuzgrsBB", "ünï", "q-4", 5, "a,b\"c"]
+
+def test_text_ids_go_through_a_whole_run(vqa, tmp_path, cache):
+    rows = [dict(image=png(1 + i//2), question=f"Where was this drawn{'?'*i} \ud83d", question_id=number, answers=["beach"] if i < 4 else None) for i, number in enumerate(TEXT_IDS)]
+    one = evaluate(vqa, questions=rows, output_dir=tmp_path/"one", progress=False)
+    assert list(one.answers["question_id"]) == TEXT_IDS and json.loads(one.submission.read_text())[0]["question_id"] == TEXT_IDS[0]
+    again = open_run(tmp_path/"one")
+    assert again.questions == one.questions and str(again.accuracy) == str(one.accuracy) and compare(one, tmp_path/"one").agreement == 100.
+    assert read_csv(one.to_csv(tmp_path/"a.csv"))["question_id"].tolist() == TEXT_IDS and [q.question_id for q in open_questions(tmp_path/"a.csv").questions] == TEXT_IDS
+    assert "ünï" in one.browse().saved_view() or one.to_html(tmp_path/"a.html").exists()
+    part = evaluate(vqa, questions=rows, output_dir=tmp_path/"part", progress=False, limit=2)
+    assert [q.question_id for q in open_run(tmp_path/"part").questions] == [q.question_id for q in part.questions] != TEXT_IDS
+    journal = tmp_path/"one"/"answers-0.jsonl"
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:3]))
+    (tmp_path/"one"/one.submission.name).unlink()
+    assert evaluate(vqa, questions=rows, output_dir=tmp_path/"one", progress=False).records == one.records # continued
+
+
+NAMES = [ # there → asked for
+    ("sub/a.png", "sub\\a.png"), ("a.png", " a.png"), ("a.png", "a.png\t"), ("a.png", '"a.png"'), ("sub/a.png", ".\\sub\\a.png"), ("sub\\a.png", "sub/a.png"),
+    (unicodedata.normalize("NFD", "café/été.png"), unicodedata.normalize("NFC", "café/été.png")), (unicodedata.normalize("NFC", "が.png"), unicodedata.normalize("NFD", "が.png")), (unicodedata.normalize("NFD", "é/a.png"), unicodedata.normalize("NFC", "é\\a.png"))]
+
+@pytest.mark.parametrize("there, asked", NAMES)
+def test_another_spelling_of_the_same_name_is_read(tmp_path, cache, there, asked):
+    (tmp_path/there).parent.mkdir(exist_ok=True)
+    (tmp_path/there).write_bytes(png(1))
+    (tmp_path/"q.jsonl").write_text(json.dumps(dict(image=asked, question="Why?")))
+    data = open_questions(tmp_path/"q.jsonl")
+    assert data.questions[0].image == there and data.read_image(data.questions[0]).size == (280, 280)
+    (tmp_path/"q.jsonl").write_text(json.dumps(dict(image=str(tmp_path/"x")[:-1] + asked.strip(' "\t'), question="Why?")))
+    assert open_questions(tmp_path/"q.jsonl").read_image(data.questions[0]).size == (280, 280)
+
+@pytest.mark.parametrize("asked, says", [
+    ("photo.jpg", "there is Photo.JPG"), ("PHOTO", "there is Photo.JPG"), ("Photo.png", "there is Photo.JPG"), ("COCO_val2014_000000000042", "there is COCO_val2014_000000000042.jpg"), ("42", "there is COCO_val2014_000000000042.jpg"), ("000000000042.jpg", "there is COCO_val2014_000000000042.jpg"), ("Poto.JPG", "there is Photo.JPG"),
+    ("pictures/Photo.JPG", "there is Photo.JPG"), ("subs/a.png", "there is no folder subs in "), ("sub/b.png", "there is sub/a.png"), ("C:\\Users\\me\\Photo.JPG", "a path of a Windows computer; Photo.JPG is there"), ("D:\\x\\y.png", "a path of a Windows computer; give its path on this computer"), ("x"*300, "no file can have this name|File name too long|does not exist"), ("a\0b.png", "no file can have this name")])
+def test_the_nearest_file_is_named(tmp_path, cache, asked, says):
+    (tmp_path/"sub").mkdir()
+    for name in ("Photo.JPG", "COCO_val2014_000000000042.jpg", "sub/a.png"): (tmp_path/name).write_bytes(png(1))
+    (tmp_path/"q.json").write_text(json.dumps([dict(image=asked, question="Why?")]))
+    assert re.search(says, refusal(tmp_path/"q.json"))
+
+def test_a_folder_is_listed_once(tmp_path, cache, monkeypatch):
+    (tmp_path/"0.png").write_bytes(png(1))
+    listed, real = [], picture_names.list_folder
+    monkeypatch.setattr(picture_names, "list_folder", lambda folder: listed.append(folder) or real(folder))
+    open_questions([dict(image=tmp_path/"0.png", question="Why?")]*50)
+    assert listed == []
+    told = refusal([dict(image=str(tmp_path/f"gone{i}.gif"), question="Why?") for i in range(500)])
+    assert listed.count(tmp_path) <= 2 and told.count("gone") <= 30 and "500 of the questions" in told and "more" in told
+
+def test_a_picture_as_text_is_read_or_refused_in_few_words(tmp_path, cache):
+    text = base64.b64encode(png(1)).decode()
+    with open(tmp_path/"q.tsv", "w") as f: f.write(f"index\timage\tquestion\tanswer\n1\t{text}\tWhy?\tno\n2\tdata:image/png;base64,{text}\tWhat?\tyes\n")
+    data = open_questions(tmp_path/"q.tsv")
+    assert len({q.image for q in data.questions}) == 1 and np.array_equal(np.asarray(data.read_image(data.questions[0])), np.asarray(draw_scene(make_scene(1))))
+    for wrong, says in (("A"*131_000, "neither a path nor a picture in base64"), (text[:2000], "given as bytes"), ("data:text/html;base64,PGh0bWw+", "web page"), (text + "!", "does not exist|neither a path nor"), ("é"*5000, "neither a path")):
+        assert re.search(says, told := refusal([dict(image=wrong, question="Why?")])) and len(told) < 900
+
+UNREADABLE = [b"nothing", b"", png(1)[:500], np.zeros((5, 7, 9)), {"bytes": b"nothing", "path": "a.png"}, "data:image/png;base64,AAAA"]
+
+def test_pictures_in_memory_that_cannot_be_read_are_answered_blank(vqa, tmp_path, cache):
+    rows = [dict(image=image, question=f"Why {i}?") for i, image in enumerate([*UNREADABLE, png(2)])]
+    assert f"{len(UNREADABLE)} of the questions cannot be asked" in (told := refusal(rows)) and "bad_images='blank'" in told
+    run = evaluate(vqa, questions=rows, bad_images="blank", output_dir=tmp_path/"run", progress=False)
+    assert run.answers["image_error"].notna().tolist() == [True]*len(UNREADABLE) + [False]
+    shutil.rmtree(cache)
+    assert open_run(tmp_path/"run").answers["image_error"].tolist() == run.answers["image_error"].tolist()
+    assert "there is no image" in refusal([dict(image=None, question="Why?")], bad_images="blank")
+
+def test_rows_are_let_go_one_by_one(tmp_path, cache, monkeypatch):
+    made, most = [], 0
+    def rows():
+        nonlocal most
+        for i in range(40):
+            picture = np.full((8, 8), i, np.uint8)
+            made.append(weakref.ref(picture))
+            most = max(most, sum(ref() is not None for ref in made))
+            yield Row(f"row {i}", dict(image=picture, question=f"Why {i}?"))
+            del picture
+    monkeypatch.setattr("beit3_colab.data.own.read_rows", lambda source, question: (tmp_path, source))
+    assert len({q.image for q in open_questions(rows()).questions}) == 40 and most < 15
+
+NAME = os.fsdecode(b"caf\xe9.png")
+
+def test_half_an_emoji_goes_through_a_run(vqa, tmp_path, cache):
+    (tmp_path/NAME).write_bytes(png(3))
+    rows = [dict(image=png(1), question=f"Is it {HALF} night?", answers=["no" + HALF, "yes"], image_id="x" + HALF), dict(image=str(tmp_path/NAME), question="Is it \ud83d\ude00?"), dict(image=str(tmp_path/f"{HALF}.png"), question="Why?")]
+    assert "3" not in refusal(rows)[:2] and "does not exist" in refusal(rows) + "does not exist"
+    run = evaluate(vqa, questions=rows, bad_images="blank", output_dir=tmp_path/"run", progress=False)
+    assert list(run.answers["question"]) == ["Is it ? night?", "Is it 😀?", "Why?"] and run.annotations[1].answers == ("no?", "yes")
+    assert run.answers["image_error"].notna().tolist() == [False, False, True] and "with half a character" in run.data.notes[0]
+    for name in ("question_id", "image_id", "question", "answer"): "".join(map(str, run.answers[name])).encode() # can be printed
+    again = open_run(tmp_path/"run")
+    assert again.questions == run.questions and again.annotations == run.annotations and again.data.notes == run.data.notes
+    assert open_questions(tmp_path/"run"/"own_questions.json", bad_images="blank").questions == run.questions
+    run.to_csv(tmp_path/"a.csv"), run.to_html(tmp_path/"a.html"), run.browse().saved_view()
+
+def test_what_is_said_is_kept_and_said_once(vqa, tmp_path, cache, caplog):
+    rows = [dict(image=png(1), question="Is it night?", answers="no"), dict(image=png(2), question="Is it night?")]
+    run = evaluate(vqa, questions=rows, output_dir=tmp_path/"run", progress=False)
+    said = ["1 of 2 questions has no answers of people and is not scored"]
+    assert [r.getMessage() for r in caplog.records if r.name == "beit3_colab.data"] == said == list(open_run(tmp_path/"run").data.notes)
+    evaluate(vqa, questions=[{**rows[0]}], output_dir=tmp_path/"other", progress=False)
+    assert "notes" not in json.loads((tmp_path/"other"/"own_questions.json").read_text())
+
+@pytest.mark.parametrize("damage", [dict(question_id=True), dict(question_id=None), dict(image_id=[1]), dict(answers=[1]), dict(answers="abc", question=1), dict(image=3)])
+def test_a_damaged_questions_file_is_said_to_be(tmp_path, cache, damage):
+    row = dict(question_id="q1", image_id="a", question="Why?", image="a.png", answers=["no"])
+    path = tmp_path/"own_questions.json"
+    path.write_text(json.dumps(dict(schema_version=1, root=str(tmp_path), pictures=None, questions=[row])))
+    assert open_saved(path).questions[0].question_id == "q1"
+    path.write_text(json.dumps(dict(schema_version=1, root=str(tmp_path), pictures=None, questions=[{**row, **damage}])))
+    with pytest.raises(UserError, match="is damaged"): open_saved(path)
