@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from ..machine.messages import check_choice, UserError
 from ..machine.files import atomic_write, cache_folder, explain_disk, read_json
@@ -56,11 +55,6 @@ class OwnQuestions(Dataset):
     @classmethod
     def reopen(cls, folder: Path, info: dict, data_path: str|Path|None = None) -> OwnQuestions:
         return open_saved(folder/QUESTIONS_FILE, data_path or info["data_path"])
-
-    @cached_property # it looks at all annotations, and is asked for with each answer
-    def metric(self) -> str: # "official" where ten people or more answered every question that has answers
-        fewest = min((len(a.answers) for a in (self.annotations or {}).values()), default=0)
-        return "official" if fewest >= 10 else "exact"
 
     @property
     def label(self) -> str: return self.split
