@@ -94,7 +94,7 @@ def _best_possible(answers: int) -> str: # of one question, at least one
     what = "nothing can be right" if not percent else f"nothing can be more than {percent:.2f} % right"
     return f": with {plural(answers, 'answer')} {what}"
 
-# %% ../../nbs/06_scoring/04_score.ipynb #36c10962
+# %% ../../nbs/06_scoring/04_score.ipynb #97013a5c
 def rule_note(
     metric: str, # name of the rule by which they are scored
     annotations: Collection[Annotation], # what people answered to the questions that decide
@@ -109,7 +109,7 @@ def rule_note(
                 'metric="exact" (--metric exact) counts every answer that one of the people gave.')
     rare = few*10 <= len(annotations)
     return f"{count} answers, so all are scored by exact match" + (
-        '; metric="official" (--metric official) scores them by the official rule all the same.' if rare else ".")
+        '; score(…, metric="official") (--metric official) goes by the official rule all the same.' if rare else ".")
 
 # %% ../../nbs/06_scoring/04_score.ipynb #87f12104
 def _percent(values: list[float]) -> float:
