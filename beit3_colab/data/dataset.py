@@ -73,7 +73,7 @@ def training_notes(
     published, share = _PUBLISHED.fullmatch(checkpoint), _SEEN.get((dataset, split))
     if not published or not share: return ()
     return (f"{share} was training data of {published[1]}: "
-            "this figure says how well it remembers, not how well it answers new questions.",)
+            f"a figure on {split} says how well it remembers, not how well it answers new questions.",)
 
 # %% ../../nbs/05_data/02_dataset.ipynb #48ea57e3
 def group_by_image(
