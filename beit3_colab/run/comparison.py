@@ -88,7 +88,7 @@ def _is_same(q, other) -> bool: # a text may be missing where only token ids are
     return same_text and str(q.image_id) == str(other.image_id)
 
 def _describe_mismatch(q, other, moved: int) -> str:
-    def asked(x): return f"{short_repr(x.question)} about picture {short_name(x.image_id, 60)}"
+    def asked(x): return f"{short_repr(x.question)} about picture {short_name(x.image_id, 120)}"
     both = f"{asked(q)} in A and {asked(other)} in B"
     reason = _how_to_number(moved) if moved else "the runs are of different data; compare runs of the same questions"
     return f"question_id {short_repr(q.question_id)} is {both}: {reason}"

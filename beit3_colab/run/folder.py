@@ -145,7 +145,8 @@ def check_run_folder(
     if not isinstance(folder, (str, os.PathLike)): raise UserError(f"a run folder is a path, not {short_repr(folder)}")
     folder = check_drive(folder)
     if folder.name == "run.json": folder = folder.parent
-    if not (folder/"run.json").is_file(): raise UserError(f"{short_name(folder)} is not a run folder: it has no run.json")
+    if not os.path.isfile(folder/"run.json"): # also where the path is none
+        raise UserError(f"{short_name(folder)} is not a run folder: it has no run.json")
     return folder
 
 # %% ../../nbs/09_run/05_folder.ipynb #223a3983

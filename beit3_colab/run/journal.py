@@ -60,7 +60,7 @@ def _lists_differ(old: dict, now: dict) -> list[str]:
     return found + ["another tokenizer" if there and here else f"{'a' if there else 'no'} tokenizer there, "
                     f"{'one' if here else 'none'} now"]
 
-# %% ../../nbs/09_run/02_journal.ipynb #32dfb65f
+# %% ../../nbs/09_run/02_journal.ipynb #4798a01c
 def _questions_differ(
     before: dict, # run.json of the folder
     old: dict, # its identity
@@ -78,7 +78,7 @@ def _questions_differ(
     if there != here: return [f"other questions ({_shown(there)} there, {_shown(here)} now)"]
     ids, new_ids = before.get("question_ids"), (info or {}).get("question_ids")
     if ids and new_ids and ids != new_ids: return [f"other questions ({_shown(here)} there and now)"]
-    return ["a question, its picture or their order has changed"]
+    return ["a picture or a question has changed, or their order"]
 
 def _choice_differs(before: dict, info: dict) -> list[str]:
     "Which arguments chose other questions."
