@@ -36,7 +36,7 @@ class Identity:
         "All of it in short, for the first line of a journal."
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
-# %% ../../nbs/09_run/02_journal.ipynb #615c5b89
+# %% ../../nbs/09_run/02_journal.ipynb #79cb6837
 def _shown(value) -> str:
     return "none" if value is None else f"{value:,}" if type(value) is int else short_name(value, 60)
 
@@ -44,6 +44,7 @@ def _both(name: str, there, here) -> str:
     "One value, as it was and as it is."
     return f"{name} {_shown(there)} there, {_shown(here)} now"
 
+# %% ../../nbs/09_run/02_journal.ipynb #039e1849
 def _checkpoint_differs(old: dict, now: dict) -> list[str]:
     same_weights = old.get("weights_sha256") == now["weights_sha256"]
     if old.get("checkpoint") != now["checkpoint"]:
@@ -53,6 +54,7 @@ def _checkpoint_differs(old: dict, now: dict) -> list[str]:
     if old.get("weights_sha256") == "in memory": return ["weights in memory there, from a file now"]
     return ["other weights under the same name"]
 
+# %% ../../nbs/09_run/02_journal.ipynb #eae9b6f9
 def _lists_differ(old: dict, now: dict) -> list[str]:
     found = [] if old.get("answers_sha256") == now["answers_sha256"] else ["another answer list"]
     there, here = old.get("tokenizer_sha256"), now["tokenizer_sha256"]
