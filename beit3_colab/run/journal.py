@@ -110,7 +110,7 @@ def check_same_run(
     info: dict|None = None, # what its run.json would say, see `describe_differences`
 ):
     "Raise `UserError` when a folder holds another run, naming the differences."
-    if not (folder/"run.json").exists(): return
+    if not os.path.exists(folder/"run.json"): return # nor where the path is none
     before = read_json(folder/"run.json", "run file")
     found = describe_differences(before if isinstance(before, dict) else {}, identity, info)
     if not found: return
@@ -121,7 +121,6 @@ def check_same_run(
 def open_folder(
     folder: str|Path, # made when absent
     identity: Identity, # of the run that wants it
-    info: dict|None = None, # what its run.json would say, see `describe_differences`
 ) -> Path: # the folder, writable, empty or of this very run
     "Make or check a run folder. Raises `UserError` when it holds another run, or cannot be written."
     if not isinstance(folder, (str, os.PathLike)): raise UserError(f"output_dir must be a path, not {short_repr(folder)}")
@@ -130,7 +129,7 @@ def open_folder(
         folder.mkdir(parents=True, exist_ok=True)
         probe = atomic_write(folder/".writable", "x" * 4096)
         probe.unlink(missing_ok=True) # another process may be probing as well
-    check_same_run(folder, identity, info)
+    check_same_run(folder, identity)
     return folder
 
 # %% ../../nbs/09_run/02_journal.ipynb #8b045664
