@@ -57,7 +57,7 @@ def _title(figure, run, text: str):
 
 def _notes(figure, run, width: int):
     "What must stand beside a figure of this run, below it."
-    text = "\n".join(clean_text(note, width, 4) for note in run.accuracy.notes)
+    text = "\n".join(clean_text(note, width, 4) for note in getattr(run.accuracy, "notes", ()))
     if text: figure.supxlabel(text, fontsize=8, **PLAIN)
 
 # %% ../../nbs/11_look/02_plots.ipynb #2e46bdc9
