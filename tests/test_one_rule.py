@@ -209,6 +209,9 @@ def test_it_stands_beside_every_figure(remembers, data, vqa, tmp_path, capsys):
     assert main(["report", str(run.folder), "--data-path", str(data)]) == 0 and main(["compare", str(run.folder), str(other.folder), "--data-path", str(data)]) == 0
     assert capsys.readouterr().out.count("About 97.5 % of VQAv2's val was training data of") == 3 # accuracy, report, comparison
 
+def test_while_it_goes_on(remembers):
+    assert Tally(remembers, remembers.records, Display()).snapshot().accuracy_name == "accuracy (training data)"
+
 def text_of(text): return " ".join(str(text).replace("&#x27;", "'").split())
 
 def test_on_train_it_was_all_of_it(remembers, published, data, tmp_path, capsys):

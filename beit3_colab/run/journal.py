@@ -143,7 +143,8 @@ def writer_of(
 ) -> str: # such as "process 1234 on gpu03, since 2024-05-01T10:00:00,"
     "Who began to write in a folder last, as its run.json says."
     info = read_note(Path(folder)/"run.json")
-    return f"{info['process']}, since {info.get('started')}," if info.get("process") else "another process"
+    if not info.get("process"): return "another process"
+    return f"{short_name(info['process'])}, since {short_name(info.get('started'))},"
 
 # %% ../../nbs/09_run/02_journal.ipynb #6a6dd1c9
 # made once: json.dumps would make an encoder for each answer

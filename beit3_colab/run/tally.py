@@ -80,6 +80,7 @@ class Tally:
         self.done = set() # ids of the questions that are answered
         self.metric = run.metric
         self.running = RunningScore(self.metric)
+        self.seen = " (training data)" if run.annotations is not None and run.notes else "" # what a figure of this run is, where that is known
         self.warnings = []
         self.history = RateHistory()
         self.shares = group.known_shares()
@@ -175,7 +176,7 @@ class Tally:
             device_bytes=self._peak.device,
             ranks=tuple(map(self._rank, range(len(self.shares)))) if len(self.shares) > 1 else (),
             rates=tuple(self.history.rates),
-            accuracy_name=find_rule(self.metric).short_name,
+            accuracy_name=find_rule(self.metric).short_name + self.seen,
             **self._accuracy(),
         )
 
