@@ -154,7 +154,8 @@ def result_text(
     accuracy, numbers = summary
     if accuracy is None: return count
     verdicts = ", ".join(f"{sign} {numbers[word]:,} {word}" for word, (sign, _) in MARKS.items())
-    return " ".join([f"{count}, {find_rule(metric).short_name} {accuracy:.1f} %: {verdicts}{'.' if notes else ''}", *notes])
+    line = f"{count}, {find_rule(metric).short_name} {accuracy:.1f} %: {verdicts}"
+    return " ".join([f"{line}.", *notes]) if notes else line
 
 # %% ../../nbs/11_look/10_browser.ipynb #333d2c27
 def title_html(
@@ -275,7 +276,8 @@ class Browser(CardBrowser):
         self.detail.show(question, row, None if notes is None else notes.get(row.question_id), others)
 
     def _saved_head(self) -> str:
-        return f"<p style='margin:4px 0'><b>{safe(self.run.label)}</b><br>{safe(result_text(*self._result()), 1000)}</p>"
+        result = safe(result_text(*self._result()), 1000)
+        return f"<p style='margin:4px 0'><b>{safe(self.run.label)}</b><br>{result}</p>"
 
     def _saved_lines(self, row) -> str: return saved_line_html(row)
 

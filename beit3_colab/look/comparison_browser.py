@@ -223,4 +223,5 @@ def check_answer_type(
     known = ", ".join(types) or "none: it is not known here"
     if answer_type not in types:
         near = did_you_mean(answer_type, types)
-        raise UserError(f"answer_type {short_repr(answer_type)} is not in these runs; use one of {short_name(known)}{near}")
+        raise UserError(f"answer_type {short_repr(answer_type)} is not in these runs; "
+                        f"use one of {short_name(known)}{near}")

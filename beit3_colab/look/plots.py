@@ -24,7 +24,8 @@ def plotted_answers(
     human: bool = True, # only those that people answered too
 ): # pandas.DataFrame, rows of `run.answers`
     "The answers of a run. Raises `UserError` when there are none yet, or human answers are needed and not public."
-    if not hasattr(run, "answers"): raise UserError(f"a run is needed, not {short_repr(run)}; open_run(folder) opens one")
+    if not hasattr(run, "answers"):
+        raise UserError(f"a run is needed, not {short_repr(run)}; open_run(folder) opens one")
     if human and run.annotations is None:
         reason = "the human answers are not public for this split, so there is no accuracy to draw"
         raise UserError(f"{run.label}: {reason}; use a run on val or the sample")

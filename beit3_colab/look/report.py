@@ -136,7 +136,8 @@ def count_heat_maps(
 ) -> int: # how many of them, the first ones, get a heat map
     "How many heat maps can be had in moments."
     if heat_maps is not None and (isinstance(heat_maps, bool) or not isinstance(heat_maps, int) or heat_maps < 0):
-        raise UserError(f"heat_maps (--heat-maps) must be a whole number of answers, 0 or more, not {short_repr(heat_maps)}")
+        raise UserError("heat_maps (--heat-maps) must be a whole number of answers, 0 or more, "
+                        f"not {short_repr(heat_maps)}")
     if vqa is None: return 0
     if heat_maps is not None: return min(heat_maps, n)
     small = sum(p.numel() for p in vqa.model.parameters()) < 20_000_000
@@ -295,7 +296,8 @@ def write_report(
     """Write a report that opens without a kernel, without the internet, and without JavaScript.
     Raises `UserError` for a folder that is not there."""
     path = Path(path).expanduser()
-    if path.suffix.lower() not in (".html", ".htm"): raise UserError(f"{short_name(path)} must end in .html, not {short_repr(path.suffix)}")
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"{short_name(path)} must end in .html, not {short_repr(path.suffix)}")
     check_parent(path)
     check_loaded(vqa)
     shown = Shown(n, seed, vqa if vqa is not None else run.vqa, layer, heat_maps)

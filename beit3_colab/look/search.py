@@ -233,13 +233,15 @@ def check_filter_value(
     "Raises `UserError` for a value that cannot fit any answer."
     if name in ("answer_type", "question_type") and value is not None and len(index):
         choices = index.columns[name].values if name in index.columns else []
-        if value not in choices: raise UserError(f"{name} {short_repr(value)} is not in this run{_others(value, choices)}")
+        if value not in choices:
+            raise UserError(f"{name} {short_repr(value)} is not in this run{_others(value, choices)}")
     if name == "correctness" and value not in (None, *VERDICTS):
         near = did_you_mean(value, VERDICTS)
         raise UserError(f"correctness must be one of {', '.join(VERDICTS)}, not {short_repr(value)}{near}")
     if name.endswith("_confidence"):
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not 0 <= value <= 1: raise UserError(f"{name} must be a number from 0 to 1, not {short_repr(value)}")
+        if not number or not 0 <= value <= 1:
+            raise UserError(f"{name} must be a number from 0 to 1, not {short_repr(value)}")
 
 # %% ../../nbs/11_look/06_search.ipynb #3f87ccdc
 def _others(value, choices: list[str]) -> str:

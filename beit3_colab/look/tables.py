@@ -93,7 +93,8 @@ def read_csv(
     except FileNotFoundError: raise UserError(f"{short_name(path)} does not exist") from None
     except (ValueError, UnicodeDecodeError) as error:
         raise UserError(f"{short_name(path)} is not a CSV file of ours: {short_name(error)}") from None
-    if "question_id" not in table: raise UserError(f"{short_name(path)} has no column question_id: it is no CSV file of ours")
+    if "question_id" not in table:
+        raise UserError(f"{short_name(path)} has no column question_id: it is not a CSV file of ours")
     try: return _typed(table, text)
     except (ValueError, TypeError) as error:
         reason = f"is not a CSV file of ours, or was changed ({short_name(error)})"

@@ -94,7 +94,8 @@ def _describe_mismatch(q, other, moved: int) -> str:
     return f"question_id {short_repr(q.question_id)} is {both}: {reason}"
 
 def _how_to_number(moved: int) -> str:
-    them = "one question about the same picture is" if moved == 1 else f"{moved:,} questions about the same pictures are"
+    them = f"{moved:,} questions about the same pictures are"
+    if moved == 1: them = "one question about the same picture is"
     return (f"{them} in both under different numbers; give the table a column question_id, "
             "the same for both runs, and answer one of them again")
 
@@ -110,7 +111,8 @@ def count_renumbered(
 def _ids_by_content(questions) -> dict: # picture and text → question_id, of those that are asked once
     found = {}
     for q in questions:
-        picture = q.image if q.image.startswith(MEMORY) else str(q.image_id) # the name in memory follows from the content
+        # the name in memory follows from the content
+        picture = q.image if q.image.startswith(MEMORY) else str(q.image_id)
         found.setdefault((picture, q.question), []).append(q.question_id)
     return {content: ids[0] for content, ids in found.items() if len(ids) == 1 and content[1]}
 
@@ -287,8 +289,9 @@ class PairedComparison:
         "The name of a kind of change."
         name = " ".join(str(change).replace("->", "→").replace("→", " → ").split())
         if name in self.changes.index: return name
-        raise UserError(f"change {short_repr(change)} is not known; use one of {', '.join(map(repr, self.changes.index))}"
-                        f"{did_you_mean(name, self.changes.index)}")
+        known = list(self.changes.index)
+        raise UserError(f"change {short_repr(change)} is not known; "
+                        f"use one of {', '.join(map(repr, known))}{did_you_mean(name, known)}")
 
     def changed(self,
         change: str, # one of `CHANGES`, such as "wrong → right", or of `AGREEMENT`

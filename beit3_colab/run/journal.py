@@ -123,7 +123,8 @@ def open_folder(
     identity: Identity, # of the run that wants it
 ) -> Path: # the folder, writable, empty or of this very run
     "Make or check a run folder. Raises `UserError` when it holds another run, or cannot be written."
-    if not isinstance(folder, (str, os.PathLike)): raise UserError(f"output_dir must be a path, not {short_repr(folder)}")
+    if not isinstance(folder, (str, os.PathLike)):
+        raise UserError(f"output_dir must be a path, not {short_repr(folder)}")
     folder = check_drive(folder)
     with explain_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -80,7 +80,8 @@ class Tally:
         self.done = set() # ids of the questions that are answered
         self.metric = run.metric
         self.running = RunningScore(self.metric)
-        self.seen = " (training data)" if run.annotations is not None and run.notes else "" # what a figure of this run is, where that is known
+        self.seen = "" # what is known of the questions that the figure is about
+        if run.annotations is not None and run.notes: self.seen = " (training data)"
         self.warnings = []
         self.history = RateHistory()
         self.shares = group.known_shares()
