@@ -331,6 +331,6 @@ def test_every_rule_has_its_words_in_one_table():
         "exact": ("Exact match with one of the answers given (not official VQA accuracy)", "exact match")}
     assert METRICS == {name: rule.title for name, rule in RULES.items()} and all(find_rule(name) is rule for name, rule in RULES.items())
 
-@pytest.mark.parametrize("metric", ["bleu", "", None])
+@pytest.mark.parametrize("metric", ["bleu", "", "Official VQA accuracy"])
 def test_unknown_rule(metric):
     with pytest.raises(UserError, match=f"metric must be 'official' or 'exact', not {metric!r}"): score([annotation(1)], {1: "cat"}, metric=metric)

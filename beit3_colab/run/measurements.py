@@ -30,7 +30,7 @@ def what_limited(
         return f"decoding pictures with {plural(workers, 'worker')} ({share} waited): {help_}"
     return f"{'the network' if remote else 'the disk'} that pictures come from ({share} waited)"
 
-# %% ../../nbs/09_run/04_measurements.ipynb #6e67e6b2
+# %% ../../nbs/09_run/04_measurements.ipynb #ec5f06e9
 @dataclass(frozen=True)
 class Report:
     "Where the time went, how fast it was, how much memory it took. Prints as a small table."
@@ -42,6 +42,7 @@ class Report:
     device_bytes: int|None  # peak allocated on the GPU; None without one
     warnings: tuple[str, ...] # such as pictures that could not be read
     setup: dict             # device, dtype, batch size, processes, versions
+    notes: tuple[str, ...] = () # sentences without which the run's figures would be misread
 
     @property
     def questions_per_second(self) -> float: return self.questions/max(self.seconds.get("answering", 0.), 1e-9)
@@ -64,6 +65,7 @@ class Report:
             ("speed", f"{speed} ({counts})"),
             ("peak memory", str(PeakMemory(self.host_bytes, self.device_bytes))),
             *((name.replace("_", " "), str(value)) for name, value in self.setup.items()),
+            *(("note", note) for note in self.notes),
             *(("warning", warning) for warning in self.warnings),
         ]
 

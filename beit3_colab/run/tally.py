@@ -58,7 +58,7 @@ class GroupView:
         "Questions of each rank, as far as they are known now."
         return list(self.shares) or [None]*len(self.statuses)
 
-# %% ../../nbs/09_run/03_tally.ipynb #25fbf9ed
+# %% ../../nbs/09_run/03_tally.ipynb #f12a7379
 class Tally:
     "What is answered so far, by this process and by others; makes snapshots for the display."
     look_interval = 0.5 # seconds between two looks at journals and memory
@@ -78,7 +78,10 @@ class Tally:
         self.on_look = on_look
         self.by_id = {q.question_id: q for q in run.questions}
         self.done = set() # ids of the questions that are answered
-        self.running = RunningScore()
+        self.metric = run.metric
+        self.running = RunningScore(self.metric)
+        self.seen = "" # what is known of the questions that the figure is about
+        if run.annotations is not None and run.notes: self.seen = " (training data)"
         self.warnings = []
         self.history = RateHistory()
         self.shares = group.known_shares()
@@ -107,7 +110,7 @@ class Tally:
     def _score(self, question, answer):
         annotation = (self.run.annotations or {}).get(question.question_id)
         if annotation is None: return # nobody was asked, or their answers are not public
-        score = answer_score(answer, annotation.answers, self.run.metric)
+        score = answer_score(answer, annotation.answers, self.metric)
         self.running.add(question.image_id, annotation.answer_type, score)
 
     def _pace(self, rank): return self.paces.setdefault(rank, Pace())
@@ -174,7 +177,7 @@ class Tally:
             device_bytes=self._peak.device,
             ranks=tuple(map(self._rank, range(len(self.shares)))) if len(self.shares) > 1 else (),
             rates=tuple(self.history.rates),
-            accuracy_name=find_rule(self.run.metric).short_name,
+            accuracy_name=find_rule(self.metric).short_name + self.seen,
             **self._accuracy(),
         )
 

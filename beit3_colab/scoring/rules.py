@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from ..machine.messages import check_choice, UserError
+from ..machine.messages import check_choice, short_repr, UserError
 from ..data.answer_list import normalize_word
 
 # %% auto #0
@@ -66,7 +66,7 @@ class Rule:
         answers: tuple[str, ...]|list[str], # what people answered, one or more
     ) -> float: # percent, 2 decimals
         "Score one answer. Raises `UserError` when there is nothing to compare with."
-        if not answers: raise UserError(f"there is no answer to compare {prediction!r} with")
+        if not answers: raise UserError(f"there is no answer to compare {short_repr(prediction)} with")
         return round(100*self.fraction(prediction, tuple(answers)), 2)
 
 # %% ../../nbs/06_scoring/01_rules.ipynb #2f9e60ce
