@@ -16,8 +16,8 @@ from ..machine.front_end import advise_on_gpu, find_place, is_drive_mounted
 from ..requirements import list_requirements
 
 # %% auto #0
-__all__ = ['Problem', 'Findings', 'hide_private', 'check_system', 'check_torch', 'check_requirements', 'check_front_end',
-           'check_cache', 'check_settings', 'official_addresses', 'check_addresses', 'diagnose']
+__all__ = ['Problem', 'Findings', 'hide_private', 'check_system', 'describe_kernels', 'check_torch', 'check_requirements',
+           'check_front_end', 'check_cache', 'check_settings', 'official_addresses', 'check_addresses', 'diagnose']
 
 # %% ../../nbs/13_commands/01_doctor.ipynb #b0a686c9
 @dataclass(frozen=True)
@@ -123,7 +123,25 @@ def _check_build(problems, driver):
             f"the driver is too old for CUDA {torch.version.cuda}, or CUDA_VISIBLE_DEVICES hides the GPU: "
             "update the driver, or install a PyTorch built for an older CUDA"))
 
-# %% ../../nbs/13_commands/01_doctor.ipynb #d17668be
+# %% ../../nbs/13_commands/01_doctor.ipynb #0b69749e
+def describe_kernels(
+    problems: list[Problem], # gets kernels that do not run
+    device, # torch.device
+    dtype, # torch.dtype
+) -> str: # what was tried, and what came of it
+    "Whether the model's kernels run on a GPU."
+    from beit3_colab.model.kernels import can_fuse, try_kernels, why_not
+    if not can_fuse(device, dtype) and not (why := why_not(device, dtype)): return "not for this GPU; the plain form answers"
+    found = try_kernels(device, dtype) if can_fuse(device, dtype) else {"all": why}
+    faults = [f"{name} does not: {fault}" for name, fault in found.items() if fault]
+    if faults:
+        problems.append(Problem(
+            f"kernels do not run on {device} ({'; '.join(faults)}); the plain form of the model answers, more slowly",
+            "update the driver, or install the PyTorch that fits it together with its own Triton; "
+            "a message about gcc asks for a C compiler (apt-get install gcc)"))
+    return "; ".join([*(f"{name} works" for name, fault in found.items() if not fault), *faults])
+
+# %% ../../nbs/13_commands/01_doctor.ipynb #40fe9773
 def check_torch(
     problems: list[Problem], # gets what is wrong: a driver and a PyTorch that do not fit, a full GPU, Colab without one
 ) -> dict[str, str]: # name → value
@@ -145,6 +163,7 @@ def check_torch(
                 f"cuda:{gpu.index} has only {format_bytes(gpu.free_bytes)} free",
                 "another process or notebook uses it: `nvidia-smi` names it; shut that kernel down"))
     rows |= {"device": str(device), "dtype": str(choose_dtype(device)).removeprefix("torch.")}
+    if device.type == "cuda": rows["kernels"] = describe_kernels(problems, device, choose_dtype(device))
     advice = advise_on_gpu(device, place)
     if advice: rows["without a GPU"] = advice
     if device.type == "cpu" and place.host:
