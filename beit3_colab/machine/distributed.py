@@ -226,7 +226,7 @@ def _start_group(
     )
     return store
 
-# %% ../../nbs/01_machine/06_distributed.ipynb #32939f04
+# %% ../../nbs/01_machine/06_distributed.ipynb #20490a4f
 class GroupError(RuntimeError):
     "Processes of a group did not come, or stopped answering. The message is one line."
 
@@ -246,8 +246,8 @@ def _explain_absence(world: World, error: Exception, timeout: float) -> str:
     if world.rank: absent = f"the first of them did not answer at {world.address}"
     elif came is None: absent = f"they could not meet at {world.address} ({clean_line(error, 200)})"
     else: absent = f"only {'this one' if came == 1 else came} came"
-    return (f"rank {world.rank} of {world.size}: {said}, and {absent} within {timeout:.0f} s. {_FOLLOWS} "
-            f"Its own error says why; else {remedy}")
+    return (f"rank {world.rank} of {world.size}: {said}, and {absent} within {timeout:.0f} s; {remedy}. {_FOLLOWS} "
+            "Its own error says why")
 
 @contextmanager
 def _waiting(world: World, timeout: float):
