@@ -14,7 +14,7 @@ from .streams import check_working_folder
 
 # %% auto #0
 __all__ = ['replacing', 'atomic_write', 'read_json', 'drive_mount_point', 'check_drive', 'check_temporary', 'cache_folder',
-           'explain_disk', 'explain_os_errors', 'check_parent', 'check_space']
+           'explain_disk', 'explain_full_cache', 'explain_os_errors', 'check_parent', 'check_space']
 
 # %% ../../nbs/01_machine/03_files.ipynb #da79d340
 @contextmanager
@@ -175,6 +175,20 @@ def explain_disk(
         advice = _disk_advice(path)
         if error.errno not in advice: raise
         raise UserError(advice[error.errno]) from error
+
+# %% ../../nbs/01_machine/03_files.ipynb #d03d05b1
+_SPARE = 20_000_000 # bytes; with fewer, a disk counts as full. The sample, drawn and given up, takes 6 MB
+
+@contextmanager
+def explain_full_cache():
+    "Turns the refusal of a full disk into a `UserError` where it is the cache's; other errors pass."
+    try: yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT): raise
+        folder = cache_folder()
+        elsewhere = error.filename and not Path(os.fsdecode(error.filename)).is_relative_to(folder)
+        if elsewhere or error.errno == errno.ENOSPC and shutil.disk_usage(folder).free > _SPARE: raise
+        raise UserError(_disk_advice(folder/"x")[error.errno]) from error
 
 # %% ../../nbs/01_machine/03_files.ipynb #6a7f6e45
 _REASONS = {

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from .messages import short_name, UserError
 
 # %% auto #0
-__all__ = ['SIMPLER', 'plain_text', 'SafeStream', 'standard_streams', 'refused_output', 'restart_in_utf8', 'explain_names',
-           'check_working_folder']
+__all__ = ['SIMPLER', 'plain_text', 'SafeStream', 'settle', 'standard_streams', 'refused_output', 'restart_in_utf8',
+           'explain_names', 'check_working_folder']
 
 # %% ../../nbs/01_machine/09_streams.ipynb #b7a3ec2f
 _PLAIN = {
@@ -79,7 +79,18 @@ class SafeStream:
         if name == "stream": raise AttributeError(name)
         return getattr(self.stream, name)
 
-# %% ../../nbs/01_machine/09_streams.ipynb #0c17af33
+# %% ../../nbs/01_machine/09_streams.ipynb #0a8cc2dd
+def settle(
+    stream, # standard output or error
+):
+    "Write what is left. Where that is refused, nothing more comes of the stream: Python would complain at its end."
+    try: stream.flush()
+    except OSError:
+        try: os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        except (OSError, ValueError): pass # it has no number
+    except ValueError: pass # it is closed
+
+# %% ../../nbs/01_machine/09_streams.ipynb #40ad9350
 def _take_numbers():
     "Let no file that is opened later be standard input, output or error, where one of these is closed."
     for number in (0, 1, 2):
@@ -99,17 +110,17 @@ def standard_streams() -> Iterator[None]:
         if name == "stdout" or stream.errors != "backslashreplace": stream.reconfigure(errors=SIMPLER)
     try: yield
     finally:
+        settle(sys.stderr)
         for stream, errors in before:
             try: stream.reconfigure(errors=errors)
             except (OSError, ValueError): pass # full, or closed meanwhile
 
-# %% ../../nbs/01_machine/09_streams.ipynb #b7cdca1a
+# %% ../../nbs/01_machine/09_streams.ipynb #19ff33dc
 def refused_output() -> OSError|None: # None where standard output takes what is written
     "Why standard output refuses what was printed. It is given up then: nothing more comes of it at exit."
     try: print(flush=True)
     except OSError as error:
-        try: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()) # else Python complains again at its end
-        except (OSError, ValueError): pass # it has no number
+        settle(sys.stdout)
         return error
     return None
 
