@@ -172,6 +172,36 @@ def test_the_doctor_tries_kernels(monkeypatch):
     assert doctor.describe_kernels(problems := [], torch.device("cuda"), torch.float32) == "not for this GPU; the plain form answers" and not problems
 
 
+if kernels.triton is not None:
+    import triton
+    from triton import language as tl
+
+    @triton.jit
+    def does_not_compile(
+        x_ptr, add_ptr, shift_ptr, w_ptr, b_ptr, out_ptr, scale_ptr, rows, eps, count, x_stride, x_offset, out_stride, out_offset,
+        WIDTH: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr, ADD: tl.constexpr, SHIFT: tl.constexpr, GELU: tl.constexpr, FLOAT8: tl.constexpr,
+    ):
+        tl.store(out_ptr, tl.no_such_operation(rows))
+
+class Launch:
+    "The real kernel, on a grid that no GPU takes."
+    def __init__(self): self.kernel = kernels._norm_kernel
+    def __getitem__(self, grid): return lambda *args, num_warps: self.kernel[(1, 70_000, 1)](*args, num_warps=num_warps)
+
+class Resources:
+    "The real kernel, with more threads than any GPU has."
+    def __init__(self): self.kernel = kernels._norm_kernel
+    def __getitem__(self, grid): return lambda *args, num_warps: self.kernel[grid](*args, num_warps=1024)
+
+def test_what_tritons_compiler_raises():
+    "Compiled for a T4, which need not be here."
+    from test_speed import compile_for, need_triton
+    need_triton("3.3")
+    constants, half = dict(WIDTH=64, BLOCK=64, ROWS=1, ADD=False, SHIFT=False, GELU=False, FLOAT8=False), "*fp16"
+    def compiled(): compile_for(75, does_not_compile, constants, 2, x_ptr=half, add_ptr=half, shift_ptr=half, w_ptr=half, b_ptr=half, out_ptr=half, scale_ptr="*fp32", eps="fp32")
+    with pytest.raises(kernels.KernelError, match="norm_rows: .*no_such_operation") as caught: kernels.guarded_kernel(compiled, "norm_rows")()
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
 need_gpu = pytest.mark.skipif(not (torch.cuda.is_available() and kernels.triton), reason="needs a GPU")
 
 @need_gpu
@@ -181,26 +211,16 @@ def test_on_a_gpu_the_kernels_work():
 @need_gpu
 @pytest.mark.parametrize("how", ["compile", "launch", "resources"])
 def test_on_a_gpu_a_broken_kernel_gives_the_plain_answers(monkeypatch, tmp_path, how):
-    import triton
-    from triton import language as tl
-    @triton.jit
-    def does_not_compile(*args): tl.no_such_operation(1)
-    real = kernels._norm_kernel
-    class Launch:
-        "The real kernel, asked for more than any GPU has."
-        def __getitem__(self, grid):
-            def launch(*args, num_warps): real[(0, 70_000, 70_000)](*args, num_warps=num_warps)
-            return launch
-    class Resources:
-        def __getitem__(self, grid): return lambda *args, num_warps: real[grid](*args, num_warps=1024)
     monkeypatch.setattr(predict, "repays_compilation", lambda config, questions: True)
     common = dict(device="cuda", dtype="float16", limit=40, batch_size=8, progress=False)
     with monkeypatch.context() as only_plain:
         only_plain.setattr(predict, "can_fuse", lambda *_: False)
         plain = evaluate(output_dir=tmp_path/"plain", **common)
-    monkeypatch.setattr(kernels, "_norm_kernel", {"compile": does_not_compile, "launch": Launch(), "resources": Resources()}[how])
+    monkeypatch.setattr(kernels, "_norm_kernel", does_not_compile if how == "compile" else Launch() if how == "launch" else Resources())
     run = evaluate(output_dir=tmp_path/"run", **common)
     assert run.submission.read_bytes() == plain.submission.read_bytes()
     assert len([text for text in run.report().warnings if "norm_rows: " in text]) == 1, run.report().warnings
+    assert "norm_rows does not: " in doctor.describe_kernels(problems := [], torch.device("cuda"), torch.float16) and problems
+    monkeypatch.undo()
     model = load_model("sample", device="cuda", dtype="float16").expect(10**9)
-    assert model.fast is not None and torch.cuda.synchronize() is None # the device is still well
+    assert model.form == "kernels" and model.logits(torch.zeros(1, *[model.config.image_size]*2, 3, dtype=torch.uint8), torch.full((1, 4), 5)).isfinite().all() # the device is still well

@@ -54,7 +54,7 @@ def hide_private(
     text, home = hide_passwords(text), str(Path.home()).rstrip("/\\")
     return re.sub(re.escape(home) + r"(?![\w-])", "~", text) if len(home) > 1 else text
 
-# %% ../../nbs/13_commands/01_doctor.ipynb #fd5db754
+# %% ../../nbs/13_commands/01_doctor.ipynb #446db47c
 def _describe_processes(problems):
     "What the launcher's variables say about this process."
     from beit3_colab.machine.distributed import find_world
@@ -64,7 +64,7 @@ def _describe_processes(problems):
             f"a launcher's variables contradict each other: {error}",
             "unset RANK, WORLD_SIZE and LOCAL_RANK to run as one process"))
         return "unclear, see below"
-    if world.size == 1: return "one, no launcher"
+    if world.size == 1: return f"one: {world.note}" if world.note else "one, no launcher"
     return f"rank {world.rank} of {world.size}, started by {world.launcher}"
 
 # %% ../../nbs/13_commands/01_doctor.ipynb #8f59849f
