@@ -2,20 +2,17 @@
 a launcher's variables that are left over. What can be done is done; what cannot be is one sentence, and no traceback."""
 import contextlib
 import io
-import itertools
 import json
 import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from processes import BIN, environment, free_port
+from processes import environment, free_port
 
 from beit3_colab import evaluate, load_model
 from beit3_colab.commands.cli import guarded, main
-from beit3_colab.machine.distributed import find_world, Group, GroupError, World
+from beit3_colab.machine.distributed import find_world, Group, GroupError, WorkerError, World
 from beit3_colab.machine.messages import UserError
 from beit3_colab.machine.streams import plain_text, SafeStream
 from beit3_colab.progress.bars import LogLines, TextBar
@@ -279,6 +276,12 @@ def test_a_group_that_does_not_come_is_one_line(monkeypatch, capsys):
     assert main(["evaluate", "--limit", "2", "--device", "cpu", "--timeout", "1", "--quiet"]) == 1
     err = [line for line in capsys.readouterr().err.splitlines() if line.startswith("beit3-colab: ")]
     assert len(err) == 1 and "only this one came" in err[0]
+
+@pytest.mark.parametrize("error, status", [(GroupError("rank 0 of 2: gone"), 1), (WorkerError("rank 1 of 2 ended with status 1:\nits last line"), 1), (UserError("bad\ninput"), 2)])
+def test_errors_of_others_are_told_without_our_frames(error, status, capsys):
+    def command(arguments): raise error
+    assert guarded("program")(command)() == status
+    assert capsys.readouterr().err == f"program: {'bad input' if status == 2 else error}\n"
 
 def test_processes_go_before_what_slurm_says(monkeypatch, tmp_path):
     from beit3_colab.evaluation import processes

@@ -124,7 +124,7 @@ def refused_output() -> OSError|None: # None where standard output takes what is
         return error
     return None
 
-# %% ../../nbs/01_machine/09_streams.ipynb #0540248e
+# %% ../../nbs/01_machine/09_streams.ipynb #8256b9c5
 def _name_encoding() -> str:
     return codecs.lookup(sys.getfilesystemencoding()).name
 
@@ -133,6 +133,7 @@ def restart_in_utf8():
 
     It gets the same arguments and the same number of process. What it prints stays in the encoding that it had."""
     if os.name != "posix" or _name_encoding() != "ascii" or not sys.executable: return
+    if "utf8" in getattr(sys, "_xoptions", {}): return # asked for by `-X utf8=0`: once more would change nothing
     os.environ.setdefault("PYTHONIOENCODING", getattr(sys.stdout, "encoding", None) or "ascii")
     os.environ["PYTHONUTF8"] = "1" # for processes that it starts
     os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
