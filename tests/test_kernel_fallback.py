@@ -160,6 +160,14 @@ def test_a_run_goes_on(pretend, tmp_path, good):
     warning, = [text for text in run.report().warnings if "kernel" in text]
     assert "attend_rows: RuntimeError: Triton Error [CUDA]: device kernel image is invalid" in warning
 
+def test_a_lost_gpu_ends_a_run_with_a_sentence_wherever_it_shows(monkeypatch, tmp_path):
+    from beit3_colab.run import answering
+    def lost(images, device): raise RuntimeError("CUDA error: device-side assert triggered\nCUDA kernel errors might be asynchronously reported")
+    monkeypatch.setattr(answering, "to_device", lost)
+    with pytest.raises(UserError, match="the GPU has stopped working in this process .CUDA error: device-side assert triggered.; the answers of a run are kept") as caught:
+        evaluate(limit=4, output_dir=tmp_path, device="cpu", progress=False)
+    assert "asynchronously" not in str(caught.value) and list(tmp_path.glob("answers-*"))
+
 def test_the_doctor_tries_kernels(monkeypatch):
     found = {"norm_rows": "", "cut_patches": "CompilationError: no sm_75"}
     monkeypatch.setattr(kernels, "can_fuse", lambda *_: True)

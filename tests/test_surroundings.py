@@ -218,6 +218,8 @@ ALONE = {
     "batch step": JOB | STEP | dict(SLURM_STEP_ID="4294967291"),
     "named batch step": JOB | STEP | dict(SLURM_STEP_ID="batch"),
     "terminal of srun": JOB | STEP | PTY,
+    "terminal of srun, with PMI": JOB | STEP | PTY | dict(PMI_RANK="0", PMI_SIZE="4"),
+    "salloc's shell on the login node": {n: v for n, v in JOB.items() if n not in ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")},
 }
 @pytest.mark.parametrize("variables", ALONE.values(), ids=ALONE)
 def test_slurm_without_srun_is_one_process_and_says_so(variables):
@@ -227,10 +229,10 @@ def test_slurm_without_srun_is_one_process_and_says_so(variables):
 @pytest.mark.parametrize("variables", [JOB | STEP | dict(SLURM_STEP_NUM_TASKS="1"), JOB | dict(SLURM_NTASKS="1", SLURM_NPROCS="1"), {n: v for n, v in JOB.items() if n not in ("SLURM_NTASKS", "SLURM_NPROCS")}, dict(SLURM_JOB_ID="7")])
 def test_one_task_was_meant(variables): assert find_world(variables) == World() and find_world(variables).note == ""
 
-@pytest.mark.parametrize("variables", [JOB | STEP, JOB | STEP | PTY | dict(SLURM_TASK_PID=str(os.getpid())), {n: v for n, v in (JOB | STEP).items() if n != "SLURM_STEP_NUM_TASKS"}, {n: v for n, v in (JOB | STEP).items() if n not in ("SLURM_STEP_ID", "SLURM_NTASKS", "SLURM_NPROCS")}, JOB | STEP | dict(WORLD_SIZE="4")])
+@pytest.mark.parametrize("variables", [JOB | STEP, JOB | STEP | PTY | dict(SLURM_TASK_PID=str(os.getpid())), {n: v for n, v in (JOB | STEP).items() if n != "SLURM_STEP_NUM_TASKS"}, {n: v for n, v in (JOB | STEP).items() if n not in ("SLURM_STEP_ID", "SLURM_NTASKS", "SLURM_NPROCS")}, JOB | STEP | dict(WORLD_SIZE="4"), JOB | STEP | dict(PMI_SIZE="4")])
 def test_srun_is_a_group(variables):
     for rank in "03":
-        world = find_world(variables | dict(SLURM_PROCID=rank, SLURM_LOCALID=rank))
+        world = find_world(variables | dict(SLURM_PROCID=rank, SLURM_LOCALID=rank, PMI_RANK=rank))
         assert (world.rank, world.size, world.launcher, world.address, world.local_size) == (int(rank), 4, "slurm", "node1:20077", 4)
 
 def test_a_task_other_than_the_first_is_of_a_step():

@@ -102,12 +102,16 @@ def _meeting_point(environment: Mapping[str, str]) -> str:
     if several and not environment.get("MASTER_ADDR"): return _slurm_address(environment)
     return f"{environment.get('MASTER_ADDR') or '127.0.0.1'}:{environment.get('MASTER_PORT') or '29500'}"
 
-# %% ../../nbs/01_machine/06_distributed.ipynb #8aac559e
+# %% ../../nbs/01_machine/06_distributed.ipynb #9d948e7d
 _MPIS = { # launcher → its variables for rank, local rank, size
     "openmpi": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_SIZE"),
     "mvapich": ("MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_LOCAL_RANK", "MV2_COMM_WORLD_SIZE"),
     "mpich": ("PMI_RANK", "MPI_LOCALRANKID", "PMI_SIZE"),
 }
+
+def _is_of_srun(e: Mapping[str, str]) -> bool:
+    "Whether PMI's variables are srun's, which sets them for MPI programs beside its own."
+    return (e.get("SLURM_PROCID"), e.get("SLURM_STEP_NUM_TASKS")) == (e["PMI_RANK"], e["PMI_SIZE"])
 
 def _launched(e: Mapping[str, str], local_rank: int|None) -> World|None:
     "Our place as the launcher says it, not checked; None where there is none."
@@ -116,14 +120,14 @@ def _launched(e: Mapping[str, str], local_rank: int|None) -> World|None:
         launcher = e.get("BEIT3_COLAB_LAUNCHER", "torchrun")
         return World(_number(e, "RANK"), local, _number(e, "WORLD_SIZE"), launcher, _meeting_point(e))
     for launcher, (rank, local, size) in _MPIS.items():
-        if not e.get(rank) or not e.get(size): continue
+        if not e.get(rank) or not e.get(size) or launcher == "mpich" and _is_of_srun(e): continue
         return World(_number(e, rank), _number(e, local if e.get(local) else rank), _number(e, size), launcher,
                      _meeting_point(e))
     if e.get("SLURM_PROCID") and (tasks := _slurm_tasks(e)) > 1:
         return World(_number(e, "SLURM_PROCID"), _number(e, "SLURM_LOCALID"), tasks, "slurm", _slurm_address(e))
     return None
 
-# %% ../../nbs/01_machine/06_distributed.ipynb #1c8f3899
+# %% ../../nbs/01_machine/06_distributed.ipynb #fa8abf33
 def _alone(e: Mapping[str, str]) -> World:
     "A single process. Raises `UserError` where half of a launcher's variables say otherwise."
     for name, other in (("WORLD_SIZE", "RANK"), ("RANK", "WORLD_SIZE")):
@@ -131,7 +135,7 @@ def _alone(e: Mapping[str, str]) -> World:
         if value.isdigit() and int(value) > (name == "WORLD_SIZE") and not e.get(other):
             raise UserError(f"{name}={value} is set, as for one of several processes, but {other} is not: start with "
                             f"torchrun, which sets both, or unset {name} to run as one process")
-    tasks = _slurm_says(e, "SLURM_NTASKS", "SLURM_NPROCS") if e.get("SLURM_PROCID") == "0" else 1
+    tasks = _slurm_says(e, "SLURM_NTASKS", "SLURM_NPROCS") if e.get("SLURM_PROCID") in (None, "", "0") else 1
     own = "SLURM_STEP_NUM_TASKS" in e and e.get("SLURM_STEP_NUM_TASKS") == "1" and not e.get("SLURM_PTY_PORT")
     if tasks == 1 or own: return World()
     return World(note=f"SLURM says {tasks} tasks, and this process, which srun did not start, answers alone: "
