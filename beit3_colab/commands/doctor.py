@@ -123,7 +123,7 @@ def _check_build(problems, driver):
             f"the driver is too old for CUDA {torch.version.cuda}, or CUDA_VISIBLE_DEVICES hides the GPU: "
             "update the driver, or install a PyTorch built for an older CUDA"))
 
-# %% ../../nbs/13_commands/01_doctor.ipynb #0b69749e
+# %% ../../nbs/13_commands/01_doctor.ipynb #bad27b31
 def describe_kernels(
     problems: list[Problem], # gets kernels that do not run
     device, # torch.device
@@ -131,9 +131,11 @@ def describe_kernels(
 ) -> str: # what was tried, and what came of it
     "Whether the model's kernels run on a GPU."
     from beit3_colab.model.kernels import can_fuse, try_kernels, why_not
-    if not can_fuse(device, dtype) and not (why := why_not(device, dtype)): return "not for this GPU; the plain form answers"
-    found = try_kernels(device, dtype) if can_fuse(device, dtype) else {"all": why}
-    faults = [f"{name} does not: {fault}" for name, fault in found.items() if fault]
+    if can_fuse(device, dtype): found = try_kernels(device, dtype)
+    elif why := why_not(device, dtype): found = {"none": why}
+    else: return "not for this GPU; the plain form answers"
+    faults = [f"none works: {fault}" if name == "none" else f"{name} does not: {fault}"
+              for name, fault in found.items() if fault]
     if faults:
         problems.append(Problem(
             f"kernels do not run on {device} ({'; '.join(faults)}); the plain form of the model answers, more slowly",

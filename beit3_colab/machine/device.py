@@ -156,7 +156,7 @@ def is_gpu_lost(
     "Whether an error has left the GPU's state broken."
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _LOST)
 
-# %% ../../nbs/01_machine/04_device.ipynb #40177862
+# %% ../../nbs/01_machine/04_device.ipynb #0f41ebd3
 @contextmanager
 def explain_gpu():
     "Turns an error after which the GPU cannot be used into a `UserError`; others pass."
@@ -167,4 +167,4 @@ def explain_gpu():
         raise UserError(
             f"the GPU has stopped working in this process ({what}); the answers of a run are kept: start again with "
             "the same output_dir, from a notebook after restarting its kernel; if it comes again, "
-            "dtype='float32' (--dtype float32) does without compiled kernels, and `nvidia-smi` may tell more") from error
+            "dtype='float32' (--dtype float32) does without compiled kernels; `nvidia-smi` may tell more") from error

@@ -230,14 +230,16 @@ def _start_group(
     )
     return store
 
-# %% ../../nbs/01_machine/06_distributed.ipynb #20490a4f
+# %% ../../nbs/01_machine/06_distributed.ipynb #8b076e96
 class GroupError(RuntimeError):
     "Processes of a group did not come, or stopped answering. The message is one line."
 
 _LAUNCHERS = { # launcher → what it says, and what to do where it is wrong
-    "slurm": ("SLURM says {0} tasks", "start all of them with srun, or this one alone with --processes {0} (processes={0})"),
+    "slurm": ("SLURM says {0} tasks",
+              "start all of them with srun, or this one alone with --processes {0} (processes={0})"),
     "spawn": ("{0} processes were started here", "start the same call again"),
-    "torchrun": ("WORLD_SIZE says {0} processes", "start all of them with torchrun, or unset RANK and WORLD_SIZE to run as one"),
+    "torchrun": ("WORLD_SIZE says {0} processes",
+                 "start all of them with torchrun, or unset RANK and WORLD_SIZE to run as one"),
 }
 _BY_MPI = ("mpirun says {0} processes", "set MASTER_ADDR to the name of the first node where there are several")
 _PATIENCE = 20. # seconds of silence
