@@ -16,8 +16,8 @@ from ..machine.front_end import advise_on_gpu, find_place, is_drive_mounted
 from ..requirements import list_requirements
 
 # %% auto #0
-__all__ = ['Problem', 'Findings', 'hide_private', 'check_system', 'check_torch', 'check_requirements', 'check_front_end',
-           'check_cache', 'check_settings', 'official_addresses', 'check_addresses', 'diagnose']
+__all__ = ['Problem', 'Findings', 'hide_private', 'check_system', 'describe_kernels', 'check_torch', 'check_requirements',
+           'check_front_end', 'check_cache', 'check_settings', 'official_addresses', 'check_addresses', 'diagnose']
 
 # %% ../../nbs/13_commands/01_doctor.ipynb #b0a686c9
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def hide_private(
     text, home = hide_passwords(text), str(Path.home()).rstrip("/\\")
     return re.sub(re.escape(home) + r"(?![\w-])", "~", text) if len(home) > 1 else text
 
-# %% ../../nbs/13_commands/01_doctor.ipynb #fd5db754
+# %% ../../nbs/13_commands/01_doctor.ipynb #446db47c
 def _describe_processes(problems):
     "What the launcher's variables say about this process."
     from beit3_colab.machine.distributed import find_world
@@ -64,7 +64,7 @@ def _describe_processes(problems):
             f"a launcher's variables contradict each other: {error}",
             "unset RANK, WORLD_SIZE and LOCAL_RANK to run as one process"))
         return "unclear, see below"
-    if world.size == 1: return "one, no launcher"
+    if world.size == 1: return f"one: {world.note}" if world.note else "one, no launcher"
     return f"rank {world.rank} of {world.size}, started by {world.launcher}"
 
 # %% ../../nbs/13_commands/01_doctor.ipynb #8f59849f
@@ -123,7 +123,27 @@ def _check_build(problems, driver):
             f"the driver is too old for CUDA {torch.version.cuda}, or CUDA_VISIBLE_DEVICES hides the GPU: "
             "update the driver, or install a PyTorch built for an older CUDA"))
 
-# %% ../../nbs/13_commands/01_doctor.ipynb #d17668be
+# %% ../../nbs/13_commands/01_doctor.ipynb #bad27b31
+def describe_kernels(
+    problems: list[Problem], # gets kernels that do not run
+    device, # torch.device
+    dtype, # torch.dtype
+) -> str: # what was tried, and what came of it
+    "Whether the model's kernels run on a GPU."
+    from beit3_colab.model.kernels import can_fuse, try_kernels, why_not
+    if can_fuse(device, dtype): found = try_kernels(device, dtype)
+    elif why := why_not(device, dtype): found = {"none": why}
+    else: return "not for this GPU; the plain form answers"
+    faults = [f"none works: {fault}" if name == "none" else f"{name} does not: {fault}"
+              for name, fault in found.items() if fault]
+    if faults:
+        problems.append(Problem(
+            f"kernels do not run on {device} ({'; '.join(faults)}); the plain form of the model answers, more slowly",
+            "update the driver, or install the PyTorch that fits it together with its own Triton; "
+            "a message about gcc asks for a C compiler (apt-get install gcc)"))
+    return "; ".join([*(f"{name} works" for name, fault in found.items() if not fault), *faults])
+
+# %% ../../nbs/13_commands/01_doctor.ipynb #40fe9773
 def check_torch(
     problems: list[Problem], # gets what is wrong: a driver and a PyTorch that do not fit, a full GPU, Colab without one
 ) -> dict[str, str]: # name → value
@@ -145,6 +165,7 @@ def check_torch(
                 f"cuda:{gpu.index} has only {format_bytes(gpu.free_bytes)} free",
                 "another process or notebook uses it: `nvidia-smi` names it; shut that kernel down"))
     rows |= {"device": str(device), "dtype": str(choose_dtype(device)).removeprefix("torch.")}
+    if device.type == "cuda": rows["kernels"] = describe_kernels(problems, device, choose_dtype(device))
     advice = advise_on_gpu(device, place)
     if advice: rows["without a GPU"] = advice
     if device.type == "cpu" and place.host:
