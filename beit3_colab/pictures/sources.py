@@ -153,7 +153,7 @@ def _unpack(path, member: _Member) -> bytes:
     if len(data) != member.size or zlib.crc32(data) != member.crc: raise ValueError("wrong size or checksum")
     return data
 
-# %% ../../nbs/04_pictures/04_sources.ipynb #89c5c4a6
+# %% ../../nbs/04_pictures/04_sources.ipynb #edbc69c7
 _log = logging.getLogger("beit3_colab.pictures")
 MEMORY = "memory:" # how the names of pictures begin that were given as pixels, not as files
 
@@ -162,10 +162,11 @@ class OwnPictures(PictureSource):
     def __init__(self,
         root: str|Path, # folder that relative names are in
         memory_folder: str|Path|None = None, # keeps the pictures that were given in memory
-        versions: dict[str, str]|None = None, # SHA-256 of the picture of each address; None to ask what they show now
+        versions: dict[str, str]|None = None, # SHA-256 of the picture that each address showed, where that is noted
+        ask: bool = False, # whether to ask what the others show now; without it the one that is kept will do
     ):
         self.root, self.memory_folder = Path(root), None if memory_folder is None else Path(memory_folder)
-        self.versions, self._asks = dict(versions or {}), versions is None
+        self.versions, self._asks = dict(versions or {}), ask
         self._silent = set() # servers that could not be asked
 
     def path(self,
