@@ -72,11 +72,12 @@ def _upright(image):
                      "it yourself, take the note out of it: ImageOps.exif_transpose(picture) does both")
     return turned
 
-# %% ../../nbs/04_pictures/01_pixels.ipynb #ad90cf0d
+# %% ../../nbs/04_pictures/01_pixels.ipynb #79644d02
 def as_seen(
     image, # PIL.Image of any mode; left as it is
 ): # PIL.Image in RGB, upright, with nothing that others could apply once more
     "A picture as people see it. Raises `UserError`, a clause without the picture's name."
+    image.load() # what is damaged is told here, and not taken for black later
     white, image = _named_white(image), _upright(image) # a copy forgets its file
     if image.mode in ("I", "F") or image.mode.startswith("I;16"): image = _from_numbers(image, white)
     if has_transparency(image): image = _on_white(image)
@@ -84,12 +85,13 @@ def as_seen(
     image.info = {} # the direction and the transparent colour are dealt with
     return image
 
-# %% ../../nbs/04_pictures/01_pixels.ipynb #1c1897c9
+# %% ../../nbs/04_pictures/01_pixels.ipynb #67f31262
 def has_transparency(
     image, # PIL.Image
 ) -> bool: # whether something may show through
     "Whether a picture has transparent places, by its mode or by a colour that is named so."
-    return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info: return True
+    return image.mode == "P" and image.palette.mode == "RGBA" # as `quantize` makes it
 
 def _lab_to_rgb(image): # Pillow's `convert` does not know it
     from PIL import ImageCms
