@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 from beit3_colab import evaluate
 from beit3_colab.downloads.fetching import fetch
 from beit3_colab.downloads.records import read_record
-from beit3_colab.pictures.pixels import as_seen, from_array
+from beit3_colab.pictures.pixels import from_array
 from beit3_colab.pictures.reading import check_image, fetch_picture, ImageError, open_picture, picture_file, read_image, refresh_picture, to_file
 from beit3_colab.pictures.sources import FolderPictures, OwnPictures
 from beit3_colab.pictures.thumbnails import Thumbnails, to_jpeg
