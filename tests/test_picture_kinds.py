@@ -129,7 +129,11 @@ def test_a_drawing_on_nothing_is_on_white(mode, kind):
     greys = mode in ("LA", "La")
     drawing = Image.new("LA" if greys else "RGBA", (40, 40), (0, 0) if greys else (0, 0, 0, 0))
     ImageDraw.Draw(drawing).rectangle((10, 10, 29, 29), fill=(0, 255) if greys else (0, 0, 0, 255))
-    drawing = drawing.convert(mode) if mode != "P" else drawing.quantize(4)
+    if mode == "PA":
+        pairs = np.stack([np.zeros((40, 40), np.uint8), np.asarray(drawing)[..., 3]], -1)
+        drawing = Image.frombytes("PA", (40, 40), pairs.tobytes())
+        drawing.putpalette([0, 0, 0, 255, 255, 255])
+    else: drawing = drawing.convert(mode) if mode != "P" else drawing.quantize(4)
     source = drawing if kind is None else encode(drawing, kind, **dict(lossless=True) if kind == "WEBP" else {})
     levels = grey_of(source)
     assert (levels[10:30, 10:30] == 0).all() and levels[0, 0] == 255 and (levels == 255).sum() == 1200
