@@ -33,13 +33,15 @@ def check_address(
 class ImageError(UserError):
     "A picture that is missing or cannot be read; the message names it and says why."
 
-# %% ../../nbs/04_pictures/02_given.ipynb #6ff8d74d
+# %% ../../nbs/04_pictures/02_given.ipynb #ca88b602
 def _read_text(text: str): # path, address or bytes
     head = text[:200].strip().lower()
     if head.startswith("data:"): return _read_data(text.strip())
     if head.startswith("file:/"): return _local_path(text.strip())
+    if is_url(text.strip()): return text.strip()
     check_address(text)
-    if is_url(text): return text
+    if re.match("https?:/", head): raise ImageError(f"picture {short_name(text)} is an address that lost a slash, as in a "
+                                                    "pathlib.Path: give it as text")
     return _read_base64(text) or os.path.expanduser(text)
 
 def _local_path(address): # of file:///…

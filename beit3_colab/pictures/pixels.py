@@ -55,7 +55,7 @@ def _unknown(low, high, why="") -> UserError:
     undo = "; pixels that were normalised for a model must be turned back (x*std + mean)" if normalised else ""
     return UserError(f"holds numbers from {low:,.6g} to {high:,.6g}{why}: {_REMEDY}{undo}")
 
-# %% ../../nbs/04_pictures/01_pixels.ipynb #a686ad5c
+# %% ../../nbs/04_pictures/01_pixels.ipynb #a2e5ee2f
 _log = logging.getLogger("beit3_colab.pictures")
 _told = set() # what was said
 
@@ -63,10 +63,10 @@ def _upright(image):
     "The picture turned as its EXIF says."
     from PIL import ImageFile, ImageOps
     try:
+        if image.getexif().get(0x0112, 1) not in range(2, 9): return image
         turned = ImageOps.exif_transpose(image)
-        changed = turned is not image and image.getexif().get(0x0112, 1) in range(2, 9)
     except Exception: return image # damaged EXIF may raise anything; the picture itself was read
-    if changed and not isinstance(image, ImageFile.ImageFile) and "turned" not in _told:
+    if not isinstance(image, ImageFile.ImageFile) and "turned" not in _told:
         _told.add("turned")
         _log.warning("a picture given in memory carries an EXIF orientation and was turned upright; if you have turned "
                      "it yourself, take the note out of it: ImageOps.exif_transpose(picture) does both")
