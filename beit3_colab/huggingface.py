@@ -220,7 +220,7 @@ def _open_all(images): # yields PIL.Image
         except ImageError as error:
             raise ImageError(str(error) if len(images) == 1 else f"image {number}: {error}") from None
 
-# %% ../nbs/07_model/11_huggingface.ipynb #1ba22b0b
+# %% ../nbs/07_model/11_huggingface.ipynb #75cba67b
 class Beit3ImageProcessor(BaseImageProcessor):
     "Pictures → `pixel_values` [B, 3, S, S] float32 between -1 and 1."
     model_input_names = ["pixel_values"]
@@ -245,8 +245,8 @@ class Beit3ImageProcessor(BaseImageProcessor):
         return_tensors: str|None = "pt", # "pt" or "np"
         **kwargs, # nothing else is changed by call
     ) -> BatchFeature: # with `pixel_values`
-        """Read as people see them, resize and normalise. Raises `ImageError` for a picture that cannot be read, with its
-        place where there are several."""
+        """Read as people see them, resize and normalise. Raises `ImageError` for one that cannot be read, with its place
+        where there are several."""
         side = self.size["height"]
         pictures = (preprocess(image, side) for image in _open_all(_list_pictures(images)))
         pixels = normalize(torch.stack([torch.from_numpy(picture) for picture in pictures]))

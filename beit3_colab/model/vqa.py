@@ -122,7 +122,7 @@ def _steady_attention(device):
     if device.type != "cuda": return nullcontext()
     return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
 
-# %% ../../nbs/07_model/09_vqa.ipynb #7eeaa43a
+# %% ../../nbs/07_model/09_vqa.ipynb #3c4b4689
 @with_parameters
 class VQA:
     "A BEiT-3 VQA model with its tokenizer and answer list."
@@ -225,8 +225,8 @@ class VQA:
         top_k: int = 5, # answers wanted, best first
         batch_size: int = 16, # questions answered at once
     ) -> list[Answer]|list[list[Answer]]: # `top_k` answers; such a list for each question where a list was given
-        """Answer questions about pictures, as people see them: photos are turned as EXIF says, and an address shows what
-        its server shows now. Confidence is the soft score the model expects of an answer, 0 to 1."""
+        """Answer questions about pictures, as people see them: photos are turned as EXIF says, and an address is asked
+        what it shows now. Confidence is the soft score the model expects of an answer, 0 to 1."""
         answers, tokenizer = self.require_answers(), self.require_tokenizer()
         check_whole_number("top_k", top_k)
         check_whole_number("batch_size", batch_size)

@@ -33,15 +33,16 @@ def check_address(
 class ImageError(UserError):
     "A picture that is missing or cannot be read; the message names it and says why."
 
-# %% ../../nbs/04_pictures/02_given.ipynb #ca88b602
+# %% ../../nbs/04_pictures/02_given.ipynb #39853fbb
 def _read_text(text: str): # path, address or bytes
     head = text[:200].strip().lower()
     if head.startswith("data:"): return _read_data(text.strip())
     if head.startswith("file:/"): return _local_path(text.strip())
     if is_url(text.strip()): return text.strip()
     check_address(text)
-    if re.match("https?:/", head): raise ImageError(f"picture {short_name(text)} is an address that lost a slash, as in a "
-                                                    "pathlib.Path: give it as text")
+    if re.match("https?:/", head):
+        raise ImageError(f"picture {short_name(text)} is an address that lost a slash, as in a pathlib.Path: "
+                         "give it as text")
     return _read_base64(text) or os.path.expanduser(text)
 
 def _local_path(address): # of file:///…
@@ -122,7 +123,7 @@ def _read_open_file(file) -> bytes: # from its beginning, wherever it stands
     if isinstance(content, str): raise ImageError(f"picture {name} is open as text; open it with open(path, 'rb')")
     return bytes(content)
 
-# %% ../../nbs/04_pictures/02_given.ipynb #a0627edb
+# %% ../../nbs/04_pictures/02_given.ipynb #b23f8882
 def to_array(
     source, # of NumPy, PyTorch, JAX, …
 ) -> np.ndarray|None: # the same numbers on the processor; None for what is no array
@@ -135,8 +136,8 @@ def to_array(
             if source.is_floating_point(): source = source.float() # NumPy has no bfloat16
         return np.asarray(source)
     except Exception as error: # sparse, quantised or without content
-        raise ImageError(f"a picture given as {type(source).__name__} {short_repr(list(source.shape))} cannot be read as "
-                         f"an array: {short_name(error)}") from None
+        kind = f"{type(source).__name__} {short_repr(list(source.shape))}"
+        raise ImageError(f"a picture given as {kind} cannot be read as an array: {short_name(error)}") from None
 
 def is_tensor(
     source, # anything

@@ -55,7 +55,7 @@ def _unknown(low, high, why="") -> UserError:
     undo = "; pixels that were normalised for a model must be turned back (x*std + mean)" if normalised else ""
     return UserError(f"holds numbers from {low:,.6g} to {high:,.6g}{why}: {_REMEDY}{undo}")
 
-# %% ../../nbs/04_pictures/01_pixels.ipynb #a2e5ee2f
+# %% ../../nbs/04_pictures/01_pixels.ipynb #a42c2ff4
 _log = logging.getLogger("beit3_colab.pictures")
 _told = set() # what was said
 
@@ -68,8 +68,8 @@ def _upright(image):
     except Exception: return image # damaged EXIF may raise anything; the picture itself was read
     if not isinstance(image, ImageFile.ImageFile) and "turned" not in _told:
         _told.add("turned")
-        _log.warning("a picture given in memory carries an EXIF orientation and was turned upright; if you have turned "
-                     "it yourself, take the note out of it: ImageOps.exif_transpose(picture) does both")
+        _log.warning("a picture given in memory carries an EXIF orientation and was turned upright; if you had turned "
+                     "it by hand, turn it with ImageOps.exif_transpose instead, which takes the note out")
     return turned
 
 # %% ../../nbs/04_pictures/01_pixels.ipynb #79644d02
@@ -137,13 +137,14 @@ def from_array(
     pixels = np.ascontiguousarray(to_eight_bits(array))
     return as_seen(Image.fromarray(pixels))
 
-# %% ../../nbs/04_pictures/01_pixels.ipynb #9838960b
+# %% ../../nbs/04_pictures/01_pixels.ipynb #8edef995
 def _channels_last(array, channels_first) -> np.ndarray: # [H, W], [H, W, 3] or [H, W, 4]
     shape, known = list(array.shape), (1, 3, 4)
     if array.ndim == 4:
         raise UserError(f"is a batch {shape}, not one picture: give its pictures as a list, list(array)")
     if array.ndim not in (2, 3) or 0 in shape or array.ndim == 3 and not {shape[0], shape[2]} & set(known):
-        raise UserError(f"must be an array [H, W], [H, W, C] or [C, H, W] with 1, 3 or 4 channels, not {array.dtype} {shape}")
+        raise UserError("must be an array [H, W], [H, W, C] or [C, H, W] with 1, 3 or 4 channels, "
+                        f"not {array.dtype} {shape}")
     if array.ndim == 2: return array
     first, last = shape[0] in known, shape[2] in known
     if first and last and (channels_first or shape[0] > 1):

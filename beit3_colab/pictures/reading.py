@@ -134,12 +134,12 @@ def _from_array(array):
                          f"not {array.dtype} {list(array.shape)}")
     return Image.fromarray(array).convert("RGB")
 
-# %% ../../nbs/04_pictures/03_reading.ipynb #21457fb5
+# %% ../../nbs/04_pictures/03_reading.ipynb #d553c2fa
 def check_image(
     content: bytes, # of the file
     name: str, # of the picture, for messages
 ) -> str: # format, such as "JPEG"
-    "Raise `ImageError` for a picture that is cut short, damaged or none at all, or whose numbers nobody knows the range of."
+    "Raise `ImageError` for a picture that is damaged or none at all, or whose numbers have a range that nobody knows."
     with _opened(content, name) as image:
         image.draft("RGB", (1, 1))
         image.load()
@@ -190,7 +190,7 @@ def fetch_picture(
     checked.touch()
     return path
 
-# %% ../../nbs/04_pictures/03_reading.ipynb #4123469b
+# %% ../../nbs/04_pictures/03_reading.ipynb #a134ff1b
 class Refreshed(NamedTuple):
     "The picture of an address, as new as it could be had."
     path: Path # of the file
@@ -206,7 +206,8 @@ def refresh_picture(
     try: refresh(url, path, lambda content: check_image(content, url), MAX_PICTURE_BYTES)
     except UserError as error:
         day = str(read_record(path).get("fetched", "some time ago"))[:16].replace("T", " ")
-        remark = f"the picture kept of {short_name(url)} ({day} UTC) is used, not the one of now: {short_name(error, 300)}"
+        kept = f"the picture kept of {short_name(url)} ({day} UTC) is used, not the one of now"
+        remark = f"{kept}: {short_name(error, 300)}"
         return Refreshed(fetch_picture(url), remark, isinstance(error.__cause__, Retry))
     return Refreshed(fetch_picture(url), "", False)
 

@@ -153,7 +153,7 @@ def _unpack(path, member: _Member) -> bytes:
     if len(data) != member.size or zlib.crc32(data) != member.crc: raise ValueError("wrong size or checksum")
     return data
 
-# %% ../../nbs/04_pictures/04_sources.ipynb #edbc69c7
+# %% ../../nbs/04_pictures/04_sources.ipynb #e1136dc7
 _log = logging.getLogger("beit3_colab.pictures")
 MEMORY = "memory:" # how the names of pictures begin that were given as pixels, not as files
 
@@ -198,8 +198,8 @@ class OwnPictures(PictureSource):
         path = self.path(url)
         if path.is_file() or url not in self.versions: return path if path.is_file() else fetch_picture(url)
         if _pin(url, fetch_picture(url)) == self.versions[url]: return path
-        raise ImageError(f"picture {short_name(url)} is another one by now, and the one that was asked about is no longer "
-                         "in the cache")
+        raise ImageError(f"picture {short_name(url)} is another one by now, and the one that was asked about is no "
+                         "longer in the cache")
 
     def has(self, name: str) -> bool: # whether an address has one is known when it is asked
         return is_url(name) or self.path(name).is_file()
