@@ -122,7 +122,7 @@ def _steady_attention(device):
     if device.type != "cuda": return nullcontext()
     return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
 
-# %% ../../nbs/07_model/09_vqa.ipynb #3c4b4689
+# %% ../../nbs/07_model/09_vqa.ipynb #dcaf8322
 @with_parameters
 class VQA:
     "A BEiT-3 VQA model with its tokenizer and answer list."
