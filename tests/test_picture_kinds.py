@@ -99,7 +99,7 @@ def test_bits_are_what_the_file_says():
     (np.float32([[0., 900.5]]), "from 0 to 900.5"), (Image.fromarray(np.int32([[0, 70_000]])), "picture given holds numbers from 0 to 70,000"),
     (encode(Image.fromarray(np.float32([[-3, 5]])), "TIFF"), "given as bytes holds numbers from -3 to 5"), (encode(Image.fromarray(np.float32([[np.nan, 5]])), "TIFF"), "NaN"),
     (np.ma.masked_equal(RAMP, 3), "1 masked numbers"), (np.array([[None]]), "object"), (np.array([["a"]]), "<U1"), (np.zeros((2, 2), complex), "complex"), (np.zeros(2, "V4").reshape(1, 2), r"\|V4"),
-    (np.zeros((3, 3, 3), np.uint8), r"array \[3, 3, 3\], whose channels may come first or last"), (np.zeros((3, 40, 3)), "first or last"), (torch.zeros(1, 8, 3), "first or last"),
+    (np.zeros((3, 3, 3), np.uint8), r"array \[3, 3, 3\], whose channels may come first or last"), (np.zeros((3, 40, 3)), "first or last"), (torch.zeros(1, 8, 3), "first or last"), (torch.zeros(4, 8, 3), "first or last"),
     (np.zeros((5, 5, 2), np.uint8), r"\[H, W, C\] or \[C, H, W\] .*not uint8 \[5, 5, 2\]"), (np.zeros((0, 4, 3), np.uint8), r"\[0, 4, 3\]"), (np.zeros(7), r"\[7\]"), (np.array(7), r"\[\]"),
     (np.zeros((2, 8, 8, 3), np.uint8), r"batch \[2, 8, 8, 3\], not one picture: .*list\(array\)")])
 def test_what_nobody_can_know_is_refused_with_the_range(source, says):
@@ -115,7 +115,7 @@ def test_a_file_of_unknown_range_is_found_before_anything_is_answered(tmp_path, 
 def test_channels_first_and_last():
     for array in (COLORS, COLORS.transpose(2, 0, 1), COLORS/255, COLORS.astype(np.uint16)*257, torch.from_numpy(COLORS.copy()).permute(2, 0, 1), np.asfortranarray(COLORS), COLORS[::-1][::-1]):
         assert np.array_equal(seen(array), COLORS)
-    assert from_array(np.uint8([[[9, 8, 7]]])).getpixel((0, 0)) == (9, 8, 7) and from_array(np.zeros((1, 5, 4), np.uint8)).size == (5, 1)
+    assert from_array(np.uint8([[[9, 8, 7]]])).getpixel((0, 0)) == (9, 8, 7) and from_array(np.zeros((1, 5, 4), np.uint8)).size == (5, 1) and from_array(np.zeros((4, 5, 3))).size == (5, 4)
     half = torch.from_numpy(COLORS/np.float32(255)).permute(2, 0, 1).to(torch.bfloat16).requires_grad_() # coarser than eight bits
     assert abs(seen(half).astype(int) - COLORS).max() <= 1
 

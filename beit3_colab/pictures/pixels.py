@@ -123,10 +123,10 @@ def _named_white(image) -> int|None: # the number that is white by the picture's
         return 4095 if tuple(np.atleast_1d(bits)) == (12,) else 65_535
     return 65_535 if image.mode == "I" and getattr(image, "format", None) in ("PNG", "PPM") else None
 
-# %% ../../nbs/04_pictures/01_pixels.ipynb #417724a7
+# %% ../../nbs/04_pictures/01_pixels.ipynb #15281ac7
 def from_array(
     array, # [H, W], [H, W, C] or [C, H, W] with C 1, 3 or 4; or what NumPy takes for one
-    channels_first: bool = False, # whether its library puts channels first; decides where an array has one row
+    channels_first: bool = False, # whether its library puts channels first
 ): # PIL.Image in RGB
     "An array as people see it. Raises `UserError`, a clause with shape or range."
     from PIL import Image
@@ -137,7 +137,7 @@ def from_array(
     pixels = np.ascontiguousarray(to_eight_bits(array))
     return as_seen(Image.fromarray(pixels))
 
-# %% ../../nbs/04_pictures/01_pixels.ipynb #8edef995
+# %% ../../nbs/04_pictures/01_pixels.ipynb #fc1e6fec
 def _channels_last(array, channels_first) -> np.ndarray: # [H, W], [H, W, 3] or [H, W, 4]
     shape, known = list(array.shape), (1, 3, 4)
     if array.ndim == 4:
@@ -147,7 +147,7 @@ def _channels_last(array, channels_first) -> np.ndarray: # [H, W], [H, W, 3] or 
                         f"not {array.dtype} {shape}")
     if array.ndim == 2: return array
     first, last = shape[0] in known, shape[2] in known
-    if first and last and (channels_first or shape[0] > 1):
+    if first and last and (channels_first or shape[0] == 3):
         raise UserError(f"is an array {shape}, whose channels may come first or last; give it as a PIL picture")
     if first and not last: array = array.transpose(1, 2, 0)
     return array[..., 0] if array.shape[2] == 1 else array
