@@ -78,7 +78,7 @@ WIDE = RAMP.astype(np.uint16)*257
     encode(Image.fromarray(WIDE), "JPEG2000"), b"P5 16 16 65535\n" + WIDE.astype(">u2").tobytes(),
     Image.fromarray(WIDE), Image.frombytes("I;16B", (16, 16), WIDE.astype(">u2").tobytes()), WIDE, WIDE.astype(">u2"), WIDE[None], WIDE[..., None], torch.from_numpy(WIDE.copy()),
     encode(Image.fromarray(np.float32(RAMP)/255), "TIFF"), Image.fromarray(np.float32(RAMP)), encode(Image.fromarray(np.int32(RAMP)), "TIFF"),
-    RAMP, RAMP.astype(np.int64), RAMP/255, RAMP.astype(np.float16), torch.from_numpy(RAMP/np.float32(255)), torch.from_numpy(RAMP.copy())[None], np.ma.array(RAMP),
+    RAMP, RAMP.astype(np.int64), RAMP/255, (RAMP/255 + .001).astype(np.float32), RAMP - .3, RAMP.astype(np.float16), torch.from_numpy(RAMP/np.float32(255)), torch.from_numpy(RAMP.copy())[None], np.ma.array(RAMP),
     Image.fromarray(RAMP), encode(Image.fromarray(RAMP).convert("LA")), Image.fromarray(RAMP).convert("P"), encode(Image.fromarray(RAMP).convert("RGBA"), "WEBP", lossless=True)],
     ids=lambda s: type(s).__name__ + (s[:4].hex() if isinstance(s, bytes) else str(getattr(s, "dtype", "")) or s.mode))
 def test_every_kind_of_grey_has_its_levels(source): assert np.array_equal(grey_of(source), RAMP)
@@ -94,7 +94,7 @@ def test_bits_are_what_the_file_says():
 
 @pytest.mark.parametrize("source, says", [
     (np.float32([[0, .5], [1, 1.04]]), "numbers from 0 to 1.04, neither 0 … 1 nor 0 … 255: scale them"),
-    (torch.tensor([[[-1., 1.]]*2]*3), "numbers from -1 to 1: .*turned back"), (np.float64([[0, np.nan]]), r"NaN or infinite numbers \(1 of 2\)"),
+    (np.float32([[-.3, .9]]), "from -0.3 to 0.9, where 1 should be white"), (np.float32([[0, 255.6]]), "from 0 to 255.6"), (torch.tensor([[[-1., 1.]]*2]*3), "numbers from -1 to 1: .*turned back"), (np.float64([[0, np.nan]]), r"NaN or infinite numbers \(1 of 2\)"),
     (np.float32([[0, np.inf]]), "infinite"), (np.int16([[-1024, 3071]]), "from -1,024 to 3,071"), (np.int64([[0, 256]]), "from 0 to 256"), (np.uint16([[0, 200]]), "from 0 to 200 in 16 bits"),
     (np.float32([[0., 900.5]]), "from 0 to 900.5"), (Image.fromarray(np.int32([[0, 70_000]])), "picture given holds numbers from 0 to 70,000"),
     (encode(Image.fromarray(np.float32([[-3, 5]])), "TIFF"), "given as bytes holds numbers from -3 to 5"), (encode(Image.fromarray(np.float32([[np.nan, 5]])), "TIFF"), "NaN"),

@@ -11,7 +11,7 @@ from ..machine.messages import UserError
 # %% auto #0
 __all__ = ['to_eight_bits', 'as_seen', 'has_transparency', 'from_array']
 
-# %% ../../nbs/04_pictures/01_pixels.ipynb #372914b8
+# %% ../../nbs/04_pictures/01_pixels.ipynb #6317f983
 _REMEDY = "scale them so that 0 is black and 255 white, and give numpy.uint8"
 
 def to_eight_bits(
@@ -29,10 +29,10 @@ def to_eight_bits(
         if 0 < high < 256: raise _unknown(low, high, " in 16 bits, where 65,535 is white")
         white = 65_535
     if white is None: white = _white(values, low, high)
-    if low < 0 or high > white: raise _unknown(low, high, f", where {white:,} should be white")
-    return np.rint(values.astype(np.float64)*(255/white)).astype(np.uint8)
+    if not _fits(low, high, white): raise _unknown(low, high, f", where {white:,} should be white")
+    return np.rint(values.astype(np.float64)*(255/white)).clip(0, 255).astype(np.uint8)
 
-# %% ../../nbs/04_pictures/01_pixels.ipynb #156cb334
+# %% ../../nbs/04_pictures/01_pixels.ipynb #816b2de9
 def _range(values) -> tuple[float, float]: # smallest and largest
     "Raise `UserError` for numbers that are none."
     finite = np.isfinite(values)
@@ -42,11 +42,14 @@ def _range(values) -> tuple[float, float]: # smallest and largest
                         "(numpy.nan_to_num)")
     return values.min().item(), values.max().item()
 
+def _fits(low, high, white) -> bool: # to within half a level, which rounding takes away
+    return -0.5 <= low*255/white and high*255/white <= 255.5
+
 def _white(values, low, high) -> int:
     "The number that is white, by the range."
-    if low < 0 or high > 255: raise _unknown(low, high)
+    if not _fits(low, high, 255): raise _unknown(low, high)
     if values.dtype.kind != "f": return 255
-    if high <= 1: return 1
+    if _fits(0, high, 1): return 1
     if high < 128 and (values != np.rint(values)).any(): raise _unknown(low, high, ", neither 0 … 1 nor 0 … 255")
     return 255
 
