@@ -100,7 +100,7 @@ def test_bits_are_what_the_file_says():
     (encode(Image.fromarray(np.float32([[-3, 5]])), "TIFF"), "given as bytes holds numbers from -3 to 5"), (encode(Image.fromarray(np.float32([[np.nan, 5]])), "TIFF"), "NaN"),
     (np.ma.masked_equal(RAMP, 3), "1 masked numbers"), (np.array([[None]]), "object"), (np.array([["a"]]), "<U1"), (np.zeros((2, 2), complex), "complex"), (np.zeros(2, "V4").reshape(1, 2), r"\|V4"),
     (np.zeros((3, 3, 3), np.uint8), r"array \[3, 3, 3\], whose channels may come first or last"), (np.zeros((3, 40, 3)), "first or last"), (torch.zeros(1, 8, 3), "first or last"), (torch.zeros(4, 8, 3), "first or last"),
-    (np.zeros((5, 5, 2), np.uint8), r"\[H, W, C\] or \[C, H, W\] .*not uint8 \[5, 5, 2\]"), (np.zeros((0, 4, 3), np.uint8), r"\[0, 4, 3\]"), (np.zeros(7), r"\[7\]"), (np.array(7), r"\[\]"),
+    (np.zeros((5, 5, 2), np.uint8), r"\[H, W, C\] or \[C, H, W\] .*not uint8 \[5, 5, 2\]"), (np.zeros((0, 4, 3), np.uint8), r"\[0, 4, 3\]"), (np.zeros(7), r"\[7\]"), (Image.fromarray(RAMP).convert("I;16"), "from 0 to 255 in 16 bits, where 65,535 is white"), (Image.new("RGB", (0, 4)), "has no pixels .0 × 4"), (np.array(7), r"\[\]"),
     (np.zeros((2, 8, 8, 3), np.uint8), r"batch \[2, 8, 8, 3\], not one picture: .*list\(array\)")])
 def test_what_nobody_can_know_is_refused_with_the_range(source, says):
     with pytest.raises(ImageError, match=says) as refused: open_picture(source)
@@ -217,7 +217,7 @@ def test_views_show_what_the_model_saw(tmp_path, vqa, cache):
 def forms(content, path):
     text = base64.b64encode(content).decode()
     return [path, str(path), path.as_uri(), path.as_uri().replace("file://", "file://localhost"), content, bytearray(content), memoryview(content), io.BytesIO(content), open(path, "rb"),
-            {"bytes": content, "path": "elsewhere.png"}, {"bytes": None, "path": str(path)}, {"path": path}, {"bytes": io.BytesIO(content)},
+            {"bytes": content, "path": "elsewhere.png"}, {"bytes": None, "path": str(path)}, {"path": path}, {"bytes": io.BytesIO(content)}, np.frombuffer(content, np.uint8),
             "data:image/png;base64," + text, "DATA:image/PNG;charset=utf-8;BASE64," + text, "data:;base64," + text.rstrip("="), "data:image/png," + "".join(f"%{b:02X}" for b in content),
             text, text.rstrip("="), base64.encodebytes(content).decode(), base64.urlsafe_b64encode(content).decode(), torch.from_numpy(COLORS.copy()).permute(2, 0, 1)]
 
@@ -238,7 +238,7 @@ LONG = "x"*131_072
     ({"bytes": None, "path": None}, "both its 'bytes' and its 'path' are None"), ({"image": 1}, r"must have 'bytes' or 'path', not \['image'\]"), ({"bytes": b"", "path": None}, "is empty"), ({}, "must have 'bytes'"),
     (io.StringIO("cat"), r"is open as text; open it with open\(path, 'rb'\)"), (b"", "is empty"), ("s3://bucket/" + LONG, "must be a path, or an address that begins with https://"),
     ("data:image/png;base64,!!" + LONG, "no whole data: address"), ("data:image/png", "it has no comma"), ("data:image/png;base64," + LONG, "not a picture"), (LONG, "too long for a path, and holds no picture in base64"),
-    ("iVBORw0KGgo" + LONG, "damaged or cut short|too long for a path"), ("file://server/share/cat.png", "lies on another machine"), ("no/cat.png", "picture no/cat.png does not exist"), (Path("https://example.org/a.png"), "lost a slash"), ("a\0b", "cannot be read"),
+    ("iVBORw0KGgo" + LONG, "damaged or cut short|too long for a path"), ("file://server/share/cat.png", "lies on another machine"), ("no/cat.png", "picture no/cat.png does not exist"), ("www.example.org/a.png", "does not exist; an address begins with https://"), ("", "there is no picture"), (" ", "there is no picture"), (np.zeros(9, np.uint8), "not a picture"), (Path("https://example.org/a.png"), "lost a slash"), ("a\0b", "cannot be read"),
     (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "Git LFS pointer, not a picture: .*git lfs pull"), (b"<!DOCTYPE html>" + LONG.encode(), "web page"),
     (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG drawing, not a picture: export it as PNG"), (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "HEIC picture, not one that Pillow knows: convert it"),
     (b"%PDF-1.4\n", "PDF document"), (b"\0\0\0\x18ftypmp42" + bytes(99), "a video"), (b"PK\3\4" + bytes(99), "zip archive"), (b"\x93NUMPY\1\0" + bytes(99), "NumPy array"), (b"[1, 2]\n", "JSON"), (b"\x89PNG\r\n\x1a\n", "damaged or cut short")],

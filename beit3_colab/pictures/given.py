@@ -33,13 +33,16 @@ def check_address(
 class ImageError(UserError):
     "A picture that is missing or cannot be read; the message names it and says why."
 
-# %% ../../nbs/04_pictures/02_given.ipynb #39853fbb
+# %% ../../nbs/04_pictures/02_given.ipynb #c01e7704
 def _read_text(text: str): # path, address or bytes
     head = text[:200].strip().lower()
+    if not text.strip(): raise ImageError(f"there is no picture ({short_repr(text)})")
     if head.startswith("data:"): return _read_data(text.strip())
     if head.startswith("file:/"): return _local_path(text.strip())
     if is_url(text.strip()): return text.strip()
     check_address(text)
+    if head.startswith("www.") and not os.path.exists(text):
+        raise ImageError(f"picture {short_name(text)} does not exist; an address begins with https://")
     if re.match("https?:/", head):
         raise ImageError(f"picture {short_name(text)} is an address that lost a slash, as in a pathlib.Path: "
                          "give it as text")
@@ -78,7 +81,7 @@ def _read_base64(text) -> bytes|None: # None for a path
     except OSError: there = False # too long for a name
     return None if there else content
 
-# %% ../../nbs/04_pictures/02_given.ipynb #e644458b
+# %% ../../nbs/04_pictures/02_given.ipynb #441d5866
 def settle(
     source, # a picture as somebody gave it
 ): # str (path or address), bytes of a file, PIL.Image or numpy.ndarray
@@ -92,6 +95,7 @@ def settle(
     if hasattr(source, "read"): return _read_open_file(source)
     array = to_array(source)
     if array is None: raise ImageError(_refusal(source))
+    if array.ndim == 1 and array.dtype == np.uint8: return array.tobytes() # numbers that are a file
     return array
 
 def _refusal(source) -> str:

@@ -75,11 +75,12 @@ def _upright(image):
                      "it by hand, turn it with ImageOps.exif_transpose instead, which takes the note out")
     return turned
 
-# %% ../../nbs/04_pictures/01_pixels.ipynb #79644d02
+# %% ../../nbs/04_pictures/01_pixels.ipynb #fba13bc1
 def as_seen(
     image, # PIL.Image of any mode; left as it is
 ): # PIL.Image in RGB, upright, with nothing that others could apply once more
     "A picture as people see it. Raises `UserError`, a clause without the picture's name."
+    if 0 in image.size: raise UserError(f"has no pixels ({image.width} × {image.height})")
     image.load() # what is damaged is told here, and not taken for black later
     white, image = _named_white(image), _upright(image) # a copy forgets its file
     if image.mode in ("I", "F") or image.mode.startswith("I;16"): image = _from_numbers(image, white)
@@ -111,7 +112,7 @@ def _on_white(image):
     image = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
 
-# %% ../../nbs/04_pictures/01_pixels.ipynb #f72d3345
+# %% ../../nbs/04_pictures/01_pixels.ipynb #d6e985d2
 def _from_numbers(image, white): # mode I;16…, I or F → L, LA where a number stands for nothing
     from PIL import Image
     values = np.asarray(image)
@@ -120,11 +121,12 @@ def _from_numbers(image, white): # mode I;16…, I or F → L, LA where a number
     if isinstance(key, int): levels.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
     return levels
 
-def _named_white(image) -> int|None: # the number that is white by the picture's mode or file; None where neither tells
-    if image.mode.startswith("I;16"):
+def _named_white(image) -> int|None: # the number that is white by the picture's file; None where it does not tell
+    kind = getattr(image, "format", None) # of a file
+    if image.mode.startswith("I;16") and kind:
         bits = getattr(image, "tag_v2", {}).get(258, (16,)) # of a TIFF: BitsPerSample
         return 4095 if tuple(np.atleast_1d(bits)) == (12,) else 65_535
-    return 65_535 if image.mode == "I" and getattr(image, "format", None) in ("PNG", "PPM") else None
+    return 65_535 if image.mode == "I" and kind in ("PNG", "PPM") else None
 
 # %% ../../nbs/04_pictures/01_pixels.ipynb #15281ac7
 def from_array(
