@@ -228,6 +228,7 @@ def test_every_form(tmp_path, monkeypatch):
         for _ in range(2): assert np.array_equal(seen(source), COLORS), number # an open file is read from its beginning
         assert np.array_equal(seen(to_file(source)[1]), COLORS), number
     assert np.array_equal(seen(base64.b64encode(encode(SCENE, "JPEG", quality=100, subsampling=0)).decode()), seen(encode(SCENE, "JPEG", quality=100, subsampling=0))) # begins with /, as a path does
+    for kind in ("JPEG2000", "WEBP", "GIF", "BMP", "TIFF"): assert np.array_equal(seen(base64.b64encode(encode(SCENE, kind)).decode()), seen(encode(SCENE, kind)))
     monkeypatch.setenv("HOME", str(tmp_path))
     for home in ("~/my scene é.png", Path("~")/"my scene é.png"): assert np.array_equal(seen(home), COLORS)
 
@@ -237,8 +238,8 @@ LONG = "x"*131_072
     (None, r"there is no picture \(None\)"), (float("nan"), r"there is no picture \(nan\)"), (7, r"not int \(7\)"), (True, "not bool"), ([[1, 2], [3, 4]], r"cannot be a list; .*numpy.uint8\(numbers\)"), (object(), "not object"),
     ({"bytes": None, "path": None}, "both its 'bytes' and its 'path' are None"), ({"image": 1}, r"must have 'bytes' or 'path', not \['image'\]"), ({"bytes": b"", "path": None}, "is empty"), ({}, "must have 'bytes'"),
     (io.StringIO("cat"), r"is open as text; open it with open\(path, 'rb'\)"), (b"", "is empty"), ("s3://bucket/" + LONG, "must be a path, or an address that begins with https://"),
-    ("data:image/png;base64,!!" + LONG, "no whole data: address"), ("data:image/png", "it has no comma"), ("data:image/png;base64," + LONG, "not a picture"), (LONG, "too long for a path, and holds no picture in base64"),
-    ("iVBORw0KGgo" + LONG, "damaged or cut short|too long for a path"), ("file://server/share/cat.png", "lies on another machine"), ("no/cat.png", "picture no/cat.png does not exist"), ("www.example.org/a.png", "does not exist; an address begins with https://"), ("", "there is no picture"), (" ", "there is no picture"), (np.zeros(9, np.uint8), "not a picture"), (Path("https://example.org/a.png"), "lost a slash"), ("a\0b", "cannot be read"),
+    ("data:image/png;base64,!!" + LONG, "no whole data: address"), ("data:image/png", "it has no comma"), ("data:image/png;base64," + LONG, "not a picture"), (LONG, "neither a path nor a picture in base64"), ("A"*9000, "neither a path nor"), ("x"*999, "too long for a path, and holds no picture in base64"),
+    ("iVBORw0KGgo" + LONG, "damaged or cut short"), ("file://server/share/cat.png", "lies on another machine"), ("no/cat.png", "picture no/cat.png does not exist"), ("www.example.org/a.png", "does not exist; an address begins with https://"), ("", "there is no picture"), (" ", "there is no picture"), (np.zeros(9, np.uint8), "not a picture"), (Path("https://example.org/a.png"), "lost a slash"), ("a\0b", "cannot be read"),
     (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "Git LFS pointer, not a picture: .*git lfs pull"), (b"<!DOCTYPE html>" + LONG.encode(), "web page"),
     (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG drawing, not a picture: export it as PNG"), (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "HEIC picture, not one that Pillow knows: convert it"),
     (b"%PDF-1.4\n", "PDF document"), (b"\0\0\0\x18ftypmp42" + bytes(99), "a video"), (b"PK\3\4" + bytes(99), "zip archive"), (b"\x93NUMPY\1\0" + bytes(99), "NumPy array"), (b"[1, 2]\n", "JSON"), (b"\x89PNG\r\n\x1a\n", "damaged or cut short")],

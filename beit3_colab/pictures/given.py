@@ -33,7 +33,7 @@ def check_address(
 class ImageError(UserError):
     "A picture that is missing or cannot be read; the message names it and says why."
 
-# %% ../../nbs/04_pictures/02_given.ipynb #c01e7704
+# %% ../../nbs/04_pictures/02_given.ipynb #bfbee7f7
 def _read_text(text: str): # path, address or bytes
     head = text[:200].strip().lower()
     if not text.strip(): raise ImageError(f"there is no picture ({short_repr(text)})")
@@ -46,7 +46,11 @@ def _read_text(text: str): # path, address or bytes
     if re.match("https?:/", head):
         raise ImageError(f"picture {short_name(text)} is an address that lost a slash, as in a pathlib.Path: "
                          "give it as text")
-    return _read_base64(text) or os.path.expanduser(text)
+    if content := _read_base64(text): return content
+    if len(text) > _LONGEST:
+        raise ImageError(f"picture {short_name(text, 60)} is neither a path nor a picture in base64; give a path, an "
+                         "address, or the whole picture")
+    return os.path.expanduser(text)
 
 def _local_path(address): # of file:///…
     parts = urlsplit(address)
@@ -64,9 +68,10 @@ def _read_data(address) -> bytes: # of data:image/png;base64,…
     except ValueError as error:
         raise ImageError(f"picture {short_name(address, 80)} is no whole data: address ({error})") from None
 
-# %% ../../nbs/04_pictures/02_given.ipynb #f9c32831
+# %% ../../nbs/04_pictures/02_given.ipynb #8915d6e8
 _LEAST = 64 # characters; no picture is smaller
-_BEGINNINGS = b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"\0\0\0", b"\xff\x4f\xff"
+_LONGEST = 4000 # characters of a path
+_BEGINNINGS = b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"\xff\x4f\xff"
 
 def _decode(text: bytes) -> bytes: # base64 in either alphabet, with lines, with or without = at its end
     plain = b"".join(text.split()).translate(bytes.maketrans(b"-_", b"+/")).rstrip(b"=")
@@ -76,7 +81,8 @@ def _read_base64(text) -> bytes|None: # None for a path
     if len(text) < _LEAST or not re.fullmatch(r"[\w+/=\s-]+", text, re.ASCII): return None
     try: content = _decode(text.encode())
     except binascii.Error: return None
-    if not content.startswith(_BEGINNINGS): return None
+    boxed = content[4:8] in (b"ftyp", b"jP  ") # AVIF, HEIC, JPEG 2000
+    if not (boxed or content.startswith(_BEGINNINGS)): return None
     try: there = Path(text).exists()
     except OSError: there = False # too long for a name
     return None if there else content
