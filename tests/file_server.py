@@ -56,12 +56,18 @@ class Handler(BaseHTTPRequestHandler):
         headers = {"Content-Type": "application/octet-stream", "Accept-Ranges": "bytes", "ETag": server.etag(content),
                    "Last-Modified": formatdate(server.changed, usegmt=True), **fault.headers}
         headers = {k: v for k, v in headers.items() if v is not None}
+        if self.known(headers): return self.answer(304, headers, b"", fault)
         if fault.content is not None: content = fault.content
         begin, end = self.wanted(headers, len(content)) if not fault.ignore_range else (None, None)
         if begin is None: return self.answer(200, headers, content, fault)
         if begin >= len(content): return self.answer(416, {"Content-Range": f"bytes */{len(content)}"}, b"", fault)
         begin += fault.wrong_range
         self.answer(206, {**headers, "Content-Range": f"bytes {begin}-{end-1}/{len(content)}"}, content[begin:end], fault)
+
+    def known(self, headers):
+        "Whether the client named the version that it would get."
+        if named := self.headers.get("If-None-Match"): return named == headers.get("ETag")
+        return "Last-Modified" in headers and self.headers.get("If-Modified-Since") == headers["Last-Modified"]
 
     def wanted(self, headers, size):
         "Begin and end of the range that was asked for, (None, None) if all is to be sent."

@@ -14,6 +14,7 @@ import threading
 import time
 import zipfile
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,8 @@ from beit3_colab.progress.display import Display
 from beit3_colab.downloads import records as download_records
 from beit3_colab.downloads import fetching as downloads
 from beit3_colab.downloads import zips as zip_files
-from beit3_colab.downloads.fetching import fetch
+from beit3_colab.downloads.fetching import fetch, refresh
+from beit3_colab.downloads.failures import Retry
 from beit3_colab.downloads.job import mirrored
 from beit3_colab.downloads.records import read_record
 from beit3_colab.machine.messages import UserError
@@ -74,6 +76,47 @@ def assert_whole(target, content=CONTENT):
     record = read_record(target)
     assert (record["size"], record["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
     assert sorted(p.name for p in target.parent.iterdir()) == sorted([f".{target.name}.lock", target.name, f"{target.name}.json"])
+
+
+# --- what is kept, asked about again
+
+@pytest.mark.parametrize("hidden, same", [((), 304), (("ETag",), 304), (("Last-Modified",), 304), (("ETag", "Last-Modified"), 200)])
+def test_refresh_fetches_what_has_changed_and_nothing_else(server, target, hidden, same):
+    def hide(): server.fail(FILE, Fault(headers=dict.fromkeys(hidden)))
+    hide()
+    fetch(server.url + FILE, target)
+    for _ in range(2):
+        hide()
+        assert refresh(server.url + FILE, target) is False
+        assert_whole(target)
+    assert [r.status for r in server.requests[1:]] == [same]*2
+    server.files[FILE], server.changed = CHANGED, server.changed + 60
+    hide()
+    assert refresh(server.url + FILE, target) is True
+    assert_whole(target, CHANGED)
+    fetch(server.url + FILE, target)
+    assert len(server.requests) == 4
+
+@pytest.mark.parametrize("fault, says, passing", [
+    (Fault(status=503), "busy or failing", True), (Fault(cut=.5), "broke", True), (Fault(status=404), "does not exist", False), (Fault(status=403), "may not be read", False),
+    (Fault(content=b"<!DOCTYPE html>", headers={"ETag": "x"}), "HTML page", False), (Fault(content=b"bad", headers={"ETag": "x"}), "no weights", False)])
+def test_refresh_leaves_what_is_there(server, target, fault, says, passing):
+    fetch(server.url + FILE, target)
+    server.files[FILE] = CHANGED
+    server.fail(FILE, fault)
+    def check(content):
+        if content == b"bad": raise UserError("no weights")
+    with pytest.raises(UserError, match=says) as error: refresh(server.url + FILE, target, check)
+    assert_whole(target)
+    assert isinstance(error.value.__cause__, Retry) == passing and len(server.requests) == 2 # asked once
+    assert refresh(server.url + FILE, target, check) is True
+
+def test_many_refresh_at_once(server, target):
+    fetch(server.url + FILE, target)
+    server.files[FILE] = CHANGED
+    with ThreadPoolExecutor(6) as pool: found = list(pool.map(lambda _: refresh(server.url + FILE, target), range(6)))
+    assert found.count(True) == 1 and [r.status for r in server.requests].count(200) == 2
+    assert_whole(target, CHANGED)
 
 
 # --- the plain way

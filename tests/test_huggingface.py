@@ -5,10 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import transformers
 from huggingface_hub.errors import EntryNotFoundError
+from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForVisualQuestionAnswering, AutoProcessor, AutoTokenizer, pipeline
 
@@ -195,4 +197,26 @@ def test_with_transformers_4(tmp_path):
     assert done.returncode == 0, done.stderr
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path/"older"), str(Path(__file__).parent.parent)]), "BEIT3_COLAB_TRANSFORMERS": "4.49.0", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", "-k", "not transformers_4", __file__], capture_output=True, text=True, env=environment, cwd=tmp_path)
-    assert done.returncode == 0 and "19 passed, 1 deselected" in done.stdout, done.stdout[-4000:]
+    assert done.returncode == 0 and "28 passed, 1 deselected" in done.stdout, done.stdout[-4000:]
+
+def test_the_processor_sees_what_people_see(tmp_path):
+    "In every form that programs around transformers give pictures in."
+    processor, scene = AutoProcessor.from_pretrained(sample_folder()), draw_scene(make_scene(4))
+    pixels, expected = np.asarray(scene), processor(scene, "Why?")["pixel_values"]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    scene.transpose(Image.Transpose.ROTATE_90).save(tmp_path/"phone.png", exif=exif)
+    tensor = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+    forms = [tmp_path/"phone.png", str(tmp_path/"phone.png"), Image.open(tmp_path/"phone.png"), pixels, pixels/255, pixels.transpose(2, 0, 1), tensor, tensor/255, scene.convert("RGBA"),
+             {"bytes": (tmp_path/"phone.png").read_bytes(), "path": None}, tensor[None], pixels[None], [[scene]], pixels.astype(np.uint16)*257]
+    for number, form in enumerate(forms):
+        assert torch.equal(processor(form, "Why?")["pixel_values"], expected), number
+        assert torch.equal(AutoImageProcessor.from_pretrained(sample_folder())(form)["pixel_values"], expected), number
+    assert torch.equal(processor(images=torch.stack([tensor]*2)/255, text="Why?")["pixel_values"], expected.repeat(2, 1, 1, 1))
+
+@pytest.mark.parametrize("images, text, says", [
+    ("What is it?", "cat.jpg", "pictures come first, then the text"), (["What?", "Why?"], [np.zeros((4, 4, 3))]*2, "the other way round"), ("Why?", {"bytes": b""}, "the other way round"),
+    (None, Image.new("RGB", (4, 4)), "text must be a question or a list of them, not <PIL"), ([], "Why?", "no picture in an empty list"), ([[1, 2]], "Why?", "one picture at a time"), (float("nan"), "Why?", "there is no picture"),
+    ([np.zeros((4, 4, 3)), np.full((4, 4, 3), -1.)], "Why?", "image 2: .*from -1 to -1")])
+def test_what_the_processor_cannot_take_is_said(images, text, says):
+    with pytest.raises(UserError, match=says): AutoProcessor.from_pretrained(sample_folder())(images, text)

@@ -36,19 +36,20 @@ def read_note(
     except (OSError, ValueError): return {}
     return found if isinstance(found, dict) and all(k in found for k in keys) else {}
 
-# %% ../../nbs/03_downloads/03_records.ipynb #eefe1372
+# %% ../../nbs/03_downloads/03_records.ipynb #b0952151
 def read_record(
     target: str|Path, # downloaded file
-) -> dict: # url, size, sha256, etag, fetched (date) and mtime_ns; empty without a record
+) -> dict: # url, size, sha256, etag, changed, fetched (dates) and mtime_ns; empty without a record
     "What was noted when a file was fetched, in `<name>.json` beside it."
     return read_note(Download("", Path(target)).record, "url", "size", "sha256", "mtime_ns")
 
-# %% ../../nbs/03_downloads/03_records.ipynb #0d7ab357
+# %% ../../nbs/03_downloads/03_records.ipynb #268449d1
 def write_record(
     job: Download, # what was fetched
     path: Path, # where its content lies now: the part, or the target
     digest: str, # SHA-256 of it
     etag: str|None = None, # the server's name for this version
+    changed: str|None = None, # when it was changed there, as the server writes it
 ) -> dict: # the record
     "Note what `path` holds, in the record of `job.target`."
     known = path.stat()
@@ -57,13 +58,14 @@ def write_record(
         size=known.st_size,
         sha256=digest,
         etag=etag,
+        changed=changed,
         mtime_ns=known.st_mtime_ns,
         fetched=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
     atomic_write(job.record, json.dumps(record, indent=1) + "\n")
     return record
 
-# %% ../../nbs/03_downloads/03_records.ipynb #946f9fdf
+# %% ../../nbs/03_downloads/03_records.ipynb #a0b5a6ec
 log = logging.getLogger("beit3_colab.downloads.fetching")
 
 def _content_fits(job, record):
@@ -76,7 +78,7 @@ def _content_fits(job, record):
     if not expected:
         size = format_bytes(job.target.stat().st_size)
         log.warning("%s was put there by other means and is taken as it is (%s)", job.target, size)
-    try: write_record(job, job.target, digest, record.get("etag"))
+    try: write_record(job, job.target, digest, record.get("etag"), record.get("changed"))
     except OSError: pass # a folder that may only be read: the next use reads the content again
     return True
 

@@ -123,7 +123,7 @@ def _steady_attention(device):
     if device.type != "cuda": return nullcontext()
     return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
 
-# %% ../../nbs/07_model/09_vqa.ipynb #76ebfbf1
+# %% ../../nbs/07_model/09_vqa.ipynb #d5b37249
 @with_parameters
 class VQA:
     "A BEiT-3 VQA model with its tokenizer and answer list."
@@ -253,34 +253,36 @@ class VQA:
         return self.tokenizer
 
     def ask(self,
-        image, # path, URL, bytes, PIL picture or array [H, W, 3]; or a list of these
+        image, # path, address, bytes, open file, PIL picture, array or tensor; or a list of these
         question: str|list[str], # one question, or several: about one picture, or one for each picture
         top_k: int = 5, # answers wanted, best first
         batch_size: int = 16, # questions answered at once
     ) -> list[Answer]|list[list[Answer]]: # `top_k` answers; such a list for each question where a list was given
-        """Answer questions about pictures; photos in files are turned as EXIF says. Confidence is the soft score the
-        model expects of an answer, 0 to 1."""
+        """Answer questions about pictures, as people see them: photos are turned as EXIF says, and an address is asked
+        what it shows now. Confidence is the soft score the model expects of an answer, 0 to 1."""
         answers, tokenizer = self.require_answers(), self.require_tokenizer()
         check_whole_number("top_k", top_k)
         check_whole_number("batch_size", batch_size)
-        pairs, found = pair_up(image, question), []
+        pairs, found, asked = pair_up(image, question), [], set()
         for start in range(0, len(pairs), _WINDOW*batch_size): # pictures of all pairs might not fit into memory
             window = pairs[start:start + _WINDOW*batch_size]
-            with explain_names(): images, rows = self._read_pictures(window)
+            with explain_names(): images, rows = self._read_pictures(window, asked)
             input_ids = [tokenizer.encode(q) for *_, q in window]
             found += self._answer(images, rows, input_ids, batch_size, top_k, answers)
         return found if isinstance(image, (list, tuple)) or not isinstance(question, str) else found[0]
 
-    def _read_pictures(self, pairs): # → [I, S, S, 3] uint8 and the picture of each pair
-        "The pictures of a few pairs, each read once."
+    def _read_pictures(self, pairs, asked): # → [I, S, S, 3] uint8 and the picture of each pair
+        "The pictures of a few pairs, each read once; `asked` has those whose server need not be asked again."
         keys = [p if isinstance(p, (str, os.PathLike)) else id(p) for _, p, _ in pairs]
         place, images = {}, []
         for key, (number, picture, _) in zip(keys, pairs):
             if key in place: continue
             place[key] = len(images)
-            try: images.append(torch.from_numpy(preprocess(open_picture(picture), self.config.image_size)))
+            try: image = open_picture(picture, fresh=key not in asked)
             except ImageError as error:
                 raise ImageError(str(error) if number is None else f"image {number}: {error}") from None
+            images.append(torch.from_numpy(preprocess(image, self.config.image_size)))
+        asked.update(place)
         return torch.stack(images), [place[key] for key in keys]
 
     def _answer(self, images, rows, input_ids, batch_size, top_k, answers) -> list[list[Answer]]:
