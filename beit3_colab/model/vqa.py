@@ -330,13 +330,14 @@ def load_model(
     for note in weights.notes: _log.warning(note)
     return vqa
 
-# %% ../../nbs/07_model/09_vqa.ipynb #5d1fe141
+# %% ../../nbs/07_model/09_vqa.ipynb #79864c5c
 def _find_beside(file: Path, folder: Path|None) -> dict: # "answers" and "tokenizer"; None where there are none
     "What lies beside weights."
-    beside = folder or file.parent
-    answers = read_answers(folder) if folder else _first(beside, ANSWERS_FILE)
-    if answers is None: answers = _first(beside, "answer2label.txt")
-    return dict(answers=answers, tokenizer=_first(beside, TOKENIZER_FILE, "beit3.spm"))
+    places = [folder or file.parent]
+    if file.name.startswith("mp_rank_"): places.append(file.parent.parent) # DeepSpeed makes a folder for each checkpoint
+    answers = read_answers(folder) if folder else _first(places, ANSWERS_FILE)
+    if answers is None: answers = _first(places, "answer2label.txt")
+    return dict(answers=answers, tokenizer=_first(places, TOKENIZER_FILE, "beit3.spm"))
 
 def _name_of(name_or_path, file: Path, key) -> str:
     "What a model is called in reports: its folder, or its file; with the key of weights that are not the usual ones."
@@ -345,7 +346,7 @@ def _name_of(name_or_path, file: Path, key) -> str:
     if name is None: name = file.parent.resolve().name if file.name in WHOLE_FOLDERS else file.stem
     return f"{name}-{re.sub(r'[^A-Za-z0-9_.-]', '_', key)[:60]}" if key else name # it becomes a folder's name
 
-# %% ../../nbs/07_model/09_vqa.ipynb #df68103e
+# %% ../../nbs/07_model/09_vqa.ipynb #b0bb4454
 def _choose_precision(device, dtype) -> tuple[torch.dtype, bool, bool]:
     "The dtype of the weights, whether products are in float8, and whether a bfloat16 copy answers first."
     twice = str(dtype) == DOUBLE_CHECK
@@ -358,4 +359,5 @@ def _choose_precision(device, dtype) -> tuple[torch.dtype, bool, bool]:
         dtype = choose_dtype(device)
     return dtype, float8, twice
 
-def _first(folder, *names): return next((folder/name for name in names if (folder/name).is_file()), None)
+def _first(folders, *names):
+    return next((folder/name for folder in folders for name in names if (folder/name).is_file()), None)
