@@ -200,7 +200,7 @@ def sample_folder() -> Path: # inside the installed package
     import beit3_colab
     return Path(beit3_colab.__file__).parent/"sample_model"
 
-# %% ../../nbs/07_model/06_checkpoint.ipynb #21a1a9a1
+# %% ../../nbs/07_model/06_checkpoint.ipynb #5f48a3aa
 def locate(
     name_or_path: str|Path, # "sample", a file of weights, a folder, a published name, or an https address
     download: bool = True, # else what would be fetched is only looked up
@@ -215,7 +215,7 @@ def locate(
         is_file, is_folder = path.is_file(), path.is_dir()
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"checkpoint {short_name(name_or_path)} cannot be a path: {short_repr(str(error))}") from None
-    if is_file: return path, path.parent if path.name in WHOLE_FOLDERS else None
+    if is_file: return path, _folder_of(path)
     if is_folder: return find_in_folder(path)
     if len(path.parts) > 1 or path.suffix in _ENDINGS: raise UserError(_missing(path))
     published = find_published(str(name_or_path))
@@ -227,7 +227,7 @@ def _missing(path) -> str:
     beside = [p.name for p in path.parent.iterdir()][:1000] if path.parent.is_dir() else []
     return f"checkpoint {short_name(path)} does not exist{did_you_mean(path.name, beside)}"
 
-# %% ../../nbs/07_model/06_checkpoint.ipynb #94116f40
+# %% ../../nbs/07_model/06_checkpoint.ipynb #eb4cd39d
 # weights of folders that `convert` or transformers wrote
 WHOLE_FOLDERS = WEIGHTS_FILE, f"{WEIGHTS_FILE}{INDEX_ENDING}", "pytorch_model.bin", f"pytorch_model.bin{INDEX_ENDING}"
 _STATES = "mp_rank_00_model_states.pt"
@@ -248,7 +248,12 @@ def find_in_folder(
             raise UserError(f"folder {short_name(folder)} holds no {WEIGHTS_FILE} and no other file of weights; "
                             "give the .pth file itself, or a folder that `convert` wrote")
         found = files[0]
-    return found, folder if found.name == WEIGHTS_FILE or (folder/CONFIG_FILE).is_file() else None
+    return found, _folder_of(found, folder)
+
+def _folder_of(file, folder=None) -> Path|None:
+    "The folder whose configuration belongs to weights; `save_folder` writes it last, so without it ours is not whole."
+    if file.name != WEIGHTS_FILE and not (file.parent/CONFIG_FILE).is_file(): return None
+    return file.parent if file.name in WHOLE_FOLDERS else folder
 
 # %% ../../nbs/07_model/06_checkpoint.ipynb #d84513df
 def _deepspeed(folder: Path) -> Path|None:

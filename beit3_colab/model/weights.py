@@ -164,7 +164,7 @@ def to_official(
         for name, part in zip(theirs, weights[ours].chunk(len(theirs))): out[name] = part.clone()
     return out
 
-# %% ../../nbs/07_model/05_weights.ipynb #b3a356cc
+# %% ../../nbs/07_model/05_weights.ipynb #9bc6d9ed
 _KINDS = { # how the name of a weight begins → the kind of checkpoint it belongs to
     "mlm_head": "a pretraining or captioning checkpoint",
     "vision_head": "a retrieval checkpoint",
@@ -188,7 +188,9 @@ def refuse_other_models(
     widths = [t.shape[-1] for name, t in weights.items() if name.endswith(("text_embed.weight", "cls_token")) and t.ndim]
     size = "large" if widths and widths[0] > 768 else "base"
     found = [kind for key, kind in _KINDS.items() if any(name.startswith(key) for name in weights)]
-    kind = f"this is {found[0]}" if found else "these are BEiT-3's weights, as a pretraining checkpoint has them"
+    alone = not any(name.startswith(_OF_MANY) for name in weights)
+    kind = f"this is {found[0]}" if found else "this is a pretraining checkpoint or the encoder alone"
+    if not found and not alone: kind = "these are weights of BEiT-3"
     missing = "pooler.dense.weight" if "head.3.weight" in weights else "head.3.weight"
     raise UserError(f"{missing} is missing: {kind}, without a VQA head; use {vqa_counterpart(size)}")
 

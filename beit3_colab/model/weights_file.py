@@ -32,7 +32,7 @@ class _Row:
     "Stands for a class of lists."
     def __new__(cls, *args, **kwargs): return []
 
-# %% ../../nbs/07_model/12_weights_file.ipynb #e97cb8e0
+# %% ../../nbs/07_model/12_weights_file.ipynb #363caf85
 _MAPPINGS = r"""
 collections\.defaultdict
 easydict\.EasyDict
@@ -58,6 +58,7 @@ numpy\.(ndarray|dtype|generic|bool_?|u?int\d*|float\d*|complex\d*|str_|bytes_|vo
 numpy\.dtypes\.\w+
 numpy\.random\._pickle\.__\w+_ctor
 numpy\.random\._\w+\.(MT19937|PCG64|PCG64DXSM|Philox|SFC64)
+numpy\.random\.bit_generator\.\w+
 torch\.torch_version\.TorchVersion
 packaging\.[\w.]+
 omegaconf\.[\w.]+
@@ -111,12 +112,12 @@ def _allowing(classes):
         torch.serialization.clear_safe_globals()
         torch.serialization.add_safe_globals(before)
 
-# %% ../../nbs/07_model/12_weights_file.ipynb #4348adfa
+# %% ../../nbs/07_model/12_weights_file.ipynb #d936d5ad
 def _load_pickle(path, default=None):
     stand_ins = [found for name in sorted(_names_in(path)) if (found := _stand_in(name, default))]
     with _allowing(stand_ins), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with open(path, "rb") as f: return torch.load(f, map_location="cpu", weights_only=True) # by content, not by name
 
 # %% ../../nbs/07_model/12_weights_file.ipynb #6d46f4b3
 def _read_one(path):
@@ -178,7 +179,7 @@ def _diagnose(path, error) -> str:
     if name == "SafetensorError": return f"is cut short, or damaged ({says}); download it again"
     return f"is not a PyTorch or safetensors file, or is damaged ({name}); download it again"
 
-# %% ../../nbs/07_model/12_weights_file.ipynb #5a9db8ec
+# %% ../../nbs/07_model/12_weights_file.ipynb #f90d98a1
 def _about_code(path, error) -> str:
     "A clause about a file that names code, with the line that saves its weights alone."
     named = re.search(r"GLOBAL ([\w.<>]+)", str(error))
@@ -193,6 +194,7 @@ def _weights_expression(path) -> str:
     except Exception: return "c['model']"
     if isinstance(content, _Inert): return "c.state_dict()"
     found = _preferred(list(_places(content))) if isinstance(content, dict) else None
+    if found and not found.keys: return "{k: v for k, v in c.items() if torch.is_tensor(v)}"
     if found: return "c" + "".join(f"[{key!r}]" for key in found.keys)
     key = next((key for key in _MODEL_KEYS if isinstance(content, dict) and isinstance(content.get(key), _Inert)), None)
     return "c['model']" if key is None else f"c[{key!r}].state_dict()"
