@@ -27,7 +27,7 @@ class Encoding:
     def __getitem__(self, key: str) -> list[int]: return vars(self)[key]
     def keys(self) -> tuple[str, ...]: return "input_ids", "padding_mask"
 
-# %% ../../nbs/07_model/04_tokenizer.ipynb #40bceded
+# %% ../../nbs/07_model/04_tokenizer.ipynb #1f43ab90
 class Tokenizer:
     "Questions → ids. Holds the model file's bytes, so it can be sent to processes and stored with a checkpoint."
     def __init__(self,
@@ -43,7 +43,9 @@ class Tokenizer:
 
     def _load(self):
         import sentencepiece
-        try: self._processor = sentencepiece.SentencePieceProcessor(model_proto=self.model_bytes)
+        try:
+            if not self.model_bytes: raise RuntimeError # it would be taken, and have no pieces
+            self._processor = sentencepiece.SentencePieceProcessor(model_proto=self.model_bytes)
         except (RuntimeError, OSError):
             raise UserError(f"tokenizer {self._name} {_diagnose(self.model_bytes)}") from None
         self._special = {**_SPECIAL, "<mask>": self._processor.vocab_size() + 1}
@@ -124,13 +126,16 @@ class Tokenizer:
 
 SPARE_ROWS = 128 # of the text embedding, that a small model may have for nothing
 
-# %% ../../nbs/07_model/04_tokenizer.ipynb #8f772450
+# %% ../../nbs/07_model/04_tokenizer.ipynb #22ee17b3
 def _read_model(path) -> bytes:
     if not isinstance(path, (str, os.PathLike)):
         raise UserError(f"tokenizer must be the path of a SentencePiece model (beit3.spm), not {short_repr(path)}")
-    path = Path(path).expanduser()
-    if path.is_dir(): raise UserError(f"tokenizer {short_name(path)} is a folder: give the file beit3.spm in it")
-    if not path.is_file():
+    try:
+        path = Path(path).expanduser()
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except (OSError, ValueError, RuntimeError): is_file = is_folder = False # no name that a file could have
+    if is_folder: raise UserError(f"tokenizer {short_name(path)} is a folder: give the file beit3.spm in it")
+    if not is_file:
         raise UserError(f"tokenizer {short_name(path)} does not exist; beit3.spm is published with the checkpoints")
     return path.read_bytes()
 
