@@ -286,3 +286,14 @@ def test_an_address_is_fetched_once(tmp_path, monkeypatch):
         assert len(server.asked("/models/mine.pth")) == 1
         assert "SHA-256 that begins with 0123456789" in failure(load_model, f"{server.url}/models/mine-0123456789.pth", HEADS, device="cpu", progress=False)
     assert "does not end in the name of a file of weights" in failure(load_model, "https://example.org/models/")
+
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+def test_a_newer_pickle_is_whole(tmp_path, protocol):
+    "PyTorch's reader without code knows protocol 2 alone; such a file is refused with the line that saves its weights."
+    said = failure(read_weights, saved(tmp_path/"a.pth", {"model": RAW}, pickle_protocol=protocol)) if protocol > 3 else ""
+    assert not said or "If you trust the file" in said and "c['model']" in said and "zip archive" not in said
+
+def test_quantised_weights_are_refused(tmp_path):
+    weights = {**RAW, "beit3.encoder.layers.0.ffn.A.fc1.weight": RAW["beit3.encoder.layers.0.ffn.A.fc1.weight"].to(torch.int8)}
+    for call in (lambda path: load_model(path, HEADS, device="cpu"), lambda path: convert(path, tmp_path/"new", HEADS)):
+        assert "holds numbers of type int8: the weights are quantised" in failure(call, saved(tmp_path/"a.pth", weights))

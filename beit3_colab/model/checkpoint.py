@@ -65,9 +65,12 @@ def infer_config(
                         "pass config={\"num_heads\": …}, or a JSON file that says so (--config)")
     return Beit3Config.from_dict({"num_heads": heads, **given, **shapes})
 
-# %% ../../nbs/07_model/06_checkpoint.ipynb #2298539b
+# %% ../../nbs/07_model/06_checkpoint.ipynb #a574c6ff
 def _check_shapes(weights, config):
-    "Raise `UserError` for a tensor of another shape than its place in the model has."
+    "Raise `UserError` for a tensor of another shape than its place in the model has, or of whole numbers."
+    if whole := next((name for name, tensor in weights.items() if not tensor.is_floating_point()), None):
+        raise UserError(f"{whole} holds numbers of type {str(weights[whole].dtype).removeprefix('torch.')}: the weights are "
+                        "quantised, and cannot be read without their scales; use those before quantisation")
     with torch.device("meta"): expected = Beit3ForVQA(config).state_dict()
     wrong = {name: tensor for name, tensor in weights.items() if tensor.shape != expected[name].shape}
     if not wrong: return

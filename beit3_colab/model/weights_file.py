@@ -76,7 +76,7 @@ def _stand_in(name: str, default=None):
     module, _, last = name.rpartition(".")
     return base and type(last, (base,), {"__module__": module, "__qualname__": last})
 
-# %% ../../nbs/07_model/12_weights_file.ipynb #143f4212
+# %% ../../nbs/07_model/12_weights_file.ipynb #0e822dd7
 def _names_of(stream) -> set[str]:
     "The functions and classes that a pickle names, spelled as PyTorch spells them; those before the place where it ends."
     found = set()
@@ -90,13 +90,14 @@ def _names_of(stream) -> set[str]:
     return found
 
 def _names_in(path) -> set[str]:
+    if not zipfile.is_zipfile(path):
+        with open(path, "rb") as f: return set().union(*(_names_of(f) for _ in range(4)))
     with contextlib.ExitStack() as opened:
-        if not zipfile.is_zipfile(path):
-            stream = opened.enter_context(open(path, "rb"))
-            return set().union(*(_names_of(stream) for _ in range(4)))
         file = opened.enter_context(zipfile.ZipFile(path))
-        inside = [name for name in file.namelist() if name.split("/")[-1] == "data.pkl"]
-        return set().union(*(_names_of(opened.enter_context(file.open(name))) for name in inside))
+        return set().union(*(_names_of(opened.enter_context(file.open(name))) for name in _programs(file)))
+
+def _programs(file: zipfile.ZipFile) -> list[str]: # one in a file of PyTorch's
+    return [name for name in file.namelist() if name.split("/")[-1] == "data.pkl"]
 
 # %% ../../nbs/07_model/12_weights_file.ipynb #dfaa5c0c
 @contextlib.contextmanager
@@ -164,13 +165,13 @@ def _read_parts(path) -> dict:
                                f"cannot be found in its files: {first_few(sorted(absent))}")
     return weights
 
-# %% ../../nbs/07_model/12_weights_file.ipynb #7605a7ef
+# %% ../../nbs/07_model/12_weights_file.ipynb #cae1b735
 def _diagnose(path, error) -> str:
     "One clause that says what a file that could not be read is."
     known = recognise_file(path)
     if known and known.kind not in ("zip", "pickle"): return known.instead_of("weights")
     if known and known.kind == "zip" and not zipfile.is_zipfile(path): return "is cut short; download it again"
-    if known and known.kind == "zip" and not _names_in(path):
+    if known and known.kind == "zip" and not _programs(zipfile.ZipFile(path)):
         return "is a zip archive, but not a PyTorch file: unpack it, and give the file inside"
     if known and isinstance(error, pickle.UnpicklingError): return _about_code(path, error)
     if known and known.kind == "pickle":
