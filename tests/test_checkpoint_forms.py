@@ -216,6 +216,17 @@ def test_other_files_are_called_what_they_are(tmp_path, name, content, says):
     said = failure(read_weights, tmp_path/name)
     assert says in said and "cut short" not in said and "damaged" not in said
 
+def test_a_torchscript_program_is_called_so(tmp_path):
+    with zipfile.ZipFile(tmp_path/"a.pt", "w") as file: # what `torch.jit.save` writes, in small
+        for name in ("data.pkl", "constants.pkl"): file.writestr(f"a/{name}", pickle.dumps((), protocol=2))
+        file.writestr("a/code/__torch__.py", "class Linear(Module): pass")
+        file.writestr("a/version", "3")
+    assert "is a TorchScript program" in failure(read_weights, tmp_path/"a.pt")
+
+def test_one_model_under_two_keys_is_one_model(tmp_path):
+    assert open_weights(saved(tmp_path/"a.pth", {"model": RAW, "net": RAW})).notes == ()
+    assert "the weights of another model under 'net'" in open_weights(saved(tmp_path/"a.pth", {"model": RAW, "net": OTHER})).notes[0]
+
 def test_a_name_is_only_a_name(tmp_path):
     save_file(RAW, tmp_path/"a.pth")
     saved(tmp_path/"b.safetensors", {"model": RAW})
@@ -259,7 +270,7 @@ def test_the_weights_of_a_folder(tmp_path, files, found):
     assert locate(folder) == (tmp_path/found, None) and load_model(folder, HEADS, device="cpu").name == folder.name
 
 @pytest.mark.parametrize("files, says", [(["a.pth", "b.pth"], "2 files of weights ('a.pth', 'b.pth'); give the one"), (["log.txt"], "no other file of weights"), (["optimizer.pt"], "no other file of weights"),
-                                         (["zero_pp_rank_0_mp_rank_00_model_states.pt"], "zero_to_fp32.py"), (["mp_rank_00_model_states.pt", "mp_rank_01_model_states.pt"], "in pieces")])
+                                         (["zero_pp_rank_0_mp_rank_00_model_states.pt"], "zero_to_fp32.py"), (["mp_rank_00_model_states.pt", "mp_rank_01_model_states.pt"], "in pieces"), ([".metadata", "__0_0.distcp"], "dcp_to_torch")])
 def test_a_folder_that_does_not_tell(tmp_path, files, says):
     for name in files: (tmp_path/name).touch()
     assert says in failure(locate, tmp_path)

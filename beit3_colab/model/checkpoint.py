@@ -230,7 +230,7 @@ def _missing(path) -> str:
     beside = [p.name for p in path.parent.iterdir()][:1000] if path.parent.is_dir() else []
     return f"checkpoint {short_name(path)} does not exist{did_you_mean(path.name, beside)}"
 
-# %% ../../nbs/07_model/06_checkpoint.ipynb #eb4cd39d
+# %% ../../nbs/07_model/06_checkpoint.ipynb #2269e568
 # weights of folders that `convert` or transformers wrote
 WHOLE_FOLDERS = WEIGHTS_FILE, f"{WEIGHTS_FILE}{INDEX_ENDING}", "pytorch_model.bin", f"pytorch_model.bin{INDEX_ENDING}"
 _STATES = "mp_rank_00_model_states.pt"
@@ -240,6 +240,9 @@ def find_in_folder(
     folder: Path, # that exists
 ) -> tuple[Path, Path|None]: # the weights file, and the folder where its configuration lies beside it
     "The weights of a folder. Raises `UserError` where there are none, or several."
+    if next(folder.glob("*.distcp"), None):
+        raise UserError(f"folder {short_name(folder)} holds a distributed checkpoint in parts (.distcp): join them with "
+                        "`python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER weights.pth`")
     found = next((folder/name for name in WHOLE_FOLDERS if (folder/name).is_file()), None) or _deepspeed(folder)
     if found is None:
         files = sorted(p for p in folder.iterdir() if p.suffix in _ENDINGS and p.is_file())

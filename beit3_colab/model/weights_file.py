@@ -165,7 +165,7 @@ def _read_parts(path) -> dict:
                                f"cannot be found in its files: {first_few(sorted(absent))}")
     return weights
 
-# %% ../../nbs/07_model/12_weights_file.ipynb #cae1b735
+# %% ../../nbs/07_model/12_weights_file.ipynb #f6e1a27f
 def _diagnose(path, error) -> str:
     "One clause that says what a file that could not be read is."
     known = recognise_file(path)
@@ -173,6 +173,8 @@ def _diagnose(path, error) -> str:
     if known and known.kind == "zip" and not zipfile.is_zipfile(path): return "is cut short; download it again"
     if known and known.kind == "zip" and not _programs(zipfile.ZipFile(path)):
         return "is a zip archive, but not a PyTorch file: unpack it, and give the file inside"
+    if known and known.kind == "zip" and any(name.endswith("/constants.pkl") for name in zipfile.ZipFile(path).namelist()):
+        return "is a TorchScript program, not weights: save those of the model, with torch.save(model.state_dict(), …)"
     if known and isinstance(error, pickle.UnpicklingError): return _about_code(path, error)
     if known and known.kind == "pickle":
         return "is a Python pickle that is cut short or was not written by PyTorch; fetch it again, or save it again"
@@ -239,13 +241,13 @@ def _unwrapped(tensors) -> dict:
     names = [unwrap_name(name) for name in tensors]
     return dict(zip(names, tensors.values())) if len(set(names)) == len(names) else tensors
 
-# %% ../../nbs/07_model/12_weights_file.ipynb #3e97aac7
+# %% ../../nbs/07_model/12_weights_file.ipynb #894489cc
 def _places(content: dict):
     "Each model in a file."
     for keys, tensors in _mappings(content):
         clean = _unwrapped(tensors)
         begun = {name.removesuffix(end) for name in clean for end in _ANCHORS if name.endswith(end)}
-        begun = [prefix for prefix in sorted(begun, key=len, reverse=True) if not prefix or prefix.endswith(".")]
+        begun = [prefix for prefix in sorted(begun, key=lambda p: (-len(p), p)) if not prefix or prefix.endswith(".")]
         owner = {name: next((p for p in begun if name.startswith(p)), None) for name in clean}
         alone = [name for name, p in owner.items() if p is None or not p and clean[name].ndim == 0]
         for p in begun:
@@ -292,7 +294,7 @@ def join_key(
     keys = [*_MODEL_KEYS, ""] if key is None else key.split("|")
     return "|".join(".".join(filter(None, (k.strip("."), prefix))) for k in keys)
 
-# %% ../../nbs/07_model/12_weights_file.ipynb #5e32f1a0
+# %% ../../nbs/07_model/12_weights_file.ipynb #c9855b68
 class Weights(NamedTuple):
     "The weights of a file."
     tensors: dict[str, torch.Tensor] # on the CPU, names without wrappers and prefix
@@ -304,10 +306,13 @@ def _notes(place, places, key, where):
     if left: yield (f"checkpoint {where}: {plural(left, 'tensor')} beside the model's weights "
                     f"{'is' if left == 1 else 'are'} left out ({first_few(place.others)})")
     for other in [] if key is not None else places:
-        if other is place: continue
+        if other is place or _is_same(other.weights, place.weights): continue
         what = "averaged weights (EMA)" if _is_average(other) else "the weights of another model"
         yield (f"checkpoint {where} holds {what} under {_told(other)} beside those used ({_told(place)}); "
                f"weights_key={other.label!r} (--weights-key {other.label}) answers with them")
+
+def _is_same(weights, others) -> bool: # one model, saved under two keys
+    return weights.keys() == others.keys() and all(t.data_ptr() == others[n].data_ptr() for n, t in weights.items())
 
 # %% ../../nbs/07_model/12_weights_file.ipynb #e2df92bb
 def open_weights(
