@@ -17,43 +17,56 @@ _USED = { # name → for argparse, what it does in unilm under --eval, and here
     "model": (dict(metavar="NAME", help="such as beit3_base_patch16_480"),
         "builds this architecture; weights that do not fit it stay random",
         "a BEiT-3 model of the checkpoint's size; the weights say what they are"),
-    "task": (dict(help="vqav2; others are refused"), "chooses the task", "vqav2; others are refused"),
+    "task": (dict(help="vqav2; others are refused"),
+        "chooses the task", "vqav2; others are refused"),
     "input_size": (dict(type=int, metavar="N", help="pixels; without it those in --model"),
         "pixels of the pictures, 224 without it; must be those in --model", "the same; without it those in --model"),
-    "sentencepiece_model": (dict(metavar="FILE", help="beit3.spm"), "makes tokens of the questions", "the same"),
+    "sentencepiece_model": (dict(metavar="FILE", help="beit3.spm"),
+        "makes tokens of the questions", "the same"),
     "vocab_size": (dict(type=int, metavar="N", help="must be the checkpoint's"),
         "rows of the word table; another number than the checkpoint's leaves it random", "must be the checkpoint's"),
     "num_max_bpe_tokens": (dict(type=int, default=64, metavar="N", help="64; others are refused"),
         "tokens of a question that are read", "64; others are refused"),
     "finetune": (dict(metavar="FILE", help="checkpoint: a file, a folder, or an https address"),
-        "weights, from a file or an https address; what does not fit stays random", "the same; what does not fit is refused"),
-    "model_key": (dict(metavar="KEY", help="which weights of --finetune, such as model_ema; a|b takes the first there is"),
+        "weights, from a file or an https address; what does not fit stays random",
+        "the same; what does not fit is refused"),
+    "model_key": (dict(metavar="KEY",
+        help="which weights of --finetune, such as model_ema; a|b takes the first there is"),
         "entry of --finetune with the weights, the first that there is; “model|module” without it", "the same"),
     "model_prefix": (dict(metavar="TEXT", help="how the names of the weights of --finetune begin"),
         "how the names of the weights begin", "the same"),
     "resume": (dict(metavar="FILE", help="checkpoint that takes the place of --finetune"),
         "its entry “model” takes the place of --finetune; not read with --enable_deepspeed",
         "the same; refused with --enable_deepspeed"),
-    "auto_resume": (dict(action="store_true", default=None, help="the last checkpoint in --output_dir takes the place of --finetune"),
+    "auto_resume": (dict(action="store_true", default=None,
+        help="the last checkpoint in --output_dir takes the place of --finetune"),
         "on by default: checkpoint-N.pth of the highest N in --output_dir takes the place of --finetune",
         "the same where it is given, or --finetune is not; else the choice between the two is left to you"),
-    "no_auto_resume": (dict(action="store_false", dest="auto_resume", default=None, help="--finetune stays what is evaluated"),
+    "no_auto_resume": (dict(action="store_false", dest="auto_resume", default=None,
+        help="--finetune stays what is evaluated"),
         "what lies in --output_dir is not looked at", "the same"),
-    "enable_deepspeed": (dict(action="store_true", default=None, help="checkpoints in --output_dir are DeepSpeed's folders"),
+    "enable_deepspeed": (dict(action="store_true", default=None,
+        help="checkpoints in --output_dir are DeepSpeed's folders"),
         "weights in float16; --auto_resume takes DeepSpeed's folder checkpoint-N",
         "the folder is taken; the number format is what the device is good at"),
     "data_path": (dict(metavar="DIR", help="VQAv2, official files or unilm's index"),
         "folder with unilm's index, that of training too", "the same, or the official files"),
-    "output_dir": (dict(metavar="DIR", help="takes submit_vqav2_test.json"), "takes submit_vqav2_test.json", "the same"),
+    "output_dir": (dict(metavar="DIR", help="takes submit_vqav2_test.json"),
+        "takes submit_vqav2_test.json", "the same"),
     "batch_size": (dict(type=int, default=64, metavar="N", help="questions in a batch of each process"),
         "with --eval one and a half times as many questions in a batch", "questions in a batch of each process"),
-    "eval_batch_size": (dict(type=int, metavar="N", help="the same, and goes before"), "questions in a batch", "the same"),
-    "num_workers": (dict(type=int, metavar="N", help="decoding threads"), "processes that decode", "threads that decode"),
-    "device": (dict(help="cuda or cpu; without it the best there is"), "cuda without it", "the same; without it the best there is"),
-    "eval": (dict(action="store_true", help="needed: training is not offered"), "evaluates instead of training", "needed"),
+    "eval_batch_size": (dict(type=int, metavar="N", help="the same, and goes before"),
+        "questions in a batch", "the same"),
+    "num_workers": (dict(type=int, metavar="N", help="decoding threads"),
+        "processes that decode", "threads that decode"),
+    "device": (dict(help="cuda or cpu; without it the best there is"),
+        "cuda without it", "the same; without it the best there is"),
+    "eval": (dict(action="store_true", help="needed: training is not offered"),
+        "evaluates instead of training", "needed"),
     "dist_eval": (dict(action="store_true", help="accepted: a group of processes always shares the work"),
         "processes share the questions; without it each answers all", "a group of processes always shares them"),
-    "local_rank": (dict(type=int, metavar="N", help="given by the old launcher"), "not read", "the GPU, where an old launcher says nothing else"),
+    "local_rank": (dict(type=int, metavar="N", help="given by the old launcher"),
+        "not read", "the GPU, where an old launcher says nothing else"),
 }
 
 # %% ../nbs/13_commands/04_run_beit3_finetuning.ipynb #a2782443
@@ -61,9 +74,9 @@ _IGNORED = { # why → names; those without a value first
     "of training": ("""
         checkpoint_activations model_ema_force_cpu randaug save_ckpt no_save_ckpt
         """, """
-        drop_path model_ema_decay opt opt_eps opt_betas clip_grad momentum weight_decay lr layer_decay task_head_lr_weight
-        warmup_lr min_lr warmup_epochs warmup_steps epochs update_freq save_ckpt_freq train_interpolation start_epoch
-        initial_scale_power zero_stage log_dir"""),
+        drop_path model_ema_decay opt opt_eps opt_betas clip_grad momentum weight_decay lr layer_decay
+        task_head_lr_weight warmup_lr min_lr warmup_epochs warmup_steps epochs update_freq save_ckpt_freq train_interpolation
+        start_epoch initial_scale_power zero_stage log_dir"""),
     "of other tasks": ("resplit", """
         nb_classes mixup cutmix cutmix_minmax mixup_prob mixup_switch_prob mixup_mode color_jitter aa smoothing crop_pct
         reprob remode recount captioning_mask_prob drop_worst_ratio drop_worst_after num_beams length_penalty
@@ -71,7 +84,8 @@ _IGNORED = { # why → names; those without a value first
     "unilm evaluates the raw weights with it as well; --model_key model_ema takes the averaged ones": ("model_ema", ""),
     "nothing is drawn by chance in an evaluation": ("", "seed"),
     "memory is pinned where that serves": ("pin_mem no_pin_mem", ""),
-    "the launcher's variables say how many processes there are and where they meet": ("dist_on_itp", "world_size dist_url"),
+    "the launcher's variables say how many processes there are and where they meet":
+        ("dist_on_itp", "world_size dist_url"),
     "what processes have answered is kept in --output_dir": ("", "task_cache_path"),
     "of DeepSpeed, which is not needed": ("deepspeed deepspeed_mpi deepscale", "deepspeed_config deepscale_config"),
 }
@@ -142,9 +156,10 @@ def choose_weights(
         key = f"{args.model_key}|" if args.model_key else "model|module|" if args.model_prefix else None
         return args.finetune, join_key(key, args.model_prefix), ""
     chosen = args.resume or str(last)
-    instead = f" --finetune {short_name(args.finetune)} is not used." if args.finetune and not _is_same(chosen, args.finetune) else ""
-    key = None if Path(chosen).is_dir() else "model"
-    return chosen, key, f"weights of {short_name(chosen)}, as unilm's {'--resume' if args.resume else '--auto_resume'} takes them.{instead}"
+    told = f"weights of {short_name(chosen)}, as unilm's {'--resume' if args.resume else '--auto_resume'} takes them"
+    if args.finetune and not _is_same(chosen, args.finetune):
+        told += f"; --finetune {short_name(args.finetune)} is not used"
+    return chosen, None if Path(chosen).is_dir() else "model", told
 
 # %% ../nbs/13_commands/04_run_beit3_finetuning.ipynb #8615e039
 _NEEDED = "model task sentencepiece_model finetune data_path output_dir".split()

@@ -69,8 +69,9 @@ def infer_config(
 def _check_shapes(weights, config):
     "Raise `UserError` for a tensor of another shape than its place in the model has, or of whole numbers."
     if whole := next((name for name, tensor in weights.items() if not tensor.is_floating_point()), None):
-        raise UserError(f"{whole} holds numbers of type {str(weights[whole].dtype).removeprefix('torch.')}: the weights are "
-                        "quantised, and cannot be read without their scales; use those before quantisation")
+        dtype = str(weights[whole].dtype).removeprefix("torch.")
+        raise UserError(f"{whole} holds numbers of type {dtype}: the weights are quantised, and cannot be "
+                        "read without their scales; use those before quantisation")
     with torch.device("meta"): expected = Beit3ForVQA(config).state_dict()
     wrong = {name: tensor for name, tensor in weights.items() if tensor.shape != expected[name].shape}
     if not wrong: return
@@ -163,7 +164,8 @@ def read_config(
     unknown = [str(name) for name in values if name not in fields]
     if unknown and isinstance(source, dict) and "model_type" not in source: # by hand; a folder's config.json knows more
         near, = difflib.get_close_matches(unknown[0][:100], fields, 1, 0)
-        raise UserError(f"config has {short_repr(unknown[0])}, which is no field of Beit3Config; did you mean {near!r}?")
+        raise UserError(f"config has {short_repr(unknown[0])}, which is no field of Beit3Config; "
+                        f"did you mean {near!r}?")
     return {k: v for k, v in values.items() if k in fields}
 
 # %% ../../nbs/07_model/06_checkpoint.ipynb #20877a0e
@@ -174,10 +176,11 @@ def _answers_by_number(labels, where) -> list[str]|None: # None where there are 
         raise UserError(f"{where}: id2label must have an answer for each number from 0 on, as {{\"0\": \"yes\", …}}, "
                         f"not {short_repr(labels)}") from None
     if missing := [number for number in range(len(labels)) if number not in numbered]:
-        raise UserError(f"{where}: id2label must have an answer for each number from 0 on, but has {len(labels)} entries "
-                        f"and none for {first_few(missing)}")
+        raise UserError(f"{where}: id2label must have an answer for each number from 0 on, but has {len(labels)} "
+                        f"entries and none for {first_few(missing)}")
     if wrong := [number for number, answer in numbered.items() if not isinstance(answer, str)]:
-        raise UserError(f"{where}: the answers in id2label must be text, but {wrong[0]} is {short_repr(numbered[wrong[0]])}")
+        raise UserError(f"{where}: the answers in id2label must be text, "
+                        f"but {wrong[0]} is {short_repr(numbered[wrong[0]])}")
     return [numbered[number] for number in range(len(labels))] or None
 
 # %% ../../nbs/07_model/06_checkpoint.ipynb #905925a5
@@ -210,7 +213,8 @@ def locate(
 ) -> tuple[Path|None, Path|None]: # the weights file (None where not downloaded), and the folder that belongs to it
     "Find the weights that a name or path stands for. Raises `UserError` with the nearest names."
     if not isinstance(name_or_path, (str, os.PathLike)):
-        raise UserError(f"checkpoint must be a name or a path, not {short_repr(name_or_path)}; without one it is 'sample'")
+        raise UserError(f"checkpoint must be a name or a path, not {short_repr(name_or_path)}; "
+                        "without one it is 'sample'")
     if is_address(name_or_path): return download_address(name_or_path) if download else None, None
     path = sample_folder() if str(name_or_path) == "sample" else Path(name_or_path)
     try:
@@ -241,8 +245,9 @@ def find_in_folder(
 ) -> tuple[Path, Path|None]: # the weights file, and the folder where its configuration lies beside it
     "The weights of a folder. Raises `UserError` where there are none, or several."
     if next(folder.glob("*.distcp"), None):
-        raise UserError(f"folder {short_name(folder)} holds a distributed checkpoint in parts (.distcp): join them with "
-                        "`python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER weights.pth`")
+        raise UserError(f"folder {short_name(folder)} holds a distributed checkpoint in parts (.distcp): "
+                        "join them with `python -m torch.distributed.checkpoint.format_utils dcp_to_torch "
+                        "FOLDER weights.pth`")
     found = next((folder/name for name in WHOLE_FOLDERS if (folder/name).is_file()), None) or _deepspeed(folder)
     if found is None:
         files = sorted(p for p in folder.iterdir() if p.suffix in _ENDINGS and p.is_file())

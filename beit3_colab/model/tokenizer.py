@@ -145,7 +145,8 @@ def _diagnose(content: bytes) -> str:
     if known and known.kind in ("json", "jsonl", "csv", "python"): known = None # said better below
     if known: return known.instead_of("a SentencePiece model")
     text, rest = content[:4000].decode("utf-8", "ignore").strip(), "what is needed is the SentencePiece file beit3.spm"
-    if text.startswith("{"): return f"is JSON (such as tokenizer.json of transformers), not a SentencePiece model: {rest}"
+    if text.startswith("{"):
+        return f"is JSON (such as tokenizer.json of transformers), not a SentencePiece model: {rest}"
     if "\n" in text and all(c.isprintable() or c.isspace() for c in text):
         return f"is text (a list of words such as vocab.txt or beit3.vocab), not a SentencePiece model: {rest}"
     return "is not a SentencePiece model, or is cut short: fetch beit3.spm again"
@@ -160,6 +161,6 @@ def tell_cut_questions(
     cut = [name for text, name in questions if tokenizer.cuts(text)]
     if not cut: return ""
     one = len(cut) == 1
-    return (f"{plural(len(cut), 'question')} {'is' if one else 'are'} longer than the {tokenizer.max_length - 2} tokens that "
-            f"the model reads, and {'its' if one else 'their'} end is cut: {'' if one else 'the first is '}"
+    count = f"{plural(len(cut), 'question')} {'is' if one else 'are'}"
+    return (f"{count} longer than the {tokenizer.max_length - 2} tokens that the model reads, and {'its' if one else 'their'} end is cut: {'' if one else 'the first is '}"
             f"{noun}{short_repr(cut[0])}. Put what is asked first, or ask more shortly")

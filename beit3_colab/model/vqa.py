@@ -310,8 +310,8 @@ def load_model(
     progress: bool = True, # show the download of a published checkpoint
     weights_key: str|None = None, # which weights of the file, where it holds several: such as "model_ema"
 ) -> VQA: # ready to answer
-    """Load a model with its tokenizer and answers. Raises `UserError` naming what is missing or does not fit. What should
-    be known of the weights, such as that averaged ones lie beside them, is logged as a warning and stands in `notes`."""
+    """Load a model with its tokenizer and answers. Raises `UserError` naming what is missing or does not fit. What
+    should be known of the weights, such as that averaged ones lie beside them, is logged and stands in `notes`."""
     device = find_device(device)
     dtype, float8, twice = _choose_precision(device, dtype)
     with showing(progress): file, folder = locate(name_or_path)
@@ -334,7 +334,7 @@ def load_model(
 def _find_beside(file: Path, folder: Path|None) -> dict: # "answers" and "tokenizer"; None where there are none
     "What lies beside weights."
     places = [folder or file.parent]
-    if file.name.startswith("mp_rank_"): places.append(file.parent.parent) # DeepSpeed makes a folder for each checkpoint
+    if file.name.startswith("mp_rank_"): places.append(file.parent.parent) # DeepSpeed makes a folder each time
     answers = read_answers(folder) if folder else _first(places, ANSWERS_FILE)
     if answers is None: answers = _first(places, "answer2label.txt")
     return dict(answers=answers, tokenizer=_first(places, TOKENIZER_FILE, "beit3.spm"))

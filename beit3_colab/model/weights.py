@@ -92,8 +92,8 @@ def download_address(
     "Fetch weights from an address, or take them from the cache folder."
     name = unquote(urlsplit(address).path).rsplit("/", 1)[-1]
     if not re.search(r"\.(pth|pt|bin|ckpt|tar|safetensors)$", name) or not re.fullmatch(r"[\w.+ -]{5,150}", name):
-        raise UserError(f"address {short_name(hide_passwords(address, True))} does not end in the name of a file of weights, "
-                        "such as https://…/weights.pth")
+        raise UserError(f"address {short_name(hide_passwords(address, True))} does not end in the name of a file "
+                        "of weights, such as https://…/weights.pth")
     key = hashlib.sha256(address.encode("utf-8", "replace")).hexdigest()[:16]
     path = fetch(address, cache_folder()/"checkpoints"/key/name)
     promised = re.search(r"-([0-9a-f]{8,64})\.", name)
@@ -185,7 +185,8 @@ def refuse_other_models(
         raise UserError(f"these weights are not BEiT-3's: {len(known)} of {plural(len(weights), 'name')} "
                         f"{'is' if len(known) == 1 else 'are'} known ({first_few(weights)}); "
                         "use a BEiT-3 model fine-tuned for VQA, such as beit3_base_patch16_480_vqa")
-    widths = [t.shape[-1] for name, t in weights.items() if name.endswith(("text_embed.weight", "cls_token")) and t.ndim]
+    of_width = [t for name, t in weights.items() if name.endswith(("text_embed.weight", "cls_token"))]
+    widths = [tensor.shape[-1] for tensor in of_width if tensor.ndim]
     size = "large" if widths and widths[0] > 768 else "base"
     found = [kind for key, kind in _KINDS.items() if any(name.startswith(key) for name in weights)]
     alone = not any(name.startswith(_OF_MANY) for name in weights)

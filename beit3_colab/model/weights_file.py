@@ -78,7 +78,7 @@ def _stand_in(name: str, default=None):
 
 # %% ../../nbs/07_model/12_weights_file.ipynb #0e822dd7
 def _names_of(stream) -> set[str]:
-    "The functions and classes that a pickle names, spelled as PyTorch spells them; those before the place where it ends."
+    "The functions and classes that a pickle names before it ends, spelled as PyTorch spells them."
     found = set()
     try:
         for op, name, _ in pickletools.genops(stream):
@@ -118,7 +118,8 @@ def _load_pickle(path, default=None):
     stand_ins = [found for name in sorted(_names_in(path)) if (found := _stand_in(name, default))]
     with _allowing(stand_ins), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with open(path, "rb") as f: return torch.load(f, map_location="cpu", weights_only=True) # by content, not by name
+        with open(path, "rb") as f: # for PyTorch looks at a path's ending
+            return torch.load(f, map_location="cpu", weights_only=True)
 
 # %% ../../nbs/07_model/12_weights_file.ipynb #6d46f4b3
 def _read_one(path):
@@ -173,8 +174,9 @@ def _diagnose(path, error) -> str:
     if known and known.kind == "zip" and not zipfile.is_zipfile(path): return "is cut short; download it again"
     if known and known.kind == "zip" and not _programs(zipfile.ZipFile(path)):
         return "is a zip archive, but not a PyTorch file: unpack it, and give the file inside"
-    if known and known.kind == "zip" and any(name.endswith("/constants.pkl") for name in zipfile.ZipFile(path).namelist()):
-        return "is a TorchScript program, not weights: save those of the model, with torch.save(model.state_dict(), …)"
+    inside = zipfile.ZipFile(path).namelist() if known and known.kind == "zip" else []
+    if any(name.endswith("/constants.pkl") for name in inside):
+        return "is a TorchScript program, not weights: save those of the model with torch.save(model.state_dict(), …)"
     if known and isinstance(error, pickle.UnpicklingError): return _about_code(path, error)
     if known and known.kind == "pickle":
         return "is a Python pickle that is cut short or was not written by PyTorch; fetch it again, or save it again"
@@ -230,7 +232,8 @@ _NO_MODEL = re.compile("optim|scaler|sched|callback|loops|rng", re.I)
 
 def _mappings(content, keys=()):
     "Dictionaries of a file that hold tensors: keys → tensors by name."
-    tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, torch.Tensor)}
+    tensors = {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
+    tensors = {name: value for name, value in tensors.items() if isinstance(name, str)}
     if tensors: yield keys, tensors
     for key, value in content.items():
         if len(keys) < 5 and isinstance(key, str) and isinstance(value, dict) and not _NO_MODEL.search(key):
@@ -274,7 +277,8 @@ def _choose(places: list, key: str|None, where: str) -> _Place:
     "The model that a key names, or that is meant without one."
     for wanted in ["*"] if key is None else key.split("|"):
         wanted = wanted.strip(".")
-        some = [p for p in places if wanted == "*" or f"{p.label}.".startswith(f"{wanted}.") or wanted == "" and not p.keys]
+        def fits(place): return place.keys == () if wanted == "" else f"{place.label}.".startswith(f"{wanted}.")
+        some = [place for place in places if wanted == "*" or fits(place)]
         if some and (found := _preferred(some)): return found
         if some:
             raise UserError(f"checkpoint {where} holds the weights of several models: "
@@ -357,7 +361,8 @@ def _other_weights(content, key, where) -> dict:
     if not isinstance(content, dict):
         raise UserError(f"checkpoint {where} holds no weights by name: {expected}, found {type(content).__name__}")
     found = max((tensors for _, tensors in _mappings(content)), key=len, default=None)
-    if found and key: raise UserError(f"checkpoint {where} has no weights of BEiT-3, under {short_repr(key)} or elsewhere")
+    if found and key:
+        raise UserError(f"checkpoint {where} has no weights of BEiT-3, under {short_repr(key)} or elsewhere")
     if found: return _unwrapped(found)
     entries = f"its entries are {first_few(content, 6)}" if content else "it is an empty dictionary"
     states = any(_NO_MODEL.search(str(name)) for name in content)

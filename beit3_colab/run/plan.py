@@ -36,8 +36,8 @@ def option(
 class Plan:
     "What is to be run, and how. Raises `UserError` for values that cannot be meant."
     checkpoint: str|Path|VQA = option("sample",
-        "published name, checkpoint folder, file of weights (.pth, .safetensors) or its https address, or a loaded model; "
-        "by default the built-in sample's",
+        "published name, checkpoint folder, file of weights (.pth, .safetensors) or its https address, "
+        "or a loaded model; by default the built-in sample's",
         "NAME|PATH")
     split: str|None = option(None,
         "sample, val, test, test-dev or train; without it the sample, or val when data_path is given",
