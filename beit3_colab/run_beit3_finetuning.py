@@ -75,8 +75,8 @@ _IGNORED = { # why → names; those without a value first
         checkpoint_activations model_ema_force_cpu randaug save_ckpt no_save_ckpt
         """, """
         drop_path model_ema_decay opt opt_eps opt_betas clip_grad momentum weight_decay lr layer_decay
-        task_head_lr_weight warmup_lr min_lr warmup_epochs warmup_steps epochs update_freq save_ckpt_freq train_interpolation
-        start_epoch initial_scale_power zero_stage log_dir"""),
+        task_head_lr_weight warmup_lr min_lr warmup_epochs warmup_steps epochs update_freq save_ckpt_freq
+        train_interpolation start_epoch initial_scale_power zero_stage log_dir"""),
     "of other tasks": ("resplit", """
         nb_classes mixup cutmix cutmix_minmax mixup_prob mixup_switch_prob mixup_mode color_jitter aa smoothing crop_pct
         reprob remode recount captioning_mask_prob drop_worst_ratio drop_worst_after num_beams length_penalty
