@@ -163,4 +163,5 @@ def tell_cut_questions(
     one = len(cut) == 1
     count = f"{plural(len(cut), 'question')} {'is' if one else 'are'}"
     return (f"{count} longer than the {tokenizer.max_length - 2} tokens that the model reads, "
-            f"and {'its' if one else 'their'} end is cut: {'' if one else 'the first is '}{noun}{short_repr(cut[0])}. Put what is asked first, or ask more shortly")
+            f"and {'its' if one else 'their'} end is cut: {'' if one else 'the first is '}"
+            f"{noun}{short_repr(cut[0])}. Put what is asked first, or ask more shortly")
