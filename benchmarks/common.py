@@ -49,6 +49,20 @@ def machine(device):
     return f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
 
 
+def filled_tokenizer(rows):
+    "The sample's tokenizer with unused pieces behind its own, as many as an embedding of so many rows expects: its content."
+    import struct
+
+    from beit3_colab.model.checkpoint import sample_folder
+    from beit3_colab.model.tokenizer import Tokenizer
+    content, pieces = (sample_folder()/"sentencepiece.model").read_bytes(), []
+    for i in range(rows - len(Tokenizer(content))):
+        name = f"unused{i}".encode()
+        piece = b"\x0a" + bytes([len(name)]) + name + b"\x15" + struct.pack("<f", -100.) + b"\x18\x05" # text, score, kind: unused
+        pieces.append(b"\x0a" + bytes([len(piece)]) + piece)
+    return content + b"".join(pieces)
+
+
 class Results:
     "Keeps results, and writes each to a file as soon as it is known."
     def __init__(self, path=None): self.path, self.rows = path and Path(path), []

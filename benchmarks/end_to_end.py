@@ -17,13 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import Results, machine, synchronize, table
+from common import Results, filled_tokenizer, machine, synchronize, table
 from model_speed import MANY, build, configuration
 
 from beit3_colab import evaluate, load_model
 from beit3_colab.model.checkpoint import save_folder
 from beit3_colab.model.beit3 import init_weights
-from beit3_colab.model.checkpoint import sample_folder
 
 WORDS = "is the red car to left of blue house how many trees can you see a checked kite in this picture what color are houses weather like".split()
 LENGTHS = {3: 3, 4: 15, 5: 24, 6: 21, 7: 14, 8: 9, 9: 6, 10: 3, 11: 2, 12: 1, 13: .7, 14: .5, 15: .4, 16: .2, 18: .1, 20: .1} # words of a question: about VQAv2's, percent
@@ -44,7 +43,7 @@ def make_data(root, questions, distinct, size, device):
     "A checkpoint, and a test split in the official layout."
     config = configuration(size)
     model = init_weights(build(config, device)).half().to("cpu")
-    save_folder(root/"checkpoint", model.state_dict(), config, [f"answer {i}" for i in range(config.num_classes)], (sample_folder()/"sentencepiece.model").read_bytes())
+    save_folder(root/"checkpoint", model.state_dict(), config, [f"answer {i}" for i in range(config.num_classes)], filled_tokenizer(config.vocab_size))
     for name in ("drawn", "test2015", "vqa"): (root/name).mkdir()
     with ProcessPoolExecutor() as pool: bytes_each = sum(pool.map(partial(draw_picture, folder=root/"drawn"), range(distinct))) / distinct
     rng, rows, image = random.Random(0), [], 0

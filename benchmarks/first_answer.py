@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from common import Results, machine, table
+from common import Results, filled_tokenizer, machine, table
 
 CODE = """
 import json, sys, time
@@ -41,10 +41,9 @@ def make(root, size, device):
     from beit3_colab.model.checkpoint import save_folder
     from beit3_colab.model.weights import to_official
     from beit3_colab.model.beit3 import init_weights
-    from beit3_colab.model.checkpoint import sample_folder
     config = configuration(size)
     model = init_weights(build(config, device)).to("cpu")
-    answers, tokenizer = [f"answer {i}" for i in range(config.num_classes)], (sample_folder()/"sentencepiece.model").read_bytes()
+    answers, tokenizer = [f"answer {i}" for i in range(config.num_classes)], filled_tokenizer(config.vocab_size)
     save_folder(root/"first", model.state_dict(), config, answers, tokenizer)
     for name, content in {"heads.json": json.dumps(dict(num_heads=config.num_heads)), "answers.json": json.dumps(answers)}.items(): (root/name).write_text(content)
     (root/"tokens.model").write_bytes(tokenizer)

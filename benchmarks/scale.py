@@ -54,7 +54,7 @@ def leave_out_the_model(batch=128):
     from beit3_colab.evaluation import one_process
     from beit3_colab.model.beit3 import Beit3Config, Beit3ForVQA
     from beit3_colab.model.vqa import VQA
-    from beit3_colab.model.checkpoint import sample_folder
+    from common import filled_tokenizer
     from beit3_colab.model.tokenizer import Tokenizer
     made = torch.randn(batch, 3129)
 
@@ -66,9 +66,9 @@ def leave_out_the_model(batch=128):
         target[:] = 128
         return None, 0., 0.
 
-    def load_model(*args):
+    def load_model(*args, **options):
         config = Beit3Config(image_size=480, patch_size=16, embed_dim=8, num_layers=1, num_heads=1, num_classes=3129)
-        return StandIn(Beit3ForVQA(config).eval(), [f"answer {i}" for i in range(3129)], Tokenizer(sample_folder()/"sentencepiece.model"), "stand-in")
+        return StandIn(Beit3ForVQA(config).eval(), [f"answer {i}" for i in range(3129)], Tokenizer(filled_tokenizer(config.vocab_size)), "stand-in")
 
     windows.load_image, one_process.load_model = load_image, load_model
 

@@ -31,7 +31,7 @@ def choose_device(
     if world.size > 1 and str(device).startswith("cuda:"): torch.cuda.set_device(device)
     return device
 
-# %% ../../nbs/12_evaluation/01_one_process.ipynb #52c2d01e
+# %% ../../nbs/12_evaluation/01_one_process.ipynb #05d41e51
 def open_model(
     plan: Plan, # names the checkpoint, or has the loaded model
     task: Task, # questions of the run
@@ -42,7 +42,7 @@ def open_model(
     else:
         device = choose_device(plan.device, world)
         vqa = load_model(plan.checkpoint, plan.config, plan.answers, plan.image_size, device, plan.dtype,
-                         plan.tokenizer)
+                         plan.tokenizer, weights_key=plan.weights_key or None)
     given = read_answer_list(plan.answers) if plan.is_loaded and plan.answers is not None else vqa.answers
     answers = check_answer_list(given or task.answer_list(vqa), vqa.config.num_classes)
     if not plan.is_loaded: vqa.answers = answers # `run.vqa` can be asked

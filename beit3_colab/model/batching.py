@@ -11,8 +11,8 @@ from ..machine.messages import read_count, UserError
 from .tokenizer import PAD
 
 # %% auto #0
-__all__ = ['CONFIDENCE_DIGITS', 'plan_batches', 'pad_questions', 'to_device', 'is_out_of_memory', 'start_batch', 'finish_batch',
-           'find_batch_size']
+__all__ = ['CONFIDENCE_DIGITS', 'plan_batches', 'pad_questions', 'to_device', 'is_out_of_memory', 'start_batch', 'check_finite',
+           'finish_batch', 'find_batch_size']
 
 # %% ../../nbs/07_model/07_batching.ipynb #f115090f
 def plan_batches(
@@ -88,20 +88,30 @@ def start_batch(
         started += start_batch(vqa, images, rows[cut], input_ids[cut], warn, top_k, some)
     return started
 
-# %% ../../nbs/07_model/07_batching.ipynb #4188ec4e
+# %% ../../nbs/07_model/07_batching.ipynb #038649df
 def _start(vqa, images, rows, input_ids, top_k, counts):
     distinct = range(len(images)) if vqa.fast is None else sorted(set(rows))
     place = {row: i for i, row in enumerate(distinct)}
     if len(distinct) < len(images): # not waiting for the batch before
         images = images[to_device(torch.tensor(distinct), images.device)]
     logits = vqa.logits(images, input_ids, torch.tensor([place[row] for row in rows]), counts) # [B, num_classes]
+    logits = logits.where(logits.isfinite(), torch.nan)
     best = logits.sigmoid().topk(min(top_k, logits.shape[1])) # [B, top_k], twice
     if vqa.device.type != "cuda": return (*best, None)
     copies = [t.to("cpu", non_blocking=True) for t in best]
     # the stream of the model's device, which need not be the current one
     return (*copies, torch.cuda.current_stream(vqa.device).record_event())
 
-# %% ../../nbs/07_model/07_batching.ipynb #844d8b21
+# %% ../../nbs/07_model/07_batching.ipynb #035dbf6f
+def check_finite(
+    values: torch.Tensor, # what a model gave
+):
+    "Raise `UserError` for a model that gives NaN: it would answer, and nobody would see that it means nothing."
+    if values.isfinite().all(): return
+    raise UserError("the model gives NaN: its checkpoint is damaged, or float16 overflows on it "
+                    "(try dtype='bfloat16' or 'float32', --dtype on the command line)")
+
+# %% ../../nbs/07_model/07_batching.ipynb #3307a5c5
 CONFIDENCE_DIGITS = 5 # decimal places of a confidence
 
 def finish_batch(
@@ -113,9 +123,7 @@ def finish_batch(
     for confidence, labels, event in parts:
         with explain_gpu():
             if event is not None: event.synchronize()
-        if not confidence.isfinite().all():
-            raise UserError("the model gives NaN: its checkpoint is damaged, or float16 overflows on it "
-                            "(try dtype='bfloat16' or 'float32')")
+        check_finite(confidence)
         for row, values in zip(labels.tolist(), confidence.tolist()):
             found.append(([answers[i] for i in row], [round(value, CONFIDENCE_DIGITS) for value in values]))
     return found

@@ -30,8 +30,8 @@ from .task import Task
 # %% auto #0
 __all__ = ['REMOTE_BATCH', 'claim', 'release', 'exclusively', 'default_folder', 'finished_before', 'check_others',
            'wait_for_others', 'collect_records', 'make_report', 'device_name', 'agree_on_batch_size', 'choose_folder',
-           'first_info', 'Division', 'divide', 'Runner', 'open_run_file', 'start_share', 'make_tally', 'measure',
-           'write_results', 'describe_setup']
+           'first_info', 'Division', 'divide', 'Runner', 'open_run_file', 'start_share', 'tell_warnings', 'make_tally',
+           'measure', 'write_results', 'describe_setup']
 
 # %% ../../nbs/09_run/09_runner.ipynb #f06bbb30
 _users: dict[int, object] = {} # id of a loaded model → who uses it
@@ -312,7 +312,7 @@ class Runner:
         if self.world.is_main: write_results(self, records, measured)
         self.group.barrier() # nobody leaves before the files are written
 
-# %% ../../nbs/09_run/09_runner.ipynb #a2bad79b
+# %% ../../nbs/09_run/09_runner.ipynb #c1d97551
 def open_run_file(
     runner: Runner, # that holds its journal
 ):
@@ -338,6 +338,15 @@ def start_share(
     runner.run = runner.make_run(runner.folder, task.questions, task.annotations, task.dataset, vqa)
     if world.is_main: runner.display.begin(runner.run)
     runner.tally = make_tally(runner, records, division.left)
+    if world.is_main: tell_warnings(runner)
+
+# %% ../../nbs/09_run/09_runner.ipynb #2a836b8d
+def tell_warnings(
+    runner: Runner, # of the main process, whose tally is there
+):
+    "Keep in the report what should be known of weights (which was said when they were loaded) and of questions."
+    runner.tally.warnings += runner.vqa.notes
+    for text in runner.task.warnings(runner.vqa): runner.tally.warn(text)
 
 # %% ../../nbs/09_run/09_runner.ipynb #17d5eb19
 def make_tally(
