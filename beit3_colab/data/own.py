@@ -137,10 +137,10 @@ def _collect(root, rows, lenient):
     texts, wrong, notes = settle_answers(answers, reader.spread)
     problems |= {where: wrong[q.question_id] for where, q in zip(places, questions) if q.question_id in wrong}
     people = {q.question_id: annotate(q, texts[q.question_id]) for q in questions if q.question_id in texts}
-    return _own(questions, people, root, folder, (*reader.notes(), *notes)), places, problems, reader.unreadable
+    return _own(questions, people, root, folder, (*reader.notes(), *notes), ask=True), places, problems, reader.unreadable
 
-def _own(questions, annotations, root, memory_folder, notes=()) -> OwnQuestions:
-    pictures = OwnPictures(root, memory_folder)
+def _own(questions, annotations, root, memory_folder, notes=(), **more) -> OwnQuestions: # `more`: of `OwnPictures`
+    pictures = OwnPictures(root, memory_folder, **more)
     return OwnQuestions(OWN_SPLIT, questions, annotations or None, root, source=pictures, notes=tuple(notes))
 
 # %% ../../nbs/05_data/08_own.ipynb #3634a72d
@@ -179,6 +179,7 @@ def write_questions(
         root=str(data.image_root),
         pictures=None if pictures is None else str(pictures),
         **({"notes": data.notes} if data.notes else {}),
+        **({"versions": data.source.versions} if data.source.versions else {}), # which pictures addresses showed
         questions=rows)
     return atomic_write(Path(folder)/QUESTIONS_FILE, _json_text(content))
 
@@ -199,7 +200,7 @@ def save_questions(
         target.mkdir(exist_ok=True)
         if not (target/name).exists(): atomic_write(target/name, (data.source.memory_folder/name).read_bytes())
     write_questions(data, folder)
-    return replace(data, source=OwnPictures(data.image_root, target))
+    return replace(data, source=OwnPictures(data.image_root, target, data.source.versions))
 
 # %% ../../nbs/05_data/08_own.ipynb #fc07bc30
 def _saved_question(record) -> Question: # raises KeyError or TypeError
@@ -224,7 +225,8 @@ def open_saved(
         people = {q.question_id: annotate(q, answers) for q, answers in answered}
         folder = Path(content["pictures"] or path.parent/"pictures")
         root = Path(root or content["root"]).expanduser().absolute()
-        return _own(questions, people, root, folder, map(str, content.get("notes", ())))
+        versions = content.get("versions") or {} # a run of an earlier release has none
+        return _own(questions, people, root, folder, map(str, content.get("notes", ())), versions=versions)
     except (KeyError, TypeError) as error:
         raise UserError(f"questions file {path} is damaged ({error!r}); "
                         "start the run again in another folder") from None

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from ..machine.messages import plural, short_name, short_repr, UserError
 from ..machine.files import atomic_write, explain_disk
-from ..pictures.reading import check_address, ImageError, is_url, to_file
+from ..pictures.given import ImageError, is_url, settle
+from ..pictures.reading import to_file
 from ..pictures.sources import MEMORY
 from .columns import Columns, find_columns, missing_hint
 from .dataset import Question
 from .human_answers import HumanAnswers, read_answers
-from .picture_names import PictureNames, unpack_text
+from .picture_names import PictureNames
 from .rows import Row
 from .values import is_missing, plain_value, read_image_id, read_question_id
 from .values import whole_text, why_not_text
@@ -114,10 +115,10 @@ class RowReader:
     def picture_name(self, source, number) -> str: # an address, the path of a file, or a picture as text
         if is_url(source.strip()): return _whole_address(source.strip())
         if source.startswith(MEMORY): return self.kept_name(source)
-        if (content := unpack_text(source)) is not None: return self.save(content, number)
         if source not in self.names:
-            check_address(source)
-            self.names[source] = self.paths.resolve(os.path.expanduser(source))
+            found = settle(source) # file://, data:, base64 and ~ are dealt with
+            if not isinstance(found, str): return self.save(found, number)
+            self.names[source] = self.paths.resolve(found)
         return self.names[source]
 
     def kept_name(self, source) -> str: # a table of an earlier run has such names
