@@ -8,14 +8,14 @@ import pytest
 
 from beit3_colab import UserError, compare, convert, evaluate, load_model, open_run, score, soft_score
 from beit3_colab.commands.cli import main
-from beit3_colab.data.dataset import Annotation, Dataset, few_answers, metric_of, training_notes
+from beit3_colab.data.dataset import Annotation, converted_from, Dataset, few_answers, metric_of, training_notes
 from beit3_colab.data.vqa_files import load_annotations
 from beit3_colab.look.browser import result_html, result_text
 from beit3_colab.look.plots import plot_accuracy, plot_calibration
 from beit3_colab.model.checkpoint import read_answers, sample_folder
 from beit3_colab.model.weights import PUBLISHED
 from beit3_colab.progress.display import Display
-from beit3_colab.run.folder import RunFolder, converted_from
+from beit3_colab.run.folder import RunFolder
 from beit3_colab.run.tally import Tally
 from beit3_colab.scenes import write_scenes
 from beit3_colab.scoring.score import RunningScore
@@ -224,13 +224,13 @@ def test_on_train_it_was_all_of_it(remembers, published, data, tmp_path, capsys)
 def test_a_converted_folder_is_known_by_its_origin(published, remembers, data, tmp_path):
     folder = convert(published, tmp_path/"mine", {"num_heads": HEADS}, read_answers(sample_folder()), sample_folder()/"sentencepiece.model")
     model = load_model(folder, device="cpu", image_size=64)
-    assert converted_from(model) == f"{BASE}.pth" and model.name == "mine"
+    assert converted_from(model.source) == f"{BASE}.pth" and model.name == "mine"
     run = evaluate(model, split="val", data_path=data, output_dir=tmp_path/"run", limit=5, progress=False)
     assert run.origin == f"{BASE}.pth" and says_it(run.accuracy)
     (run.folder/"run.json").write_text(json.dumps(run.info | dict(converted_from=f"{BASE}.pth"))) # as it is kept
     assert says_it(open_run(run.folder, data_path=data).accuracy)
     own = convert("sample", tmp_path/BASE) # called so, and says that it comes from elsewhere
-    assert converted_from(load_model(own, device="cpu")) is None
+    assert converted_from(load_model(own, device="cpu").source) is None
 
 def test_the_index_of_unilm_has_it_beside_the_soft_score(remembers, data):
     targets = {q.question_id: ([0], [1.]) for q in remembers.questions[:3]}

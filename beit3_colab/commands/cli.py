@@ -57,7 +57,7 @@ def run_evaluate(args) -> int:
     print(f"\n{run.data.results_word}: {run.submission}\n{run.evalai}".rstrip())
     return 0
 
-# %% ../../nbs/13_commands/03_cli.ipynb #31c7837d
+# %% ../../nbs/13_commands/03_cli.ipynb #99d08e41
 def _add_score(commands):
     p = commands.add_parser("score", help="official VQA accuracy of a results file")
     p.add_argument("results", help="a results file (JSON or JSON Lines): question_id and answer of each")
@@ -78,12 +78,11 @@ def run_score(args) -> int:
     if args.questions:
         checked = check_submission(args.results, args.questions)
         if not checked.ok and not args.partial: checked.raise_if_bad()
-    chosen = {} if args.metric is None else {"metric": args.metric}
-    found = score(args.annotations, args.results, partial=args.partial, **chosen)
+    found = score(args.annotations, args.results, partial=args.partial, metric=args.metric)
     if not args.json: print(found)
     else:
         names = ("metric", "overall", "interval", "per_answer_type", "per_question_type", "num_questions", "notes")
-        print(json.dumps({name: getattr(found, name, ()) for name in names}))
+        print(json.dumps({name: getattr(found, name) for name in names}))
     return 0
 
 # %% ../../nbs/13_commands/03_cli.ipynb #4778c7e7
@@ -101,7 +100,7 @@ def run_check(args) -> int:
     if checked.ok: return 0
     raise UserError(f"{args.results} cannot be submitted: {len(checked.problems)} problem(s), see above")
 
-# %% ../../nbs/13_commands/03_cli.ipynb #91543a29
+# %% ../../nbs/13_commands/03_cli.ipynb #2797b5a3
 def _add_compare(commands):
     about = "two runs, question by question: paired difference with interval and test, and what changed"
     p = commands.add_parser("compare", help=about)
@@ -124,6 +123,7 @@ def run_compare(args) -> int:
             changes={name: int(n) for name, n in found.changes.items()},
             agreement=found.agreement,
             num_questions=len(found.table),
+            notes=list(found.notes),
         )))
     return 0
 
@@ -174,8 +174,8 @@ def run_report(args) -> int:
     if run.submission: print(run.report())
     return 0
 
-# %% ../../nbs/13_commands/03_cli.ipynb #ece41aaa
-_OF_LOADING = ("answers", "tokenizer", "config", "image_size", "device", "dtype") # fields of a plan
+# %% ../../nbs/13_commands/03_cli.ipynb #4a9a4ab1
+_OF_LOADING = ("answers", "tokenizer", "config", "weights_key", "image_size", "device", "dtype") # fields of a plan
 
 def _for_loading(args) -> dict: # keyword arguments of `load_model`
     return {name: getattr(args, name) for name in _OF_LOADING}
@@ -198,21 +198,19 @@ def run_ask(args) -> int:
         print(f"{confidence:6.3f}  {answer}")
     return 0
 
-# %% ../../nbs/13_commands/03_cli.ipynb #d1ab49dc
+# %% ../../nbs/13_commands/03_cli.ipynb #962df82d
 def _add_convert(commands):
     p = commands.add_parser("convert", help="official .pth to our folder, or back")
     p.add_argument("source",
                    help="published name, “sample”, official .pth, or a folder or .safetensors file of ours")
     p.add_argument("target", help="folder, or a path that ends in .pth")
-    add_options(p, "answers", "tokenizer", "config")
+    add_options(p, "answers", "tokenizer", "config", "weights_key")
     p.set_defaults(run=run_convert)
 
 def run_convert(args) -> int:
     "`beit3-colab convert`"
-    from beit3_colab.data.answer_list import read_answer_list
     from beit3_colab.model.checkpoint import convert
-    answers = args.answers and read_answer_list(args.answers)
-    print(convert(args.source, args.target, args.config, answers, args.tokenizer))
+    print(convert(args.source, args.target, args.config, args.answers, args.tokenizer, args.weights_key))
     return 0
 
 # %% ../../nbs/13_commands/03_cli.ipynb #41ff9c88

@@ -169,12 +169,14 @@ def title_html(
     if answered < total or running: state = f"{answered:,} of {total:,} answered" + (", going on" if running else "")
     return f"<div class='beit3-title'>{safe(label)} <small>· {state}</small></div>"
 
-# %% ../../nbs/11_look/10_browser.ipynb #95304217
+# %% ../../nbs/11_look/10_browser.ipynb #2321238c
 def load_hint_html(
     checkpoint: str, # of the run
+    key: str = "", # of the weights in its file, where these are not the usual ones
 ) -> str: # HTML
     "How to get what only a loaded model can do."
-    call = f"<code>run.browse(vqa=load_model({safe(repr(checkpoint), 120)}))</code>"
+    which = f", weights_key={safe(repr(key), 80)}" if key else ""
+    call = f"<code>run.browse(vqa=load_model({safe(repr(checkpoint), 120)}{which}))</code>"
     return f"To see where the model looks, and to ask it something else, load it: {call}"
 
 # %% ../../nbs/11_look/10_browser.ipynb #22b99420
@@ -186,7 +188,7 @@ KEYS_HINT = (
     "In the field “Page”, ↑ and ↓ turn pages; in the layer slider, ← and → change the layer.</details>"
 )
 
-# %% ../../nbs/11_look/10_browser.ipynb #0b8abafd
+# %% ../../nbs/11_look/10_browser.ipynb #08fc01fa
 class Browser(CardBrowser):
     "The answers of a run. `controls` holds every control by name; `close()` ends the watching of a run that goes on."
     WATCH = 2. # seconds between two looks at a run that goes on, at least
@@ -206,7 +208,7 @@ class Browser(CardBrowser):
         vqa = vqa if vqa is not None else run.vqa
         super().__init__(self._read(), run.questions, Thumbnails(run.data), vqa)
         bar = FilterBar(self.index, make_filter(self.index, **filters), sort, self.guard(self.search))
-        hint = load_hint_html(run.identity.checkpoint)
+        hint = load_hint_html(run.identity.checkpoint, run.identity.weights_key)
         detail = Detail(self.pictures, vqa, hint, self.guard, self.back, self.step, self.open)
         head = box(w.HBox, *self._make_head(w), classes="beit3-bar")
         self._assemble(bar, detail, [head], [w.HTML(KEYS_HINT)], per_page)

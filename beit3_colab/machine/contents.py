@@ -25,7 +25,7 @@ class Contents(NamedTuple):
         if self.kind == "empty": return f"is empty; {self.remedy}"
         return f"is {self.name}, not {expected}: {self.remedy}"
 
-# %% ../../nbs/01_machine/02_contents.ipynb #6b071879
+# %% ../../nbs/01_machine/02_contents.ipynb #ad07159c
 _AGAIN = "the download went wrong; fetch it again"
 _UNPACK = "unpack it, and give the file inside"
 _OTHER = "give the file that is meant"
@@ -66,9 +66,16 @@ _BYTES = ( # place, bytes
     (4, b"ftypheic", _HEIC),
     (4, b"ftypheix", _HEIC),
     (4, b"ftypmif1", _HEIC),
+    (4, b"ftyphevc", _HEIC),
+    (4, b"ftypheim", _HEIC),
+    (4, b"ftypmsf1", _HEIC),
     (4, b"ftypmp4", Contents("video", "a video", _OTHER)),
     (4, b"ftypisom", Contents("video", "a video", _OTHER)),
     (4, b"ftypqt", Contents("video", "a video", _OTHER)),
+    (4, b"ftypavc1", Contents("video", "a video", _OTHER)),
+    (4, b"ftypM4V", Contents("video", "a video", _OTHER)),
+    (4, b"ftyp3gp", Contents("video", "a video", _OTHER)),
+    (0, b"\x1aE\xdf\xa3", Contents("video", "a video", _OTHER)), # Matroska, WebM
     (0, b"\x80\x02", Contents("pickle", "a Python pickle", _OTHER)),
     (0, b"\x80\x03", Contents("pickle", "a Python pickle", _OTHER)),
     (0, b"\x80\x04", Contents("pickle", "a Python pickle", _OTHER)),

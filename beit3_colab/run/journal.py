@@ -18,7 +18,7 @@ __all__ = ['SCHEMA_VERSION', 'Identity', 'describe_differences', 'check_same_run
 # %% ../../nbs/09_run/02_journal.ipynb #2bb5b1ff
 SCHEMA_VERSION = 1 # of run.json
 
-# %% ../../nbs/09_run/02_journal.ipynb #33860e6f
+# %% ../../nbs/09_run/02_journal.ipynb #a3383c80
 @dataclass(frozen=True)
 class Identity:
     "What makes two runs the same run: change any of it and the answers are other answers."
@@ -32,6 +32,10 @@ class Identity:
     image_size: int        # pixels
     dtype: str             # number format, such as "float32"
 
+    @property
+    def weights_key(self) -> str: # of the weights in their file, see `VQA.hash_weights`; "" for the usual ones
+        return self.weights_sha256.partition(", ")[2]
+
     def fingerprint(self) -> str: # 16 hex digits
         "All of it in short, for the first line of a journal."
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
@@ -44,7 +48,7 @@ def _both(name: str, there, here) -> str:
     "One value, as it was and as it is."
     return f"{name} {_shown(there)} there, {_shown(here)} now"
 
-# %% ../../nbs/09_run/02_journal.ipynb #039e1849
+# %% ../../nbs/09_run/02_journal.ipynb #8d42004d
 def _checkpoint_differs(old: dict, now: dict) -> list[str]:
     same_weights = old.get("weights_sha256") == now["weights_sha256"]
     if old.get("checkpoint") != now["checkpoint"]:
@@ -117,10 +121,11 @@ def check_same_run(
     raise UserError(f"folder {short_name(folder)} holds another run ({'; '.join(found)}); "
                     "choose another output_dir, or delete that one")
 
-# %% ../../nbs/09_run/02_journal.ipynb #c8c6ffc4
+# %% ../../nbs/09_run/02_journal.ipynb #f197cfc6
 def open_folder(
     folder: str|Path, # made when absent
     identity: Identity, # of the run that wants it
+    info: dict|None = None, # what its run.json will say, see `describe_differences`
 ) -> Path: # the folder, writable, empty or of this very run
     "Make or check a run folder. Raises `UserError` when it holds another run, or cannot be written."
     if not isinstance(folder, (str, os.PathLike)):
@@ -130,7 +135,7 @@ def open_folder(
         folder.mkdir(parents=True, exist_ok=True)
         probe = atomic_write(folder/".writable", "x" * 4096)
         probe.unlink(missing_ok=True) # another process may be probing as well
-    check_same_run(folder, identity)
+    check_same_run(folder, identity, info)
     return folder
 
 # %% ../../nbs/09_run/02_journal.ipynb #8b045664
