@@ -243,7 +243,7 @@ LONG = "x"*131_072
     (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "Git LFS pointer, not a picture: .*git lfs pull"), (b"<!DOCTYPE html>" + LONG.encode(), "web page"),
     (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG drawing, not a picture: export it as PNG"), (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "HEIC picture, not one that Pillow knows: convert it"),
     (b"%PDF-1.4\n", "PDF document"), (b"\0\0\0\x18ftypmp42" + bytes(99), "a video"), (b"PK\3\4" + bytes(99), "zip archive"), (b"\x93NUMPY\1\0" + bytes(99), "NumPy array"), (b"[1, 2]\n", "JSON"), (b"\x89PNG\r\n\x1a\n", "damaged or cut short")],
-    ids=lambda v: repr(v)[:30])
+    ids=lambda v: repr(v).partition(" at 0x")[0][:30])
 def test_what_is_no_picture_is_called_what_it_is(source, says):
     for read in (open_picture, to_file):
         with pytest.raises(ImageError, match=says) as refused: read(source)
