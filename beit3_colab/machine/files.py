@@ -155,12 +155,12 @@ def cache_folder() -> Path: # exists and can be written to
                         "name a folder on a disk that can be written to")
     return _passing_folder() # a home that cannot be written to: keep nothing beyond this machine's temporary files
 
-# %% ../../nbs/01_machine/03_files.ipynb #e019ac8b
+# %% ../../nbs/01_machine/03_files.ipynb #6c8c1244
 def _disk_advice(
     path: Path, # file that is being written
 ) -> dict[int, str]: # number of an `OSError` → what to do
     "What each refusal of a disk means."
-    folder, other = path.parent, "set BEIT3_COLAB_CACHE to"
+    folder, other, path = short_name(path.parent), "set BEIT3_COLAB_CACHE to", short_name(path)
     full = f"the disk under {folder} is full; free some space or {other} a folder with more, then try again"
     closed = f"{path} may not be written: check the permissions of {folder} or {other} another folder"
     in_the_way = f"{path}: a file stands where a folder is needed, or the reverse; choose another folder"
@@ -198,7 +198,7 @@ def explain_full_cache():
         if elsewhere or error.errno == errno.ENOSPC and shutil.disk_usage(folder).free > _SPARE: raise
         raise UserError(_disk_advice(folder/"x")[error.errno]) from error
 
-# %% ../../nbs/01_machine/03_files.ipynb #6a7f6e45
+# %% ../../nbs/01_machine/03_files.ipynb #ec0e2a1a
 _REASONS = {
     errno.ENOSPC: "is on a full disk: free some space",
     errno.EDQUOT: "is over its quota: free some space",
@@ -222,14 +222,14 @@ def explain_os_errors(
     except OSError as error:
         if error.errno not in _REASONS: raise
         kept = f" and start again; {saved():,} answers are kept" if saved() else ""
-        raise UserError(f"output folder {folder} {_REASONS[error.errno]}{kept}") from error
+        raise UserError(f"output folder {short_name(folder)} {_REASONS[error.errno]}{kept}") from error
 
-# %% ../../nbs/01_machine/03_files.ipynb #7d08fcc2
+# %% ../../nbs/01_machine/03_files.ipynb #673afa4b
 def check_parent(
     path: Path, # file that will be written
 ):
     "Raises `UserError` for a file whose folder is not there."
-    if not path.parent.is_dir(): raise UserError(f"folder {path.parent} does not exist; make it first")
+    if not path.parent.is_dir(): raise UserError(f"folder {short_name(path.parent)} does not exist; make it first")
 
 # %% ../../nbs/01_machine/03_files.ipynb #22130e8b
 def check_space(

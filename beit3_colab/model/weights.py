@@ -53,7 +53,7 @@ def vqa_counterpart(
     size = "large" if "large" in name else "base"
     return f"beit3_{size}{'_indomain' if 'indomain' in name else ''}_patch16_480_vqa"
 
-# %% ../../nbs/07_model/05_weights.ipynb #30b49ea1
+# %% ../../nbs/07_model/05_weights.ipynb #e39dad6d
 def find_published(
     name: str, # such as "beit3_base_patch16_480_vqa"
 ) -> Published: # its entry
@@ -63,7 +63,7 @@ def find_published(
     if name in PUBLISHED: return PUBLISHED[name]
     if name in PRETRAINING:
         raise UserError(f"{name} is a pretraining checkpoint and has no VQA head; use {vqa_counterpart(name)}")
-    near = difflib.get_close_matches(name, PUBLISHED, n=2, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), [*PUBLISHED, "sample"], n=2, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"published are {', '.join(PUBLISHED)}."
     raise UserError(f"{short_repr(name)} is neither a file, a folder nor a published checkpoint; {hint} "
                     "“sample” is the built-in one")

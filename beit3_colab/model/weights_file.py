@@ -298,7 +298,7 @@ def join_key(
     keys = [*_MODEL_KEYS, ""] if key is None else key.split("|")
     return "|".join(".".join(filter(None, (k.strip("."), prefix))) for k in keys)
 
-# %% ../../nbs/07_model/12_weights_file.ipynb #c9855b68
+# %% ../../nbs/07_model/12_weights_file.ipynb #aaa11226
 class Weights(NamedTuple):
     "The weights of a file."
     tensors: dict[str, torch.Tensor] # on the CPU, names without wrappers and prefix
@@ -313,7 +313,7 @@ def _notes(place, places, key, where):
         if other is place or _is_same(other.weights, place.weights): continue
         what = "averaged weights (EMA)" if _is_average(other) else "the weights of another model"
         yield (f"checkpoint {where} holds {what} under {_told(other)} beside those used ({_told(place)}); "
-               f"weights_key={other.label!r} (--weights-key {other.label}) answers with them")
+               f"weights_key={other.label!r} (--weights-key, in unilm's command --model_key) answers with them")
 
 def _is_same(weights, others) -> bool: # one model, saved under two keys
     return weights.keys() == others.keys() and all(t.data_ptr() == others[n].data_ptr() for n, t in weights.items())

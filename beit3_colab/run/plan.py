@@ -32,7 +32,7 @@ def option(
     "A parameter of a plan, with its help."
     return field(default=default, metadata=dict(help=help, metavar=metavar, kept=kept, more=more))
 
-# %% ../../nbs/09_run/01_plan.ipynb #5b66b8bb
+# %% ../../nbs/09_run/01_plan.ipynb #76c25ea2
 @dataclass(frozen=True, eq=False)
 class Plan:
     "What is to be run, and how. Raises `UserError` for values that cannot be meant."
@@ -89,7 +89,7 @@ class Plan:
         "SECONDS")
     background: bool = option(False, "return at once with a run that goes on: stop(), wait(), or await it")
     questions: object = option(None,
-        "your own instead of a split: a .csv or .jsonl file with image, question and if known answers, "
+        "your own instead of a split: a .csv, .jsonl, .json or .parquet file with image, question and if known answers, "
         "a folder with such a file or of pictures alone; "
         "in Python also a table or a list of {\"image\", \"question\", \"answers\"?, \"question_id\"?}",
         "FILE|DIR")
