@@ -213,10 +213,10 @@ class Beit3Tokenizer(PreTrainedTokenizer):
         path.write_bytes(self.reading.model_bytes)
         return (str(path),)
 
-# %% ../nbs/07_model/11_huggingface.ipynb #2c84b967
+# %% ../nbs/07_model/11_huggingface.ipynb #1254c338
 def _list_pictures(images) -> list:
     "Pictures one by one, from a list, a batch of arrays [B, …], or lists of one picture for each question."
-    if images is None: raise UserError("there is no picture: pass images=…, a picture or a list of pictures")
+    if images is None: raise UserError("there is no picture: images must be a picture or a list of pictures")
     if len(getattr(images, "shape", ())) == 4: return list(images)
     if not isinstance(images, (list, tuple)): return [images]
     if not images: raise UserError("there is no picture in an empty list")

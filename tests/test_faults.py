@@ -108,8 +108,8 @@ def test_what_a_dying_machine_may_leave(single, start, tmp_path):
 def test_two_different_runs_that_found_the_folder_empty(start, tmp_path, monkeypatch):
     "The second may write only when the first has gone; then it sees whose folder it is."
     opened = runner.open_folder
-    def slow(folder, identity):
-        found = opened(folder, identity)
+    def slow(folder, identity, info):
+        found = opened(folder, identity, info)
         if not (found/"run.json").exists(): # the first comes and dies in the meantime
             first = start(tmp_path, BEIT3_PACE=PACE)
             wait_until(lambda: answers(tmp_path) > 5)
