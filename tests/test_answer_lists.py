@@ -5,7 +5,7 @@ import pickle
 import random
 from collections import OrderedDict, UserDict, deque
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -23,32 +23,40 @@ RECORDS = [dict(answer=a, label=i) for a, i in PAIRS]
 TABLE = pd.DataFrame(RECORDS)
 
 
-class Polars: # a polars Series and DataFrame, as far as they are asked
+class Polars: # a polars DataFrame, as far as it is asked
     def __init__(self, rows): self.rows = rows
     @property
     def columns(self): return list(self.rows[0])
-    def to_dicts(self): return self.rows
+    def select(self, names): return Polars([{n: row[n] for n in names} for row in self.rows])
+    def iter_rows(self, *, named=False): return iter(self.rows if named else [tuple(row.values()) for row in self.rows])
 
 class PolarsColumn:
     def __init__(self, values): self.values = values
     def to_list(self): return list(self.values)
 
-class Arrow(Polars): # a pyarrow Table
+class ArrowBatch:
+    def __init__(self, rows): self.rows, self.num_rows = rows, len(rows)
+    schema = property(lambda self: SimpleNamespace(names=list(self.rows[0])))
+    def select(self, names): return ArrowBatch([{n: row[n] for n in names} for row in self.rows])
+    def slice(self, start, length): return ArrowBatch(self.rows[start:start + length])
+    def to_pylist(self): return list(self.rows)
+
+class Arrow(ArrowBatch): # a pyarrow Table
     columns = property(lambda self: [[1], [2]]) # of values, not of names
     column_names = property(lambda self: list(self.rows[0]))
-    to_dicts = None
-    def __getattribute__(self, name):
-        if name == "to_dicts": raise AttributeError(name)
-        return super().__getattribute__(name)
-    def to_pylist(self): return self.rows
+    def to_batches(self): return [ArrowBatch(self.rows[:2]), ArrowBatch(self.rows[2:])]
 
 class HuggingFace: # a datasets.Dataset, whose pictures must not be read
-    def __init__(self, rows): self.rows = rows
+    def __init__(self, rows, picture=True): self.rows, self.picture = rows, picture
     @property
-    def column_names(self): return [*self.rows[0], "picture"]
+    def column_names(self): return [*self.rows[0], *["picture"]*self.picture]
+    def with_format(self, type=None, columns=None): return self
     def select_columns(self, names):
         assert "picture" not in names
-        return [{n: row[n] for n in names} for row in self.rows]
+        return HuggingFace([{n: row[n] for n in names} for row in self.rows], False)
+    def __iter__(self):
+        assert not self.picture
+        return iter(self.rows)
 
 FORMS = {
     "list": WORDS,
