@@ -174,9 +174,9 @@ class Columns:
         "What people answered in a row, as it was given."
         return [row[name] for name in self.numbered] if self.numbered else row.get(self.answers)
 
-# %% ../../nbs/05_data/08_columns.ipynb #7b242ab3
+# %% ../../nbs/05_data/08_columns.ipynb #5340b1f6
 _REPEATED = re.compile(r"\s*(human_)?answers?\.\d+\s*", re.I) # pandas: a name that stands twice
-_NUMBERED = re.compile(r"(?:human)?answers?[\s._/\[-]*(\d+)\]?(?:[._]answer)?", re.I)
+_NUMBERED = re.compile(r"(?:human[\s._]*)?answers?[\s._/\[-]*(\d+)\]?(?:[._]answer)?", re.I)
 
 def _numbered(names) -> list: # in order
     "Columns of one answer each."

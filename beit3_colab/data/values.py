@@ -99,7 +99,7 @@ def why_not_text(
     "A clause behind a message: what a value is that cannot be taken for a text or a number, and what to do."
     return next((f": it is {what}; {remedy}" for types, what, remedy in _REMEDIES if isinstance(value, types)), "")
 
-# %% ../../nbs/05_data/01_values.ipynb #507596eb
+# %% ../../nbs/05_data/01_values.ipynb #70c4d6db
 _WHOLE = re.compile(r"[+-]?\d+(\.0*)?")
 _THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")
 _ROUNDED = re.compile(r"[+-]?\d([.,]\d+)?[eE]\+\d+")
@@ -128,7 +128,8 @@ def _text_id(text, name) -> int|str:
         raise UserError(f"{name} {text!r} was rounded by a spreadsheet, and its last digits are lost; "
                         "format that column as text or as numbers without decimals in the original, and save it again")
     if len(text) > _LONGEST:
-        raise UserError(f"{name} {short_repr(text)} has {len(text):,} characters, and no id is that long; mend the file")
+        size = f"{len(text):,} characters"
+        raise UserError(f"{name} {short_repr(text)} has {size}, and no id is that long; mend the file")
     if _THOUSANDS.fullmatch(text): return int(text.replace(",", ""))
     if _WHOLE.fullmatch(text):
         number = int(text.partition(".")[0])
