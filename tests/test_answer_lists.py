@@ -30,6 +30,13 @@ class Polars: # a polars DataFrame, as far as it is asked
     def select(self, names): return Polars([{n: row[n] for n in names} for row in self.rows])
     def iter_rows(self, *, named=False): return iter(self.rows if named else [tuple(row.values()) for row in self.rows])
 
+class PolarsLazy:
+    def __init__(self, rows): self.rows = rows
+    def lazy(self): return self
+    def collect_schema(self): return SimpleNamespace(names=lambda: list(self.rows[0]))
+    def select(self, names): return PolarsLazy([{n: row[n] for n in names} for row in self.rows])
+    def collect(self): return Polars(self.rows)
+
 class PolarsColumn:
     def __init__(self, values): self.values = values
     def to_list(self): return list(self.values)
@@ -56,7 +63,7 @@ class HuggingFace: # a datasets.Dataset, whose pictures must not be read
         return HuggingFace([{n: row[n] for n in names} for row in self.rows], False)
     def __iter__(self):
         assert not self.picture
-        return iter(self.rows)
+        yield from self.rows
 
 FORMS = {
     "list": WORDS,
@@ -87,6 +94,7 @@ FORMS = {
     "DataFrame of one column": pd.DataFrame({"answer": WORDS}),
     "polars": Polars(RECORDS),
     "polars column": PolarsColumn(WORDS),
+    "polars, lazy": PolarsLazy(RECORDS),
     "pyarrow": Arrow(RECORDS),
     "datasets": HuggingFace(RECORDS),
 }
@@ -175,6 +183,7 @@ REFUSED = {
     "sorted Series": (pd.Series(["no", "yes"], index=[1, 0]), "Series whose index reorders 0 to 1: pass series.tolist()"),
     "sorted column": (pd.DataFrame({"answer": ["no", "yes"]}, index=[1, 0]), "index reorders 0 to 1"),
     "other columns": (pd.DataFrame({"ans": ["yes"], "n": [9]}), "has the columns 'ans', 'n'; it needs answer and label"),
+    "other columns, datasets": (HuggingFace([dict(answer="yes", n=9)]), "has the columns 'answer', 'n', 'picture'; it needs answer and label"),
     "two lists that differ": ({"id2label": {"0": "yes"}, "label2id": {"no": 0}}, "id2label in answer list and label2id in answer list differ"),
     "a label of thousands of digits": ({10**6000: "yes"}, "has 1 answer, whose labels must run from 0 without gaps; they run from int to int, and 0 is missing"),
     "tensor's numbers": (np.arange(3), "holds 0, which is not text"),

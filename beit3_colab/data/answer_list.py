@@ -149,7 +149,7 @@ def _from_mapping(source: Mapping, name: str) -> list:
     if rows is None: return _from_records([source], name)
     return _from_records([dict(answer=a, label=i) for a, i in rows], name)
 
-# %% ../../nbs/05_data/03_answer_list.ipynb #91e428f5
+# %% ../../nbs/05_data/03_answer_list.ipynb #51a8321b
 def _from_series(source, name: str) -> list:
     "The values of a pandas Series; one that gives each answer its label is a mapping."
     index, values = source.index.tolist(), source.tolist()
@@ -163,9 +163,11 @@ def _from_series(source, name: str) -> list:
 
 def _from_table(source, table: Table, name: str) -> list:
     "The answers of a table."
-    rows = list(map(plain_value, table.rows))
-    names = (table.names or list(rows[0])) if rows else []
-    if "answer" in names and "label" in names: return _from_records(rows, name)
+    names, rows = table.names, map(plain_value, table.rows)
+    if not names: # they are seen in the rows
+        rows = list(rows)
+        names = list(rows[0]) if rows else []
+    if "answer" in names and "label" in names: return _from_records(list(rows), name)
     if len(names) > 1: raise UserError(f"{name} has the columns {first_few(names, 5)}; it needs answer and label")
     if names and hasattr(source, "iloc"): return _from_series(source[names[0]], name)
     return [row[names[0]] for row in rows]

@@ -83,15 +83,15 @@ def _stream_table(source, select) -> Table|None: # of any library that speaks Ar
     except (ValueError, TypeError): return None # of pyarrow, for a stream of something else
     return _arrow_table(reader.schema.names, reader, select)
 
-# %% ../../nbs/05_data/02_tables.ipynb #f33b9075
+# %% ../../nbs/05_data/02_tables.ipynb #b20d59c5
 def _hugging_face_table(data, select) -> Table:
     form = getattr(data, "format", None) or {}
     if form.get("type") == "custom": return Table([], iter(data)) # a transform makes its own columns
-    names = list(getattr(data, "column_names", None) or [])
+    names, shown = list(getattr(data, "column_names", None) or []), form.get("columns")
+    if shown: names = [name for name in names if name in shown]
     wanted = select(names)
     if wanted != names: data = data.select_columns(wanted)
-    shown = form.get("columns")
-    if form.get("type"): data = data.with_format(None, columns=shown and [name for name in shown if name in wanted])
+    if form.get("type"): data = data.with_format(None, columns=shown and wanted)
     elif not form and hasattr(data, "with_format"): data = data.with_format(None) # a stream
     features = getattr(data, "features", None) or {}
     undecoded = {name for name, feature in features.items() if _is_plain_picture(feature)}
@@ -112,7 +112,7 @@ def _file_of(value, feature): # bytes, path, or a picture that has to be fetched
     try: return feature.decode_example(value)
     except Exception: return path # told like any picture that is not there
 
-# %% ../../nbs/05_data/02_tables.ipynb #0cb6df37
+# %% ../../nbs/05_data/02_tables.ipynb #6a15a4e0
 _KINDS = ( # what a table can do, how it is read
     (("itertuples", "columns"), _pandas_table),
     (("iter_rows", "columns"), _polars_table),
@@ -129,7 +129,8 @@ def open_table(
     more: Collection[str] = (), # that are read beside these, where they are there
 ) -> Table|None: # None where it is no table
     "Another library's table."
-    if isinstance(source, (Mapping, list, tuple, type)): return None
+    is_column = hasattr(source, "to_frame") and hasattr(source, "to_list")
+    if is_column or isinstance(source, (Mapping, list, tuple, type)): return None
     read = next((read for names, read in _KINDS if all(hasattr(source, name) for name in names)), None)
     if read is None or read is _stream_table and not importlib.util.find_spec("pyarrow"): return None
     def select(names):
