@@ -24,7 +24,7 @@ from .values import whole_text, why_not_text
 # %% auto #0
 __all__ = ['RowReader']
 
-# %% ../../nbs/05_data/15_own_rows.ipynb #4db327d2
+# %% ../../nbs/05_data/15_own_rows.ipynb #856d53b0
 def _question_text(value, names) -> str:
     if is_missing(value): raise UserError(f"there is no question{missing_hint(names, 'question')}")
     if not isinstance(value := plain_value(value), str):
@@ -32,12 +32,13 @@ def _question_text(value, names) -> str:
     return value.strip()
 
 def _picture_source(value): # a text, bytes, or what `to_file` takes; None where there is none
+    if isinstance(value, str): return None if is_missing(value) else value
     if isinstance(value, Mapping) and {"bytes", "path"} & set(value): value = unpack_pair(value) # of `datasets`
     if isinstance(value, os.PathLike): value = os.fspath(value)
     if hasattr(value, "as_py"): return _picture_source(value.as_py()) # a scalar of pyarrow
     return None if is_missing(value) else value
 
-# %% ../../nbs/05_data/15_own_rows.ipynb #a1cf19a0
+# %% ../../nbs/05_data/15_own_rows.ipynb #48dbb6b7
 _REMEMBERED = 8 # pictures of the memory
 
 class RowReader:
@@ -73,9 +74,10 @@ class RowReader:
         self.unread.update(dict.fromkeys(new))
         people = read_answers(columns.people(values))
         if columns.numbered: people = people._replace(typed=True)
-        whole, people_whole = whole_text(text), people._replace(texts=tuple(map(whole_text, people.texts)))
-        self.halves += (whole, people_whole) != (text, people)
-        return Question(question_id, image_id, whole, image), people_whole
+        whole, texts = whole_text(text), tuple(map(whole_text, people.texts))
+        self.halves += (whole, texts) != (text, people.texts)
+        if texts != people.texts: people = people._replace(texts=texts)
+        return Question(question_id, image_id, whole, image), people
 
     def find_columns(self, values) -> Columns: # once for all rows that have the same
         if not isinstance(values, Mapping):

@@ -40,12 +40,13 @@ def paired_columns(
     if len(left) == len(right): return list(zip(left, right))
     raise UserError(f"there are {plural(len(left), first)} and {plural(len(right), second)}; each row needs both")
 
-# %% ../../nbs/05_data/02_tables.ipynb #2ebd527e
+# %% ../../nbs/05_data/02_tables.ipynb #21477cc1
 class Table(NamedTuple):
     "A table, known by its columns and read a row at a time."
     names: list # of all columns; [] where each row may have its own
     rows: Iterator # of dictionaries with the columns that are needed
 
+# %% ../../nbs/05_data/02_tables.ipynb #2e10e101
 def _pandas_table(frame, select) -> Table:
     names = list(frame.columns)
     wanted = select(names)
