@@ -121,7 +121,7 @@ def open_questions(
     for note in data.notes: _log.warning("%s", note) # once: a run keeps them
     return data
 
-# %% ../../nbs/05_data/16_own.ipynb #9008bed4
+# %% ../../nbs/05_data/16_own.ipynb #f4ca958a
 def _collect(root, rows, lenient):
     """The rows that are right as a data set and where each stands, what is wrong with the others, and how many
     pictures of the memory cannot be read."""
@@ -137,7 +137,8 @@ def _collect(root, rows, lenient):
     texts, wrong, notes = settle_answers(answers, reader.spread)
     problems |= {where: wrong[q.question_id] for where, q in zip(places, questions) if q.question_id in wrong}
     people = {q.question_id: annotate(q, texts[q.question_id]) for q in questions if q.question_id in texts}
-    return _own(questions, people, root, folder, (*reader.notes(), *notes), ask=True), places, problems, reader.unreadable
+    data = _own(questions, people, root, folder, (*reader.notes(), *notes), ask=True)
+    return data, places, problems, reader.unreadable
 
 def _own(questions, annotations, root, memory_folder, notes=(), **more) -> OwnQuestions: # `more`: of `OwnPictures`
     pictures = OwnPictures(root, memory_folder, **more)
