@@ -220,3 +220,12 @@ def test_columns_that_are_missing(folder, row, says):
     (dict(Image="a.png", image="a.png", question="Why?"), "more than one column image; keep the one that is meant, of 'Image', 'image'"), (dict(image="a.png", question="Why?", answers="a", human_answers="b"), "more than one column answers"), ({"image": "a.png", "question": "Why?", "answer": "a", " Answer": "b"}, "more than one column answer;")])
 def test_columns_that_are_doubled(folder, row, says):
     assert f"questions, row 2 has {says}" in refusal(open_questions, [dict(image="a.png", question="Why?"), *[row]*1000])
+
+def test_human_answers_that_stand_in_several_columns_are_all_read(folder):
+    assert people(open_questions([{"image": "a.png", "question": "Why?", "human_answers": "rain", "human_answers.1": "snow", "human_answers.2": "rain"}])) == [("rain", "snow", "rain")]
+
+def test_values_that_hold_themselves_are_refused(folder):
+    endless = []
+    endless.append(endless)
+    assert isinstance(plain_value(endless), list) and "answers must be texts, and there is [[" in refusal(open_questions, [dict(image="a.png", question="Why?", answers=endless)])
+    assert plain_value({"a": np.array(["x"]), "b": (np.int64(3), [np.float32(.1)])}) == {"a": ["x"], "b": (3, [.1])}

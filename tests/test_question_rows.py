@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from beit3_colab.data.own import open_questions
 from beit3_colab.data.rows import read_rows
 from beit3_colab.machine.messages import UserError
 
@@ -78,6 +79,16 @@ def test_a_line_is_where_a_person_finds_it():
     (b"PK\3\4\x14\0[Content_Types].xml", "is a spreadsheet: save it as “CSV UTF-8”"), ("version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"), ("<!DOCTYPE html>", "is a web page")], ids=short)
 def test_csv_that_cannot_be_meant(content, says):
     assert re.search(says, refusal(write("a.csv", content)))
+
+@pytest.mark.parametrize("names, says", [
+    (("img_path", "question"), "; rename 'img_path' to image"), (("image", "q"), "; rename 'q' to question"), (("jpg", "picture", "question"), "; rename the one that is meant to image: 'jpg', 'picture'"), (("imgId", "question"), "; rename 'imgId' to image if it is a file's name, else"),
+    (("image", "qestion"), "; did you mean 'question' by 'qestion'? Rename it"), (("Image", "image", "question"), " has more than one column image; keep the one that is meant, of 'Image', 'image'"), (("image", "question", "answers", "humanAnswers"), " has more than one column answers; keep the one that is meant, of 'answers', 'humanAnswers'; several"),
+    (("image_id", "question_id", "question"), " names its pictures by image_id and not by file, as VQAv2's questions files do")])
+def test_a_header_and_a_row_are_told_the_same(names, says):
+    row = dict.fromkeys(names, "a")
+    for source in (write("a.csv", ",".join(names) + "\na,a,a,a\n"[:2*len(names) + 1]), [row], pd.DataFrame([row])):
+        with pytest.raises(UserError) as caught: open_questions(source)
+        assert says in str(caught.value)
 
 def test_fields_of_any_length_leave_pythons_limit_alone():
     before = csv.field_size_limit(1000)
