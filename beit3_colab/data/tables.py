@@ -113,7 +113,7 @@ def _file_of(value, feature): # bytes, path, or a picture that has to be fetched
     try: return feature.decode_example(value)
     except Exception: return path # told like any picture that is not there
 
-# %% ../../nbs/05_data/02_tables.ipynb #6a15a4e0
+# %% ../../nbs/05_data/02_tables.ipynb #f19f43fc
 _KINDS = ( # what a table can do, how it is read
     (("itertuples", "columns"), _pandas_table),
     (("iter_rows", "columns"), _polars_table),
@@ -127,7 +127,7 @@ _KINDS = ( # what a table can do, how it is read
 def open_table(
     source, # anything
     columns: Collection[str] = (), # that are needed: where all of them are there, others are not read
-    more: Collection[str] = (), # that are read beside these, where they are there
+    without: Collection[str] = (), # that are left out then; without them, all but those that are needed
 ) -> Table|None: # None where it is no table
     "Another library's table."
     is_column = hasattr(source, "to_frame") and hasattr(source, "to_list")
@@ -135,18 +135,18 @@ def open_table(
     read = next((read for names, read in _KINDS if all(hasattr(source, name) for name in names)), None)
     if read is None or read is _stream_table and not importlib.util.find_spec("pyarrow"): return None
     def select(names):
-        few = columns and set(columns) <= set(names)
-        return [name for name in names if name in columns or name in more] if few else list(names)
+        if not columns or not set(columns) <= set(names): return list(names)
+        return [name for name in names if (name not in without if without else name in columns)]
     return read(source, select)
 
-# %% ../../nbs/05_data/02_tables.ipynb #fd7935e6
+# %% ../../nbs/05_data/02_tables.ipynb #5d66af03
 def table_rows(
     source, # anything
     columns: Collection[str] = (), # see `open_table`
-    more: Collection[str] = (), # likewise
+    without: Collection[str] = (), # likewise
 ) -> list[dict]|None: # its rows, plain; None where it is no table
     "The rows of a table as a list, for what is small beside the pictures."
-    table = open_table(source, columns, more)
+    table = open_table(source, columns, without)
     return None if table is None else list(map(plain_value, table.rows))
 
 # %% ../../nbs/05_data/02_tables.ipynb #dfec8478

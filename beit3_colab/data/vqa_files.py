@@ -72,8 +72,7 @@ def submission_phase(
                 "questions of test2015: check against that questions file.")
     return ""
 
-# %% ../../nbs/05_data/05_vqa_files.ipynb #77d293af
-_IDS = ("question_id", "image_id") # where one of them is not there, `image` stands for it
+# %% ../../nbs/05_data/05_vqa_files.ipynb #6fd5489e
 _FIELDS = { # field → types that it may have
     "question_id": (int, str),
     "image_id": (int, str),
@@ -129,14 +128,25 @@ def _check_kind(first, where, kind, other):
     if "answer" in first:
         raise UserError(f"{where} holds results (answers of a model), not {kind}; give the {kind} file")
 
-# %% ../../nbs/05_data/05_vqa_files.ipynb #a556077b
+# %% ../../nbs/05_data/05_vqa_files.ipynb #5c55e626
+def _pictures_in(source, kind) -> tuple: # name of the column that is not needed
+    "`image`, unless it names the pictures that questions are about."
+    feature = (getattr(source, "features", None) or {}).get("image") # of `datasets`
+    named = getattr(feature, "dtype", None) == "string" or not hasattr(source, "with_format")
+    return () if kind == "questions" and named else ("image",)
+
+def _table_in(source, kind) -> list|None: # None where it is no table
+    "The records of a table. Where an id is not there, `image` may stand for it."
+    pictures = _pictures_in(source, kind)
+    return table_rows(source, ("question_id", "image_id"), pictures) if pictures else table_rows(source)
+
 def _records(source, kind: str) -> tuple[list, str, dict]:
     "The list of records in `source`, what to call it in errors, and the content around the list."
     content, where = source, kind
     if isinstance(source, (str, os.PathLike)):
         where = f"{kind} file {short_name(source)}"
         content = read_json(source, f"{kind} file", _answer_only if kind == "annotations" else None, lines=True)
-    elif (rows := table_rows(source, _IDS, set(_FIELDS) - {"image"})) is not None: content = rows # no pictures
+    elif (rows := _table_in(source, kind)) is not None: content = rows
     other = next(k for k in _SIGNS if k != kind)
     found = _list_in(content, where, kind, other)
     if not isinstance(found, list): raise UserError(f"{where}: a list of {kind} is needed, got {type(found).__name__}")
