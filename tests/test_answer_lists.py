@@ -5,7 +5,7 @@ import pickle
 import random
 from collections import OrderedDict, UserDict, deque
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -23,32 +23,47 @@ RECORDS = [dict(answer=a, label=i) for a, i in PAIRS]
 TABLE = pd.DataFrame(RECORDS)
 
 
-class Polars: # a polars Series and DataFrame, as far as they are asked
+class Polars: # a polars DataFrame, as far as it is asked
     def __init__(self, rows): self.rows = rows
     @property
     def columns(self): return list(self.rows[0])
-    def to_dicts(self): return self.rows
+    def select(self, names): return Polars([{n: row[n] for n in names} for row in self.rows])
+    def iter_rows(self, *, named=False): return iter(self.rows if named else [tuple(row.values()) for row in self.rows])
+
+class PolarsLazy:
+    def __init__(self, rows): self.rows = rows
+    def lazy(self): return self
+    def collect_schema(self): return SimpleNamespace(names=lambda: list(self.rows[0]))
+    def select(self, names): return PolarsLazy([{n: row[n] for n in names} for row in self.rows])
+    def collect(self): return Polars(self.rows)
 
 class PolarsColumn:
     def __init__(self, values): self.values = values
     def to_list(self): return list(self.values)
 
-class Arrow(Polars): # a pyarrow Table
+class ArrowBatch:
+    def __init__(self, rows): self.rows, self.num_rows = rows, len(rows)
+    schema = property(lambda self: SimpleNamespace(names=list(self.rows[0])))
+    def select(self, names): return ArrowBatch([{n: row[n] for n in names} for row in self.rows])
+    def slice(self, start, length): return ArrowBatch(self.rows[start:start + length])
+    def to_pylist(self): return list(self.rows)
+
+class Arrow(ArrowBatch): # a pyarrow Table
     columns = property(lambda self: [[1], [2]]) # of values, not of names
     column_names = property(lambda self: list(self.rows[0]))
-    to_dicts = None
-    def __getattribute__(self, name):
-        if name == "to_dicts": raise AttributeError(name)
-        return super().__getattribute__(name)
-    def to_pylist(self): return self.rows
+    def to_batches(self): return [ArrowBatch(self.rows[:2]), ArrowBatch(self.rows[2:])]
 
 class HuggingFace: # a datasets.Dataset, whose pictures must not be read
-    def __init__(self, rows): self.rows = rows
+    def __init__(self, rows, picture=True): self.rows, self.picture = rows, picture
     @property
-    def column_names(self): return [*self.rows[0], "picture"]
+    def column_names(self): return [*self.rows[0], *["picture"]*self.picture]
+    def with_format(self, type=None, columns=None): return self
     def select_columns(self, names):
         assert "picture" not in names
-        return [{n: row[n] for n in names} for row in self.rows]
+        return HuggingFace([{n: row[n] for n in names} for row in self.rows], False)
+    def __iter__(self):
+        assert not self.picture
+        yield from self.rows
 
 FORMS = {
     "list": WORDS,
@@ -79,6 +94,7 @@ FORMS = {
     "DataFrame of one column": pd.DataFrame({"answer": WORDS}),
     "polars": Polars(RECORDS),
     "polars column": PolarsColumn(WORDS),
+    "polars, lazy": PolarsLazy(RECORDS),
     "pyarrow": Arrow(RECORDS),
     "datasets": HuggingFace(RECORDS),
 }
@@ -167,6 +183,7 @@ REFUSED = {
     "sorted Series": (pd.Series(["no", "yes"], index=[1, 0]), "Series whose index reorders 0 to 1: pass series.tolist()"),
     "sorted column": (pd.DataFrame({"answer": ["no", "yes"]}, index=[1, 0]), "index reorders 0 to 1"),
     "other columns": (pd.DataFrame({"ans": ["yes"], "n": [9]}), "has the columns 'ans', 'n'; it needs answer and label"),
+    "other columns, datasets": (HuggingFace([dict(answer="yes", n=9)]), "has the columns 'answer', 'n', 'picture'; it needs answer and label"),
     "two lists that differ": ({"id2label": {"0": "yes"}, "label2id": {"no": 0}}, "id2label in answer list and label2id in answer list differ"),
     "a label of thousands of digits": ({10**6000: "yes"}, "has 1 answer, whose labels must run from 0 without gaps; they run from int to int, and 0 is missing"),
     "tensor's numbers": (np.arange(3), "holds 0, which is not text"),

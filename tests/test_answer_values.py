@@ -209,9 +209,23 @@ def test_names_of_columns_in_other_spellings(folder, row):
     assert people(data) == [("rain",)] and data.questions[0].image == "a.png" and data.notes == ()
 
 @pytest.mark.parametrize("row, says", [
-    (dict(image="a.png", question="Why?", anwsers="no"), "unknown field 'anwsers'; did you mean 'answers'"), (dict(imgae="a.png", question="Why?"), "did you mean 'image'"), (dict(image="a.png", questoin="Why?"), "did you mean 'question'"), (dict(img_id="COCO_val2014_000000000042", sent="Why?"), "rename the column sent to question"),
-    (dict(img_id="COCO_val2014_000000000042", question="Why?"), "img_id is only what tables call a picture"), (dict(image_id=42, question="Why?", question_id=1), "split and data_path"), (dict(file_name="a.png", question="Why?"), "rename the column file_name to image"), (dict(image="a.png", prompt="Why?"), "rename the column prompt to question"),
-    (dict(Image="a.png", image="a.png", question="Why?"), "both mean image"), (dict(image="a.png", question="Why?", answers="a", human_answers="b"), "both mean answers"), (dict(colour=1, question="Why?"), "there is no image; the columns are 'colour', 'question'")])
-def test_columns_that_are_missing_or_doubled(folder, row, says):
+    (dict(image="a.png", question="Why?", anwsers="no"), "unknown field 'anwsers'; did you mean 'answers'"), (dict(imgae="a.png", question="Why?"), "did you mean 'image'"), (dict(image="a.png", questoin="Why?"), "did you mean 'question'"), (dict(img_id="COCO_val2014_000000000042", sent="Why?"), "rename 'sent' to question"),
+    (dict(img_id="COCO_val2014_000000000042", question="Why?"), "rename 'img_id' to image if it is a file's name, else add a column image"), (dict(image_id=42, question="Why?", question_id=1), "split and data_path"), (dict(file_name="a.png", question="Why?"), "rename 'file_name' to image"), (dict(image="a.png", prompt="Why?"), "rename 'prompt' to question"),
+    (dict(colour=1, question="Why?"), "there is no image; the columns are 'colour', 'question'")])
+def test_columns_that_are_missing(folder, row, says):
     told = refusal(open_questions, [row]*1000)
     assert says in told and told.count(says) == 1 and "1,000 of the questions" in told and "and 998 more" in told # the cause once
+
+@pytest.mark.parametrize("row, says", [
+    (dict(Image="a.png", image="a.png", question="Why?"), "more than one column image; keep the one that is meant, of 'Image', 'image'"), (dict(image="a.png", question="Why?", answers="a", human_answers="b"), "more than one column answers"), ({"image": "a.png", "question": "Why?", "answer": "a", " Answer": "b"}, "more than one column answer;")])
+def test_columns_that_are_doubled(folder, row, says):
+    assert f"questions, row 2 has {says}" in refusal(open_questions, [dict(image="a.png", question="Why?"), *[row]*1000])
+
+def test_human_answers_that_stand_in_several_columns_are_all_read(folder):
+    assert people(open_questions([{"image": "a.png", "question": "Why?", "human_answers": "rain", "human_answers.1": "snow", "human_answers.2": "rain"}])) == [("rain", "snow", "rain")]
+
+def test_values_that_hold_themselves_are_refused(folder):
+    endless = []
+    endless.append(endless)
+    assert isinstance(plain_value(endless), list) and "answers must be texts, and there is [[" in refusal(open_questions, [dict(image="a.png", question="Why?", answers=endless)])
+    assert plain_value({"a": np.array(["x"]), "b": (np.int64(3), [np.float32(.1)])}) == {"a": ["x"], "b": (3, [.1])}

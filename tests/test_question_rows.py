@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from beit3_colab.data.own import open_questions
 from beit3_colab.data.rows import read_rows
 from beit3_colab.machine.messages import UserError
 
@@ -70,14 +71,24 @@ def test_a_line_is_where_a_person_finds_it():
     ("image,question\nhen.png,Is it a café?\n".encode("cp1252"), "line 2 holds the byte 0xe9; save it as “CSV UTF-8”"), ("image,question\n庭.png,庭ですか\n".encode("cp932"), "is not UTF-8 text: line 2 holds the byte 0x"),
     (b"image,question\nhen.png,Is it\0?\n", "line 2 holds a zero byte"), ("image,question\nhen.png,Is it, say, a hen?\n", "line 2: 4 fields, but the header has 2; put a text that holds ',' in double quotes"),
     ('image,question\nhen.png,"Is it?\nowl.png,Is it?\n', "line 2: a quote"), ('image,question\nhen.png,Is it?\nowl.png,"Is it?\nhen.png,"Why?"\nowl.png,How?\n', "line 3: a quote"),
-    ("image,question,Image\n", "more than one column image; keep the one that is meant"), ("image,question,answer,gt_answer\na,b,c,d\n", "answer and gt_answer, and one of them may be a model's"),
+    ("image,question,Image\n", "more than one column image; keep the one that is meant, of 'image', 'Image'"), ("image,question,answer,gt_answer\na,b,c,d\n", "answer and gt_answer, and one of them may be a model's"),
     ("image,question,answer,answer\na,b,c,d\n", r"more than one column answer; .* several answers stand in one column, as a.b"), ("image,question\n", "holds 0 questions"), ("", "is empty"), (" \n", "holds 0 questions"), ("hen.png,Is it a hen?\n", "no column image and no column question; .* they are 'hen.png', 'Is it a hen.'"),
-    ("img_path;question\na;b\n", "no column image; .*; rename 'img_path' to image"), ("image\tsent\ta\na\tb\n", "no column question; .*; rename 'sent' to question"), ("imgae,question\na,b\n", "did you mean 'imgae'"),
+    ("img_path;question\na;b\n", "no column image; .*; rename 'img_path' to image"), ("image\tsent\ta\na\tb\n", "no column question; .*; rename 'sent' to question"), ("imgae,question\na,b\n", "did you mean 'image' by 'imgae'"),
     ("file_name,image_url,question\na,b,c\n", "rename the one that is meant to image: 'file_name', 'image_url'"), ("img_id,question\n1,b\n", "rename 'img_id' to image if it is a file's name"),
     (",".join(f"c{i}" for i in range(5000)) + "\n", r"they are 'c0', .* … \(5,000 columns\)"), ("A" * 300_000 + "\n", "no column image"), ("question_id,answer\n1,yes\n", "a model's answers without questions, as results files do"),
     (b"PK\3\4\x14\0[Content_Types].xml", "is a spreadsheet: save it as “CSV UTF-8”"), ("version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"), ("<!DOCTYPE html>", "is a web page")], ids=short)
 def test_csv_that_cannot_be_meant(content, says):
     assert re.search(says, refusal(write("a.csv", content)))
+
+@pytest.mark.parametrize("names, says", [
+    (("img_path", "question"), "; rename 'img_path' to image"), (("image", "q"), "; rename 'q' to question"), (("jpg", "picture", "question"), "; rename the one that is meant to image: 'jpg', 'picture'"), (("imgId", "question"), "; rename 'imgId' to image if it is a file's name, else"),
+    (("image", "qestion"), "; did you mean 'question' by 'qestion'? Rename it"), (("Image", "image", "question"), " has more than one column image; keep the one that is meant, of 'Image', 'image'"), (("image", "question", "answers", "humanAnswers"), " has more than one column answers; keep the one that is meant, of 'answers', 'humanAnswers'; several"),
+    (("image_id", "question_id", "question"), " names its pictures by image_id and not by file, as VQAv2's questions files do")])
+def test_a_header_and_a_row_are_told_the_same(names, says):
+    row = dict.fromkeys(names, "a")
+    for source in (write("a.csv", ",".join(names) + "\na,a,a,a\n"[:2*len(names) + 1]), [row], pd.DataFrame([row])):
+        with pytest.raises(UserError) as caught: open_questions(source)
+        assert says in str(caught.value)
 
 def test_fields_of_any_length_leave_pythons_limit_alone():
     before = csv.field_size_limit(1000)

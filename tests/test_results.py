@@ -106,6 +106,20 @@ def test_what_cannot_be_meant_is_refused(ids, results, says):
     with pytest.raises(UserError, match=says) as error: score(notes(ids), results, partial=True)
     assert len(str(error.value)) < 300
 
+class Dataset: # of Hugging Face's
+    def __init__(self, rows): self.rows, self.column_names, self.features = rows, list(rows[0]), {}
+    def with_format(self, type=None, columns=None): return self
+    def select_columns(self, names): return Dataset([{name: row[name] for name in names} for row in self.rows])
+    def __iter__(self):
+        for row in self.rows:
+            assert not isinstance(row.get("image"), bytes) # pictures are read only where they are the ids
+            yield row
+
+def test_a_column_image_is_read_where_it_names_the_questions():
+    named = [dict(image=f"{i}.jpg", answer=r["answer"], score=.5) for i, r in enumerate(records())]
+    for table in (named, pd.DataFrame(named), Dataset(named)): assert list(score(notes([r["image"] for r in named]), table).per_question) == [r["image"] for r in named]
+    assert score(notes(), Dataset([dict(r, image=b"large") for r in records()])).per_question == score(notes(), records()).per_question
+
 def test_ids_are_found_at_once():
     many = range(100_000)
     assert len(read_results([dict(question_id=str(i), answer="yes") for i in many], list(many))) == len(many)

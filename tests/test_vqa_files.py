@@ -2,6 +2,7 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -53,6 +54,22 @@ def test_files(write, tmp_path):
     questions = [question(i) for i in IDS]
     path.write_text({"list": json.dumps(questions), "lines": "".join(json.dumps(q) + "\n" for q in questions), "header": json.dumps({"questions": questions})}[write])
     assert load_questions(path) == load_questions(questions)
+
+class Dataset: # of Hugging Face's
+    def __init__(self, rows, kind): self.rows, self.column_names, self.features = rows, list(rows[0]), {"image": SimpleNamespace(dtype=kind)}
+    def with_format(self, type=None, columns=None): return self
+    def select_columns(self, names): return Dataset([{name: row[name] for name in names} for row in self.rows], "")
+    def __iter__(self):
+        for row in self.rows:
+            assert not isinstance(row.get("image"), bytes)
+            yield row
+
+def test_pictures_in_tables_are_left_out_and_their_names_are_not():
+    named = [question(i, image=f"{i}.jpg") for i in IDS]
+    large = [question(i, image=b"large", answers=SAID[i]) for i in IDS]
+    for table in (named, pd.DataFrame(named), Dataset(named, "string")): assert [q.image for q in load_questions(table)] == [f"{i}.jpg" for i in IDS]
+    assert load_questions(Dataset(large, "PIL.Image.Image")) == load_questions([question(i) for i in IDS])
+    assert [a.answers for a in load_annotations(Dataset(large, "PIL.Image.Image")).values()] == [tuple(SAID[i]) for i in IDS]
 
 def test_what_a_data_set_does_not_have_is_left_open():
     plain = load_annotations(FORMS["only what scoring needs"])[21]

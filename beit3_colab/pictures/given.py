@@ -13,7 +13,7 @@ import numpy as np
 from ..machine.messages import short_name, short_repr, UserError
 
 # %% auto #0
-__all__ = ['is_url', 'check_address', 'ImageError', 'settle', 'to_array', 'is_tensor']
+__all__ = ['is_url', 'check_address', 'ImageError', 'settle', 'unpack_pair', 'to_array', 'is_tensor']
 
 # %% ../../nbs/04_pictures/02_given.ipynb #96aed87f
 def is_url(
@@ -114,12 +114,18 @@ def _refusal(source) -> str:
     return (f"a picture must be a path, an address, bytes, an open file, a PIL picture or an array, not "
             f"{type(source).__name__} ({short_repr(source)})")
 
-# %% ../../nbs/04_pictures/02_given.ipynb #e8b6c4d3
-def _read_pair(pair): # {"bytes": …, "path": …}, as `datasets` has it
+# %% ../../nbs/04_pictures/02_given.ipynb #afcb2256
+def unpack_pair(
+    pair: Mapping, # {"bytes": …, "path": …}, as `datasets` has it
+): # what is to be read; None where there is nothing
+    "The bytes of a picture, else its path."
+    return next((pair[name] for name in ("bytes", "path") if pair.get(name) is not None), None)
+
+def _read_pair(pair):
     if not {"bytes", "path"} & set(pair):
         raise ImageError(f"a picture given as {type(pair).__name__} must have 'bytes' or 'path', not "
                          f"{short_repr(list(pair))}")
-    found = next((pair[name] for name in ("bytes", "path") if pair.get(name) is not None), None)
+    found = unpack_pair(pair)
     if found is None: raise ImageError("there is no picture: both its 'bytes' and its 'path' are None")
     return settle(found)
 

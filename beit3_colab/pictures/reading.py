@@ -21,14 +21,15 @@ from .given import check_address, ImageError, is_tensor, is_url, settle
 from .pixels import as_seen, from_array
 
 # %% auto #0
-__all__ = ['MAX_PICTURE_BYTES', 'count_file_time', 'file_time', 'read_image', 'check_image', 'preprocess', 'normalize',
-           'picture_file', 'fetch_picture', 'Refreshed', 'refresh_picture', 'open_picture', 'to_file', 'check_address',
-           'ImageError', 'is_url']
+__all__ = ['MAX_PICTURE_BYTES', 'PICTURES', 'count_file_time', 'file_time', 'read_image', 'check_image', 'preprocess',
+           'normalize', 'picture_file', 'fetch_picture', 'Refreshed', 'refresh_picture', 'open_picture', 'to_file',
+           'check_address', 'ImageError', 'is_url']
 
-# %% ../../nbs/04_pictures/03_reading.ipynb #9c730911
+# %% ../../nbs/04_pictures/03_reading.ipynb #bc4fc650
 _all_ = ["check_address", "ImageError", "is_url"] # of the page before, given on
 _log = logging.getLogger("beit3_colab.pictures")
 MAX_PICTURE_BYTES = 100_000_000 # of a file; COCO's largest has 2.5 MB
+PICTURES = ("png", "jpeg", "gif", "webp") # that Pillow reads, as `beit3_colab.machine.contents` calls them
 
 # %% ../../nbs/04_pictures/03_reading.ipynb #a8c89e11
 class _FileClock(threading.local): # each thread has its own
@@ -105,7 +106,7 @@ def _reason(error) -> str: # a clause
     if number == errno.ENAMETOOLONG: return "is too long for a path, and holds no picture in base64"
     return f"cannot be read: {text or short_name(error, 150) or type(error).__name__}"
 
-# %% ../../nbs/04_pictures/03_reading.ipynb #f38bf50f
+# %% ../../nbs/04_pictures/03_reading.ipynb #9dfbd784
 @contextmanager
 def _opened(source, name):
     "A picture that Pillow has opened."
@@ -122,7 +123,7 @@ def _read_file(path): # at once: a disk across a network is asked once
 def _what_is_it(content) -> str: # why Pillow does not know a file, a clause
     known = recognise(content)
     if known is None: return "is not a picture that Pillow knows"
-    if known.kind in ("png", "jpeg", "gif", "webp"): return f"begins as {known.name} and is damaged or cut short"
+    if known.kind in PICTURES: return f"begins as {known.name} and is damaged or cut short"
     return known.instead_of("one that Pillow knows" if known.kind == "heic" else "a picture")
 
 # %% ../../nbs/04_pictures/03_reading.ipynb #eef1c1e1
