@@ -70,8 +70,10 @@ def _fault(error: json.JSONDecodeError) -> str: # a clause
     "What is wrong, and where."
     before, after = error.doc[:error.pos].rstrip(), error.doc[error.pos:].lstrip()
     place = f"at line {error.lineno}, column {error.colno}"
-    if before.endswith(",") and after[:1] in ("]", "}"): return f"a comma stands before the {after[0]} {place}; delete it"
-    if error.msg == "Extra data": return f"its value ends, and more follows {place}; put [ and ] around the whole of a list"
+    if before.endswith(",") and after.startswith(("]", "}")):
+        return f"a comma stands before the {after[0]} {place}; delete it"
+    if error.msg == "Extra data":
+        return f"its value ends, and more follows {place}; put [ and ] around the whole of a list"
     return f"{error.msg} {place}; mend it there"
 
 # %% ../../nbs/01_machine/03_files.ipynb #e697ec52
