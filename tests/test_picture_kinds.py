@@ -280,6 +280,13 @@ def test_what_is_no_picture_is_called_what_it_is(source, says):
         with pytest.raises(ImageError, match=says) as refused: read(source)
         assert len(str(refused.value)) < 400
 
+def test_too_many_pixels_are_told_with_the_limit(monkeypatch, tmp_path):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", SCENE.width*SCENE.height//2 - 1)
+    for source in (encode(SCENE), tmp_path/"a.png"):
+        (tmp_path/"a.png").write_bytes(encode(SCENE))
+        with pytest.raises(ImageError, match=f"is too large: it has {SCENE.width*SCENE.height:,} pixels, and Pillow opens at most {SCENE.width*SCENE.height - 2:,}; make it smaller .*PIL.Image.MAX_IMAGE_PIXELS") as refused: open_picture(source)
+        assert "DOS" not in str(refused.value)
+
 def test_closed_ones():
     closed, file = Image.open(io.BytesIO(encode(SCENE))), io.BytesIO(encode(SCENE))
     closed.close()
