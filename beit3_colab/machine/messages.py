@@ -140,7 +140,7 @@ def first_few(
 def describe_causes(
     problems: Mapping[str, str], # where, such as "row 3" → what is wrong there
     limit: int = 10, # different causes that are told
-    room: int = 900, # characters, after which no further cause is begun
+    room: int = 1200, # characters, after which no further cause is begun
 ) -> str: # separated by semicolons
     "What is wrong, causes that are alike once, with the first places and a count."
     places, kinds = {}, {} # cause → where; what is alike → cause → where
@@ -154,7 +154,7 @@ def describe_causes(
         length, rest = length + len(text) + 2, rest - count
     return "; ".join(told + ([f"and {rest:,} more"] if rest else []))
 
-_CITED = re.compile(r"""(?<!\w)'[^']*'|"[^"]*"|“[^”]*”|(?<!\S)\S*[./\\]\w\S*|\d[\d.,]*""") # texts, files and addresses, numbers
+_CITED = re.compile(r"""(?<!\w)'[^']*'|"[^"]*"|“[^”]*”|(?<!\S)\S*[./\\]\w\S*|\d[\d.,]*""") # texts, files, numbers
 
 def _kind(cause) -> str: # what it has in common with others
     return _CITED.sub("…", cause[:1000])
