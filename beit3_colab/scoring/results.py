@@ -60,7 +60,7 @@ def _read_csv(path) -> list[dict]: # with texts; None where a line ends early
     "Results of a CSV file. Raises `UserError` naming the line."
     where = f"results file {short_name(path)}"
     lines = io.StringIO(decode_text(Path(path).read_bytes(), where))
-    header = next((line for line in lines if line.strip()), "")
+    header = next((line for line in lines if line.strip() and not line.lower().startswith(("sep=", '"sep='))), "") # Excel's
     mark = max(",;\t", key=header.count)
     names = [name.strip() for name in next(csv.reader([header], delimiter=mark), [])]
     if lacking := [name for name in ("question_id", "answer") if names.count(name) != 1]:
