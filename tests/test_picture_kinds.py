@@ -55,10 +55,10 @@ def lying(image, orientation=6):
     back = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270, 3: Image.Transpose.ROTATE_180, 2: Image.Transpose.FLIP_LEFT_RIGHT}
     return image.transpose(back[orientation]), exif
 
-def tiff(bits, rows, packed, big=False):
+def tiff(bits, rows, packed, big=False, photometric=1):
     "A TIFF of one strip of grey, by hand: Pillow writes no twelve bits."
     mark = ">" if big else "<"
-    entries = [(256, 4, rows.shape[1]), (257, 4, rows.shape[0]), (258, 3, bits), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1), (278, 4, rows.shape[0]), (279, 4, len(packed))]
+    entries = [(256, 4, rows.shape[1]), (257, 4, rows.shape[0]), (258, 3, bits), (259, 3, 1), (262, 3, photometric), (273, 4, 8), (277, 3, 1), (278, 4, rows.shape[0]), (279, 4, len(packed))]
     table = b"".join(struct.pack(mark + "HHI" + ("H2x" if kind == 3 else "I"), tag, kind, 1, value) for tag, kind, value in entries)
     head = (b"MM\0*" if big else b"II*\0") + struct.pack(mark + "I", 8 + len(packed))
     return head + packed + struct.pack(mark + "H", len(entries)) + table + b"\0"*4
@@ -91,6 +91,37 @@ def test_bits_are_what_the_file_says():
     assert grey_of(png16(levels, 0)).max() == 16 # twelve of sixteen are dark, in a browser too
     assert np.array_equal(seen(png16(COLORS.astype(np.uint16)*257, 2)), COLORS)
     assert np.array_equal(grey_of(Image.fromarray(RAMP > 99)), (RAMP > 99)*255) and np.array_equal(grey_of(RAMP > 99), (RAMP > 99)*255)
+
+NEGATIVE = {262: 0} # 0 is white, as radiographs have it
+
+@pytest.mark.parametrize("source", [
+    tiff(16, RAMP, (65_535 - WIDE).astype("<u2").tobytes(), photometric=0), tiff(8, RAMP, (255 - RAMP).tobytes(), photometric=0), encode(Image.fromarray(RAMP), "TIFF", tiffinfo=NEGATIVE),
+    encode(Image.fromarray(65_535 - WIDE), "TIFF", tiffinfo=NEGATIVE), encode(Image.fromarray(65_535 - WIDE), "TIFF", tiffinfo=NEGATIVE, compression="tiff_lzw"), encode(Image.fromarray(1 - RAMP/np.float32(255)), "TIFF", tiffinfo=NEGATIVE)])
+def test_a_tiff_whose_zero_is_white_is_no_negative(source):
+    assert np.array_equal(grey_of(source), RAMP) and np.array_equal(grey_of(Image.open(io.BytesIO(source))), RAMP)
+    assert np.array_equal(grey_of(to_file(Image.open(io.BytesIO(source)))[1]), RAMP)
+
+def test_zero_is_white_where_a_photo_lies_on_its_side():
+    assert np.array_equal(grey_of(encode(Image.fromarray(65_535 - WIDE), "TIFF", tiffinfo=NEGATIVE | {274: 3})), RAMP[::-1, ::-1])
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.int8, np.uint32, np.uint64])
+def test_a_mask_of_whole_numbers_is_not_black(kind):
+    for levels in (2, 21): # a mask; classes
+        with pytest.raises(ImageError, match=f"from 0 to {levels - 1}, which would be black or nearly so: scale them"): open_picture((RAMP % levels).astype(kind))
+    assert not grey_of(np.zeros((4, 4), kind)).any() and grey_of(((RAMP > 9)*127).astype(kind)).max() == 127
+
+def test_bytes_that_are_a_mask_are_told_once(caplog, monkeypatch):
+    monkeypatch.setattr("beit3_colab.pictures.pixels._told", set())
+    for _ in range(2): assert grey_of(RAMP % 2).max() == 1
+    assert [r.message for r in caplog.records] == ["an array given as a picture holds only 0 and 1 of 0 … 255, which is black; give a mask as truth values: array.astype(bool)"]
+    assert grey_of((RAMP % 2).astype(bool)).max() == 255
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+def test_few_bits_of_sixteen_are_refused(bits):
+    levels = np.linspace(0, 2**bits - 1, 16).astype(np.uint16).reshape(2, 8)
+    for source in (levels, Image.fromarray(levels), torch.from_numpy(levels.copy())):
+        with pytest.raises(ImageError, match=f"numbers from 0 to {2**bits - 1:,} in 16 bits, where 65,535 is white: scale them"): open_picture(source)
+    assert grey_of(png16(levels, 0)).max() == round((2**bits - 1)/257) # a file says what is white
 
 @pytest.mark.parametrize("source, says", [
     (np.float32([[0, .5], [1, 1.04]]), "numbers from 0 to 1.04, neither 0 … 1 nor 0 … 255: scale them"),
@@ -248,6 +279,13 @@ def test_what_is_no_picture_is_called_what_it_is(source, says):
     for read in (open_picture, to_file):
         with pytest.raises(ImageError, match=says) as refused: read(source)
         assert len(str(refused.value)) < 400
+
+def test_too_many_pixels_are_told_with_the_limit(monkeypatch, tmp_path):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", SCENE.width*SCENE.height//2 - 1)
+    for source in (encode(SCENE), tmp_path/"a.png"):
+        (tmp_path/"a.png").write_bytes(encode(SCENE))
+        with pytest.raises(ImageError, match=f"is too large: it has {SCENE.width*SCENE.height:,} pixels, and Pillow opens at most {SCENE.width*SCENE.height - 2:,}; make it smaller .*PIL.Image.MAX_IMAGE_PIXELS") as refused: open_picture(source)
+        assert "DOS" not in str(refused.value)
 
 def test_closed_ones():
     closed, file = Image.open(io.BytesIO(encode(SCENE))), io.BytesIO(encode(SCENE))

@@ -62,7 +62,8 @@ def test_one_record_alone(tmp_path):
     for one in ({"question_id": 11, "answer": "cat"}, tmp_path/"r.jsonl"): assert score(notes()[:1], one).per_question == {11: 100}
 
 @pytest.mark.parametrize("text, says", [
-    (str(records()), "is the text of a Python value, not JSON: write it with json.dump"), ("question_id,answer\n11,cat\n", "is a table of text .CSV., not JSON"),
+    (str(records()), "is the text of a Python value, not JSON: write it with json.dump"), (" \n\n ", "is empty; fetch it again"), ('[{"question_id": 11, "answer": "it\'s"},\n]', "is not valid JSON: a comma stands before the ] at line 2, column 1; delete it"), ('{"question_id": 11, "answer": "a"},\n{"question_id": 12, "answer": "b"}', "more follows at line 1, column 35; put . and . around the whole of a list"),
+    ('{"11": "red", "12": "red", "11": "blue"}', "has 1 key more than once in the same object .'11'.: keep one of each"), ('[{"question_id": 11, "answer": "a", "answer": "b"}]', "1 key more than once .*'answer'"), ('{"question_id": 11, "answer": "a"}\n{"question_id": 11, "question_id": 12, "answer": "a"}', "1 key more than once .*'question_id'"),
     ("version https://git-lfs.github.com/spec/v1\noid sha256:0", "is a Git LFS pointer, not JSON: .*git lfs pull"), ("<!DOCTYPE html>", "is a web page"),
     ('[{"question_id": 11', "cut short"), ("[" * 10**5, "nested too deep"), ("", "is empty")])
 @pytest.mark.parametrize("read", [lambda path: score(notes(), path), lambda path: check_submission(path, questions())])
@@ -70,6 +71,62 @@ def test_files_are_called_what_they_are(text, says, read, tmp_path):
     (tmp_path/"r.json").write_text(text)
     with pytest.raises(UserError, match=f"results file .*r.json.* {says}") as error: read(tmp_path/"r.json")
     assert "damaged" not in str(error.value)
+
+@pytest.mark.parametrize("kind", ["json", "jsonl", "txt"])
+def test_other_letters_than_utf8(kind, tmp_path):
+    path = tmp_path/f"r.{kind}"
+    path.write_bytes("\n".join(json.dumps(r | {"note": "café"}, ensure_ascii=False) for r in records()[:3 if kind == "jsonl" else 1]).encode("latin-1"))
+    with pytest.raises(UserError, match="is not text in UTF-8, as JSON must be: save it so"): score(notes(), path)
+
+FRAMED = {"rows": records(), "results": {"11": "cat", "12": "2", "21": "no"}, "predictions": records(), "answers": {"question_id": list(IDS), "answer": list(ANSWERS)}, "data": records()}
+
+@pytest.mark.parametrize("frame", FRAMED)
+def test_a_frame_around_the_results(frame, tmp_path):
+    (tmp_path/"r.json").write_text(json.dumps({"model": "x", "settings": {"seed": 1}, frame: FRAMED[frame]}))
+    assert score(notes(), tmp_path/"r.json").per_question == WORTH
+    assert "dict instead of a list" in check_submission(tmp_path/"r.json", questions()).problems[0]
+
+@pytest.mark.parametrize("suffix", ["jsonl", "jsonlines", "ndjson", "json"])
+def test_json_lines_by_any_name(suffix, tmp_path):
+    (tmp_path/f"r.{suffix}").write_text("\n".join(map(json.dumps, records())))
+    assert score(notes(), tmp_path/f"r.{suffix}").per_question == WORTH
+
+@pytest.mark.parametrize("ids", [map(float, IDS), np.float64(IDS), [f"{i}.0" for i in IDS], pd.Series([*IDS, None])[:3]])
+def test_whole_floats_are_ids(ids, caplog): assert read_results(records(ids), WORTH) == dict(zip(IDS, ANSWERS))
+
+@pytest.mark.parametrize("two", [2, 2., np.int64(2), np.float32(2)])
+def test_numbers_are_answers_and_it_is_said(two, caplog):
+    with caplog.at_level(logging.WARNING, "beit3_colab.scoring"): assert score(notes(), {11: "cat", 12: two, 21: "no"}).per_question == WORTH
+    assert [r.message for r in caplog.records] == ["1 answer of the results: numbers, taken as texts (such as '2'); are they answers, and not a model's classes?"]
+
+@pytest.mark.parametrize("text", [TABLE.to_csv(index=False), TABLE.to_csv(), TABLE.to_csv(index=False, sep="\t"), TABLE.to_csv(sep=";"), "\ufeff" + TABLE.to_csv(index=False, lineterminator="\r\n"),
+    TABLE.astype({"question_id": float}).to_csv(index=False), 'question_id, answer\n11,cat\n\n12,"2"\n21,no\n,\n', "answer,question_id,\ncat,11,\n2,12,\nno,21,\n"])
+@pytest.mark.parametrize("name", ["r.csv", "r.tsv", "r.txt"])
+def test_csv_is_read(text, name, tmp_path):
+    (tmp_path/name).write_text(text, encoding="utf-8", newline="")
+    assert score(notes(), tmp_path/name).per_question == WORTH
+    with pytest.raises(UserError, match="is a table of text .CSV., not JSON: EvalAI takes a JSON list"): check_submission(tmp_path/name, questions())
+
+def test_csv_keeps_what_pandas_takes_for_nothing(tmp_path, caplog):
+    (tmp_path/"r.csv").write_text('question_id,answer\n11,None\n12,NA\n21,"red, and\nwhite"\n')
+    assert read_results(tmp_path/"r.csv", WORTH) == {11: "None", 12: "NA", 21: "red, and\nwhite"} and not caplog.records
+    (tmp_path/"r.csv").write_text("sep=;\nquestion_id;answer\n11;cat\n") # as Excel writes it
+    assert read_results(tmp_path/"r.csv", WORTH) == {11: "cat"}
+    (tmp_path/"r.csv").write_text("question_id,answer\n007,cat\n")
+    assert read_results(tmp_path/"r.csv", ["007", "008"]) == {"007": "cat"}
+
+@pytest.mark.parametrize("text, says", [
+    ("question_id,answer\n11,red, white\n", "the row of question_id '11' has more fields than the header; put a text that holds ',' in double quotes"), ("question_id,answer\n11\n", "1 result has no answer .question_id 11."),
+    ("question_id,text\n11,cat\n", "must have one column answer, and has 'question_id', 'text'"), ("question_id,answer,answer\n11,a,b\n", "one column answer"), ('question_id,answer\n11,"cat\n12,2\n', "row 1: unexpected end of data"),
+    ("question_id,answer\n", "results are empty"), ("question_id,answer\n11,cat\n11,dog\n", "answer 1 question more than once .11."), ("question_id,answer\n11,caf\u00e9\n", "line 2 holds the byte 0xe9"), ("question_id,answer\n,cat\n", "question_id '' is str")])
+def test_csv_with_a_fault(text, says, tmp_path):
+    (tmp_path/"r.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=says): score(notes(), tmp_path/"r.csv", partial=True)
+
+@pytest.mark.parametrize("name, content, says", [("r.parquet", b"PAR1" + bytes(9), "a Parquet table, not JSON: read it with pandas.read_parquet"), ("r.xlsx", b"PK\x03\x04" + bytes(9), "an Excel workbook, not JSON: read it with pandas.read_excel"), ("r.zip", b"PK\x03\x04" + bytes(9), "zip archive")])
+def test_other_tables_are_named_with_their_reader(name, content, says, tmp_path):
+    (tmp_path/name).write_bytes(content)
+    with pytest.raises(UserError, match=says): score(notes(), tmp_path/name)
 
 @pytest.mark.parametrize("ids, given", [((11, 12, 21), ("11", "12", "21")), (("11", "12", "21"), (11, 12, 21)), (("11", "n12", "21"), (11, "n12", np.int64(21))), ((11, "n12", 21), ("11", "n12", 21))])
 def test_ids_of_the_other_type_are_matched_and_it_is_said(ids, given, caplog):
@@ -80,9 +137,9 @@ def test_ids_of_the_other_type_are_matched_and_it_is_said(ids, given, caplog):
 @pytest.mark.parametrize("ids, results, says", [
     (("011", "n12"), [dict(question_id=11, answer="cat")], "question_id 11 is int, not a text, as the annotations have: '011', 'n12'"),
     ((11, 12), [dict(question_id="011", answer="cat")], "question_id '011' is str, not an integer, as the annotations have: 11, 12"),
-    ((11, 12), [dict(question_id="11.0", answer="cat")], "question_id '11.0' is str, not an integer"),
+    ((11, 12), [dict(question_id="11.5", answer="cat")], "question_id '11.5' is str, not an integer"),
     ((11, 12), [dict(question_id="٣", answer="cat")], "is str, not an integer"),
-    ((11, 12), [dict(question_id=11.0, answer="cat")], "question_id 11.0 is float, not an integer"),
+    ((11, 12), [dict(question_id=11.5, answer="cat")], "question_id 11.5 is float, not an integer"),
     ((11, 12), [dict(question_id="11", answer="cat"), dict(question_id=11, answer="cat")], r"1 question more than once \(11\)"),
     ((11, 12), [dict(question_id="99", answer="cat")], "not annotated: 99"),
     ((11, 12), records((11, None, 21)), "question_id None is NoneType"),
@@ -96,10 +153,18 @@ def test_ids_of_the_other_type_are_matched_and_it_is_said(ids, given, caplog):
     ((11, 12), {"cat", "2"}, "not set"),
     ((11, 12), {"question_id": [11, 12], "answer": ["cat"]}, "there are 2 question_ids and 1 answer; each row needs both"),
     ((11, 12), {"question_id": np.array([11, 12]), "answer": "cat"}, "is ndarray, not an integer"),
-    ((11, 12), {"info": {}, "results": records()}, "a dictionary with 'info', 'results': give the list of {question_id, answer} in it"),
+    ((11, 12), {"info": {}, "outputs": records()}, "a dictionary with 'info', 'outputs': give the list of {question_id, answer} in it"),
+    ((11, 12), {"data": records(), "results": records()}, "a dictionary with 'data', 'results': give the list"),
+    ((11, 12), {"results": []}, "results are empty"),
+    ((11, 12), [dict(question_id=2.**53, answer="cat")], "is float, not an integer"),
+    ((11, 12), {"question_id": np.float32([11]), "answer": ["cat"]}, "question_ids are float32, which rounds numbers of more than 7 digits: read them as whole numbers"),
+    ((11, 12), pd.DataFrame(records()).astype({"question_id": "float32"}), "question_ids are float32"),
+    ((11, 12), {11: 2.5}, "the answer to question 11 is 2.5, not a text"), ((11, 12), {11: True}, "the answer to question 11 is True, not a text"), ((11, 12), {11: np.bool_(True)}, "True.*not a text"),
+    ((11, 12), {11: float("inf")}, "is inf, not a text"), ((11, 12), {11: 10**30}, "not a text"), ((11, 12), {11: None, 12: 2}, "1 result has no answer .question_id 11.: give each a text, or leave it out"),
+    ((11, 12), pd.DataFrame({"question_id": [11, 12], "answer": ["cat", pd.NA]}), "1 result has no answer .question_id 12."),
     ((11, 12), {11: ["cat"]}, "the answer to question 11 is .'cat'., not a text"),
-    ((11, 12), pd.DataFrame({"question_id": [11], "answer": [float("nan")]}), "the answer to question 11 is nan, not a text"),
-    ((11, 12), pd.DataFrame({"question_id": [11, float("nan")], "answer": ["cat", "2"]}), "question_id 11.0 is float"),
+    ((11, 12), pd.DataFrame({"question_id": [11], "answer": [float("nan")]}), "1 result has no answer .question_id 11."),
+    ((11, 12), pd.DataFrame({"question_id": [11, float("nan")], "answer": ["cat", "2"]}), "question_id nan is float"),
     ((11, 12), pd.DataFrame({"id": [11], "answer": ["cat"]}), "result 0 is {'answer': 'cat', 'id': 11}|result 0 is {'id': 11, 'answer': 'cat'}"),
     ((11, 12), [dict(question_id="x"*10**6, answer="cat")], "is str, not an integer")])
 def test_what_cannot_be_meant_is_refused(ids, results, says):

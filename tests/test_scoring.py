@@ -89,9 +89,9 @@ def test_fewer_than_ten_people(n, percent): assert vqa_accuracy("cat", n*["cat"]
 @pytest.mark.parametrize("results,says", [
     ([], "results are empty"), ({}, "results are empty"), (None, "NoneType"), (5, "int"), (["cat"], "result 0 is 'cat'"), ([{"answer": "cat"}], "result 0"),
     ([{"question_id": 1}], "result 0"), ([{"question_id": "one", "answer": "cat"}], "'one' is str, not an integer, as the annotations have: 1, 2"), ([{"question_id": True, "answer": "cat"}], "is bool"),
-    ([{"question_id": 1.0, "answer": "cat"}], "is float"), ([{"question_id": None, "answer": "cat"}], "is NoneType"),
-    ([{"question_id": [1], "answer": "cat"}], "is list"), ([{"question_id": 1, "answer": 3}], "question 1 is 3, not a text"),
-    ([{"question_id": 1, "answer": float("nan")}], "question 1 is nan"), ({1: None}, "question 1 is None"), ({"x": "cat"}, "'x' is str"),
+    ([{"question_id": 1.5, "answer": "cat"}], "is float"), ([{"question_id": None, "answer": "cat"}], "is NoneType"),
+    ([{"question_id": [1], "answer": "cat"}], "is list"), ([{"question_id": 1, "answer": 3.5}], "question 1 is 3.5, not a text"),
+    ([{"question_id": 1, "answer": float("nan")}], "1 result has no answer"), ({1: None}, "1 result has no answer"), ({"x": "cat"}, "'x' is str"),
     ({"9"*5000: "cat"}, "is str"), ([{"question_id": 1, "answer": "cat"}]*2, r"1 question more than once \(1\)"), ({"1": "cat", 1: "cat"}, "more than once"),
     ({1: "cat"}, "1 of 2 questions have no answer: 2"), ({7: "cat", 8: "", 9: "", 10: "", 1: ""}, "1 of 5 results have annotations; not annotated: 7, 8, 9, …")])
 def test_bad_results(results, says):
@@ -303,7 +303,7 @@ def test_running_score_of_text_ids(golden):
 @pytest.mark.parametrize("results,says", [
     ({1: "cat"}, "question_id 1 is int, not a text"), ([{"question_id": True, "answer": "cat"}], "True is bool, not a text"),
     ([{"question_id": 1.0, "answer": "cat"}], "1.0 is float, not a text"), ([{"question_id": None, "answer": "cat"}], "None is NoneType, not a text"),
-    ({"01": 3}, "'01' is 3, not a text"), ([{"question_id": "01", "answer": "cat"}]*2, r"more than once \('01'\)"),
+    ({"01": 3.5}, "'01' is 3.5, not a text"), ([{"question_id": "01", "answer": "cat"}]*2, r"more than once \('01'\)"),
     ({"01": "cat"}, "1 of 2 questions have no answer: 'n2'"), ({"1": "cat", "01": "cat", "n2": "cat"}, "not annotated: '1'")])
 def test_bad_results_where_ids_are_texts(results, says):
     with pytest.raises(UserError, match=says): score([annotation("01"), annotation("n2")], results)

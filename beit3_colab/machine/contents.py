@@ -4,7 +4,7 @@
 
 # %% ../../nbs/01_machine/02_contents.ipynb #29becb41
 from __future__ import annotations
-import ast, json
+import ast, json, re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,10 +92,13 @@ def _is_json(text):
     except (ValueError, RecursionError): return False
     return True
 
+_DOUBLE = re.compile(r'"(?:[^"\\]|\\.)*"') # a text as JSON has it
+_SIGN = re.compile(r"['(]|\b(?:None|True|False)\b") # outside such texts
+
 def _is_python(text, whole):
     try:
         ast.literal_eval(text)
-        return True
+        return bool(_SIGN.search(_DOUBLE.sub("", text)))
     except (ValueError, SyntaxError, RecursionError, MemoryError): pass
     return not whole and text.lstrip("[({ \n").startswith("'") and "':" in text[:2000]
 

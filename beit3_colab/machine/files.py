@@ -5,10 +5,12 @@
 # %% ../../nbs/01_machine/03_files.ipynb #38d834db
 from __future__ import annotations
 import errno, json, os, secrets, shutil, tempfile
+from codecs import BOM_UTF8
+from collections import Counter
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from .messages import format_bytes, plural, short_name, UserError
+from .messages import first_few, format_bytes, plural, short_name, UserError
 from .contents import recognise
 from .streams import check_working_folder
 
@@ -53,21 +55,34 @@ def atomic_write(
 # %% ../../nbs/01_machine/03_files.ipynb #f23481ae
 def _not_json(content: bytes, error: Exception, name: str) -> UserError:
     "Why a file is no JSON."
-    found = recognise(content)
-    if found: return UserError(f"{name} {found.instead_of('JSON')}")
-    if isinstance(error, UnicodeDecodeError): return UserError(f"{name} is not text in UTF-8, as JSON must be: save it so")
+    if not content.removeprefix(BOM_UTF8).strip(): return UserError(f"{name} is empty; fetch it again")
+    found, is_coded = recognise(content), isinstance(error, UnicodeDecodeError)
+    is_json = found and found.kind in ("json", "jsonl") # but for how its letters are written
+    if found and not (is_coded and is_json): return UserError(f"{name} {found.instead_of('JSON')}")
+    if is_coded: return UserError(f"{name} is not text in UTF-8, as JSON must be: save it so")
     if isinstance(error, RecursionError): return UserError(f"{name} is nested too deep to be read")
     if not isinstance(error, json.JSONDecodeError): return UserError(f"{name} is not valid JSON: {error}")
     if error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated"):
         return UserError(f"{name} is cut short after {plural(len(error.doc), 'character')}; fetch it again")
-    return UserError(f"{name} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}; mend it there")
+    return UserError(f"{name} is not valid JSON: {_fault(error)}")
+
+def _fault(error: json.JSONDecodeError) -> str: # a clause
+    "What is wrong, and where."
+    before, after = error.doc[:error.pos].rstrip(), error.doc[error.pos:].lstrip()
+    place = f"at line {error.lineno}, column {error.colno}"
+    if before.endswith(",") and after.startswith(("]", "}")):
+        return f"a comma stands before the {after[0]} {place}; delete it"
+    if error.msg == "Extra data":
+        return f"its value ends, and more follows {place}; put [ and ] around the whole of a list"
+    return f"{error.msg} {place}; mend it there"
 
 # %% ../../nbs/01_machine/03_files.ipynb #e697ec52
-def _read_lines(text, object_hook, name) -> list:
+def _read_lines(text, name, hooks) -> list:
     found, lines = [], text.split("\n") # not `splitlines`: a JSON text may hold other line ends
     for number, line in enumerate(lines, 1):
         if not line.strip(): continue
-        try: found.append(json.loads(line, object_hook=object_hook))
+        try: found.append(json.loads(line, **hooks))
+        except UserError: raise
         except (ValueError, RecursionError) as error:
             reason = "is cut short" if number == len(lines) else f"is not JSON ({error})"
             raise UserError(f"{name}, line {number} {reason}; delete or mend it") from None
@@ -82,20 +97,31 @@ def _read_bytes(path, name) -> bytes:
         raise UserError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 # %% ../../nbs/01_machine/03_files.ipynb #610eebf6
+def _unique(name) -> dict: # for `json.loads`
+    "What refuses an object that has a key twice, of which Python would keep the last."
+    def check(pairs):
+        found = dict(pairs)
+        if len(found) == len(pairs): return found
+        twice = [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]
+        raise UserError(f"{name} has {plural(len(twice), 'key')} more than once in the same object "
+                        f"({first_few(twice)}): keep one of each")
+    return dict(object_pairs_hook=check)
+
 def read_json(
     path: str|Path, # JSON file
     what: str="file", # what it should be, for the error message
     object_hook=None, # as for `json.loads`: called with each object as it is parsed
     lines: bool=False, # JSON Lines are read as a list
+    unique: bool=False, # a key that an object has twice is refused; without `object_hook`
 ): # the parsed content
     "Parse a JSON file. Raises `UserError` naming the file when it is absent, cut short, or something else."
     path = Path(path)
     name = f"{what} {short_name(path)}"
-    content = _read_bytes(path, name)
+    content, hooks = _read_bytes(path, name), _unique(name) if unique else dict(object_hook=object_hook)
     try:
         text = content.decode("utf-8-sig") # some editors write a mark at the beginning
-        if lines and (found := recognise(content)) and found.kind == "jsonl": return _read_lines(text, object_hook, name)
-        return json.loads(text, object_hook=object_hook)
+        if lines and (found := recognise(content)) and found.kind == "jsonl": return _read_lines(text, name, hooks)
+        return json.loads(text, **hooks)
     except UserError: raise
     except (ValueError, RecursionError) as error: raise _not_json(content, error, name) from None
 

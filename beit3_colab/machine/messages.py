@@ -140,17 +140,44 @@ def first_few(
 def describe_causes(
     problems: Mapping[str, str], # where, such as "row 3" → what is wrong there
     limit: int = 10, # different causes that are told
+    room: int = 1200, # characters, after which no further cause is begun
 ) -> str: # separated by semicolons
-    "What is wrong, each cause once, with the first places and a count."
-    places = {}
+    "What is wrong, causes that are alike once, with the first places and a count."
+    places, kinds = {}, {} # cause → where; what is alike → cause → where
     for where, cause in problems.items(): places.setdefault(cause, []).append(where)
-    told = [f"{_some(where)}: {cause}" for cause, where in list(places.items())[:limit]]
-    rest = sum(map(len, list(places.values())[limit:]))
+    for cause, where in places.items(): kinds.setdefault(_kind(cause), {})[cause] = where
+    parts = [part for causes in kinds.values() for part in _tell_kind(causes)]
+    told, length, rest = [], 0, len(problems)
+    for text, count in parts[:limit]:
+        if told and length + len(text) > room: break
+        told.append(text)
+        length, rest = length + len(text) + 2, rest - count
     return "; ".join(told + ([f"and {rest:,} more"] if rest else []))
 
+_CITED = re.compile(r"""(?<!\w)'[^']*'|"[^"]*"|“[^”]*”|(?<!\S)\S*[./\\]\w\S*|\d[\d.,]*""") # texts, files, numbers
+
+def _kind(cause) -> str: # what it has in common with others
+    return _CITED.sub("…", cause[:1000])
+
+def _tell_kind(causes: Mapping[str, list]) -> list[tuple[str, int]]: # texts, and how many places each stands for
+    "Causes that are alike: each, or the first of many."
+    if len(causes) < 4: return [(_tell(where, cause), len(where)) for cause, where in causes.items()]
+    cause, (first, *_) = next(iter(causes.items()))
+    others = [name for where in causes.values() for name in where if name != first]
+    shown = ", ".join(_clip(name, 60) for name in others[:2])
+    return [(f"{_tell([first], cause)} (and {len(others):,} more alike: {shown}, …)", len(others) + 1)]
+
+def _tell(where, cause) -> str:
+    cause = _clip(cause, 600)
+    says_where = len(where) == 1 and cause.startswith(f"{where[0]} ")
+    return cause if says_where else f"{_some(where)}: {cause}"
+
 def _some(names): # three of them at most
-    if len(names) < 4: return ", ".join(names)
-    return f"{', '.join(names[:2])} and {len(names) - 2:,} more"
+    if len(names) < 4: return ", ".join(_clip(name, 150) for name in names)
+    return f"{', '.join(_clip(name, 150) for name in names[:2])} and {len(names) - 2:,} more"
+
+def _clip(text, most): # without the middle, where it is long
+    return text if len(text) <= most else f"{text[:most*2//3]}…{text[-most//4:]}"
 
 # %% ../../nbs/01_machine/01_messages.ipynb #f4365ef1
 def clean_line(

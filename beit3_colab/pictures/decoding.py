@@ -32,11 +32,12 @@ def load_image(
 # %% ../../nbs/04_pictures/05_decoding.ipynb #27dae62b
 def worker():
     "What a decoding process runs."
+    from PIL import Image
     signal.signal(signal.SIGINT, signal.SIG_IGN) # an interrupt reaches the whole group; the run decides what ends
     tasks, results = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1) # whatever prints goes to standard error
     try:
-        descriptor, count, size, data = pickle.load(tasks)
+        descriptor, count, size, data, Image.MAX_IMAGE_PIXELS = pickle.load(tasks) # the limit may have been raised
         data = pickle.loads(data)
         memory = mmap.mmap(descriptor, count*size*size*3)
         pictures = np.frombuffer(memory, np.uint8).reshape(count, size, size, 3)
@@ -57,6 +58,7 @@ class Decoders:
         processes: int, # how many
         capacity: int, # pictures that have a place in the shared memory
     ):
+        from PIL import Image
         # pickled here: an error comes before anything is started
         data = pickle.dumps(replace(data, questions=[], annotations=None, soft_targets=None))
         descriptor, length = os.memfd_create("pictures"), capacity*size*size*3
@@ -65,7 +67,7 @@ class Decoders:
             memory = mmap.mmap(descriptor, length)
             self.pictures = np.frombuffer(memory, np.uint8).reshape(capacity, size, size, 3)
             self.processes, self.free = [], queue.SimpleQueue()
-            try: self._start(processes, descriptor, (descriptor, capacity, size, data))
+            try: self._start(processes, descriptor, (descriptor, capacity, size, data, Image.MAX_IMAGE_PIXELS))
             except BaseException: # a limit of processes or memory, or an interrupt
                 self.close()
                 raise

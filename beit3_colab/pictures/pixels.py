@@ -26,7 +26,7 @@ def to_eight_bits(
     if values.dtype == np.uint8: return values
     low, high = _range(values)
     if white is None and values.dtype.kind == "u" and values.dtype.itemsize == 2:
-        if 0 < high < 256: raise _unknown(low, high, " in 16 bits, where 65,535 is white")
+        if 0 < high < 16_384: raise _unknown(low, high, " in 16 bits, where 65,535 is white")
         white = 65_535
     if white is None: white = _white(values, low, high)
     if not _fits(low, high, white): raise _unknown(low, high, f", where {white:,} should be white")
@@ -48,9 +48,12 @@ def _fits(low, high, white) -> bool: # to within half a level, which rounding ta
 def _white(values, low, high) -> int:
     "The number that is white, by the range."
     if not _fits(low, high, 255): raise _unknown(low, high)
-    if values.dtype.kind != "f": return 255
-    if _fits(0, high, 1): return 1
-    if high < 128 and (values != np.rint(values)).any(): raise _unknown(low, high, ", neither 0 … 1 nor 0 … 255")
+    is_float = values.dtype.kind == "f"
+    if is_float and _fits(0, high, 1): return 1
+    if is_float and high < 128 and (values != np.rint(values)).any():
+        raise _unknown(low, high, ", neither 0 … 1 nor 0 … 255")
+    if 0 < high < 32: # a mask or classes
+        raise _unknown(low, high, ", which would be black or nearly so")
     return 255
 
 def _unknown(low, high, why="") -> UserError:
@@ -82,8 +85,8 @@ def as_seen(
     "A picture as people see it. Raises `UserError`, a clause without the picture's name."
     if 0 in image.size: raise UserError(f"has no pixels ({image.width} × {image.height})")
     image.load() # what is damaged is told here, and not taken for black later
-    white, image = _named_white(image), _upright(image) # a copy forgets its file
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"): image = _from_numbers(image, white)
+    white, inverted, image = _named_white(image), _white_is_zero(image), _upright(image) # a copy forgets its file
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"): image = _from_numbers(image, white, inverted)
     if has_transparency(image): image = _on_white(image)
     image = _lab_to_rgb(image) if image.mode == "LAB" else image.convert("RGB")
     image.info = {} # the direction and the transparent colour are dealt with
@@ -113,10 +116,11 @@ def _on_white(image):
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
 
 # %% ../../nbs/04_pictures/01_pixels.ipynb #d6e985d2
-def _from_numbers(image, white): # mode I;16…, I or F → L, LA where a number stands for nothing
+def _from_numbers(image, white, inverted): # mode I;16…, I or F → L, LA where a number stands for nothing
     from PIL import Image
     values = np.asarray(image)
-    levels = Image.fromarray(to_eight_bits(values, white))
+    levels = to_eight_bits(values, white)
+    levels = Image.fromarray(255 - levels if inverted else levels)
     key = image.info.get("transparency")
     if isinstance(key, int): levels.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
     return levels
@@ -127,6 +131,9 @@ def _named_white(image) -> int|None: # the number that is white by the picture's
         bits = getattr(image, "tag_v2", {}).get(258, (16,)) # of a TIFF: BitsPerSample
         return 4095 if tuple(np.atleast_1d(bits)) == (12,) else 65_535
     return 65_535 if image.mode == "I" and kind in ("PNG", "PPM") else None
+
+def _white_is_zero(image) -> bool: # of a TIFF: PhotometricInterpretation
+    return getattr(image, "tag_v2", {}).get(262) == 0
 
 # %% ../../nbs/04_pictures/01_pixels.ipynb #15281ac7
 def from_array(
@@ -140,6 +147,10 @@ def from_array(
         if hidden: raise UserError(f"has {hidden:,} masked numbers; put a colour in their place: array.filled(255)")
     array = _channels_last(np.asarray(array), channels_first)
     pixels = np.ascontiguousarray(to_eight_bits(array))
+    if pixels.max() == 1 and "black" not in _told:
+        _told.add("black")
+        _log.warning("an array given as a picture holds only 0 and 1 of 0 … 255, which is black; "
+                     "give a mask as truth values: array.astype(bool)")
     return as_seen(Image.fromarray(pixels))
 
 # %% ../../nbs/04_pictures/01_pixels.ipynb #fc1e6fec

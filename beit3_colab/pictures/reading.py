@@ -4,7 +4,7 @@
 
 # %% ../../nbs/04_pictures/03_reading.ipynb #bc4bcb55
 from __future__ import annotations
-import errno, hashlib, io, logging, os, threading, time, warnings
+import errno, hashlib, io, logging, os, re, threading, time, warnings
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -97,9 +97,15 @@ def _about(name):
     except ImageError: raise
     except UserError as error: raise ImageError(f"{name} {error}") from None
     except FileNotFoundError: raise ImageError(f"{name} does not exist") from None
-    except Image.DecompressionBombError as error: raise ImageError(f"{name} is too large: {error}") from None
+    except Image.DecompressionBombError as error: raise ImageError(f"{name} {_too_large(error)}") from None
     except Exception as error: # a decoder may raise anything at a damaged file
         raise ImageError(f"{name} {_reason(error)}") from None
+
+def _too_large(error) -> str: # a clause with what Pillow found and allows
+    found = [f"{int(number):,}" for number in re.findall(r"\d+", str(error))]
+    if len(found) != 2: return f"is too large: {short_name(error, 150)}"
+    return (f"is too large: it has {found[0]} pixels, and Pillow opens at most {found[1]}; make it smaller "
+            "(a model sees far fewer), or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it")
 
 def _reason(error) -> str: # a clause
     number, text = getattr(error, "errno", None), getattr(error, "strerror", None) # a disk's; the path is told already

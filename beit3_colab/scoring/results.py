@@ -4,18 +4,19 @@
 
 # %% ../../nbs/06_scoring/03_results.ipynb #de2b0871
 from __future__ import annotations
-import logging, numbers, os, re
+import csv, io, logging, numbers, os, re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from ..machine.contents import recognise_file
 from ..machine.docstrings import with_parameters
-from ..machine.messages import first_few, plural, short_repr, text_html, UserError
+from ..machine.messages import first_few, plural, short_name, short_repr, text_html, UserError
 from ..machine.files import read_json
 from ..data.dataset import Annotation
-from ..data.tables import column_values, paired_columns, table_rows
+from ..data.tables import column_values, paired_columns, plain_value, table_rows
+from ..data.text_tables import decode_text
 from ..data.vqa_files import load_annotations, load_questions, submission_phase
 
 # %% auto #0
@@ -34,9 +35,46 @@ def read_annotations(
     return annotations
 
 # %% ../../nbs/06_scoring/03_results.ipynb #dcc23501
+_TABLES = {"parquet": "read it with pandas.read_parquet(…) and pass the table",
+           "excel": "read it with pandas.read_excel(…) and pass the table",
+           "csv": "EvalAI takes a JSON list; write one with json.dump([{'question_id': …, 'answer': …}, …], file)"}
+
+def _kind_of_table(path: Path) -> str|None: # of `_TABLES`; None for what is not one, or cannot be read
+    try: found = recognise_file(path)
+    except (OSError, ValueError): return None
+    suffix, kind = path.suffix.lower(), found.kind if found else None
+    if kind == "zip" and suffix.startswith(".xls"): return "excel"
+    if kind is None and suffix in (".csv", ".tsv"): return "csv"
+    return kind if kind in _TABLES else None
+
 def _read_file(source):
-    "What a file holds when `source` is a path, else `source` itself."
-    return read_json(source, "results file", lines=True) if isinstance(source, (str, os.PathLike)) else source
+    "What a JSON file holds when `source` is a path, else `source` itself."
+    if not isinstance(source, (str, os.PathLike)): return source
+    kind = _kind_of_table(Path(source))
+    if kind is None: return read_json(source, "results file", lines=True, unique=True)
+    name = {"parquet": "a Parquet table", "excel": "an Excel workbook", "csv": "a table of text (CSV)"}[kind]
+    raise UserError(f"results file {short_name(source)} is {name}, not JSON: {_TABLES[kind]}")
+
+# %% ../../nbs/06_scoring/03_results.ipynb #7f63b4a9
+def _read_csv(path) -> list[dict]: # with texts; None where a line ends early
+    "Results of a CSV file. Raises `UserError` naming the line."
+    where = f"results file {short_name(path)}"
+    lines = io.StringIO(decode_text(Path(path).read_bytes(), where))
+    header = next((line for line in lines if line.strip() and not line.lower().startswith(("sep=", '"sep='))), "") # Excel's
+    mark = max(",;\t", key=header.count)
+    names = [name.strip() for name in next(csv.reader([header], delimiter=mark), [])]
+    if lacking := [name for name in ("question_id", "answer") if names.count(name) != 1]:
+        raise UserError(f"{where} must have one column {' and one '.join(lacking)}, and has {first_few(names, 8)}")
+    rows = []
+    try: rows.extend(csv.DictReader(lines, names, delimiter=mark, strict=True))
+    except csv.Error as error:
+        raise UserError(f"{where}, row {len(rows) + 1}: {error}; a quote begins or ends where it should not") from None
+    for row in rows:
+        if any(map(str.strip, row.get(None, ()))):
+            name = short_repr(row["question_id"])
+            raise UserError(f"{where}: the row of question_id {name} has more fields than the header; "
+                            f"put a text that holds {mark!r} in double quotes")
+    return [row for row in rows if any(isinstance(value, str) and value.strip() for value in row.values())]
 
 # %% ../../nbs/06_scoring/03_results.ipynb #e35a1a73
 def _id_types(
@@ -51,7 +89,7 @@ _ID_WORDS = {(int,): "an integer", (str,): "a text", (int, str): "an integer or 
 
 def _read_text_id(text: str, ids: Collection, types: tuple) -> int|str|None: # None where it cannot be one
     if str in types and (text in ids or int not in types): return text
-    number = int(text) if re.fullmatch("-?(0|[1-9][0-9]{0,18})", text) else None
+    number = int(text.removesuffix(".0")) if re.fullmatch(r"-?(0|[1-9][0-9]{0,18})(\.0)?", text) else None
     if number is not None and (str not in types or number in ids): return number
     return text if str in types else None
 
@@ -59,16 +97,23 @@ def _read_number_id(number: int, ids: Collection, types: tuple) -> int|str|None:
     if int in types: return number
     return str(number) if number.bit_length() < 64 and str(number) in ids else None
 
+def _whole(value) -> int|None: # None for what is no number, or may have been rounded
+    "The whole number that a value is."
+    if isinstance(value, bool): return None
+    if isinstance(value, numbers.Integral): return int(value) # NumPy's are, too
+    is_float = isinstance(value, float) and abs(value) < 2**53 # also NumPy's of that size
+    return int(value) if is_float and value.is_integer() else None
+
 def _read_id(
     question_id, # anything
     ids: Collection, # that there are
     types: tuple[type, ...], # that they have, see `_id_types`
 ) -> int|str:
     "A question's id as one of the ids there are has it. Raises `UserError` for what cannot be one."
-    found, is_text = None, isinstance(question_id, str)
-    is_whole = isinstance(question_id, numbers.Integral) and not isinstance(question_id, bool) # NumPy's are, too
-    if is_text: found = _read_text_id(str(question_id), ids, types)
-    elif is_whole: found = _read_number_id(int(question_id), ids, types)
+    if isinstance(question_id, str): found = _read_text_id(str(question_id), ids, types)
+    else:
+        number = _whole(question_id)
+        found = None if number is None else _read_number_id(number, ids, types)
     if found is not None: return found
     given = f"question_id {short_repr(question_id)} is {type(question_id).__name__}, not {_ID_WORDS[types]}"
     raise UserError(f"{given}, as the annotations have: {first_few(islice(ids, 3), 2)}" if ids else given)
@@ -101,11 +146,17 @@ def _pairs_of_records(records, ids: Collection) -> list[tuple]: # (question_id, 
     return [(r[name], r["answer"]) for r in records]
 
 # %% ../../nbs/06_scoring/03_results.ipynb #4edfa81b
+_FRAMES = ("results", "predictions", "answers", "rows", "data")
+
 def _pairs_of_mapping(results: Mapping, ids: Collection, types: tuple) -> list[tuple]:
-    "Pairs of columns, of a single record, or of question_id → answer."
+    "Pairs of columns, of a single record, of question_id → answer, or of one of these in a frame."
     if "question_id" in results and "answer" in results:
         pairs = paired_columns(results, "question_id", "answer")
         return [(results["question_id"], results["answer"])] if pairs is None else pairs
+    framed = [results[key] for key in _FRAMES if key not in ids and isinstance(results.get(key), (list, dict))]
+    if len(framed) == 1:
+        if isinstance(framed[0], list): return _pairs_of_records(framed[0], ids)
+        return _pairs_of_mapping(framed[0], ids, types)
     inside = [key for key, value in results.items() if isinstance(key, str) and isinstance(value, (list, dict))]
     if inside and not any(key in ids for key in inside):
         raise UserError(f"results are a dictionary with {first_few(results, 5)}: "
@@ -113,13 +164,26 @@ def _pairs_of_mapping(results: Mapping, ids: Collection, types: tuple) -> list[t
     return [(_read_key(key, ids, types), answer) for key, answer in results.items()]
 
 # %% ../../nbs/06_scoring/03_results.ipynb #3ea06c9c
+def _refuse_half_precise(results):
+    "Raise `UserError` where the ids are floats of fewer digits than ids have."
+    try: column = results["question_id"]
+    except (KeyError, IndexError, TypeError, ValueError): return
+    name = str(getattr(column, "dtype", "")).lower()
+    if name in ("float16", "float32"):
+        digits = 3 if name == "float16" else 7
+        raise UserError(f"the question_ids are {name}, which rounds numbers of more than {digits} digits: "
+                        "read them as whole numbers or as texts")
+
 def _read_pairs(
     results, # see `read_results`
     ids: Collection, # of the questions
     types: tuple[type, ...], # that ids have
 ) -> list[tuple]: # (question_id, answer)
     "Pairs in the order given, not checked yet except for shape."
+    if isinstance(results, (str, os.PathLike)) and _kind_of_table(Path(results)) == "csv":
+        return [(_read_key((r["question_id"] or "").strip(), ids, types), r["answer"]) for r in _read_csv(results)]
     results = _read_file(results)
+    _refuse_half_precise(results)
     if isinstance(results, Mapping): return _pairs_of_mapping(results, ids, types)
     rows = table_rows(results, ("question_id", "answer"))
     if rows is not None: return _pairs_of_records(rows, ids)
@@ -140,6 +204,28 @@ def _tell_converted(count: int, question_id):
     _log.warning("%s of the results: %s there and %s in the annotations, matched by their digits (such as %s)",
                  plural(count, "question_id"), given, meant, short_repr(question_id))
 
+def _is_nothing(answer) -> bool: # also pandas' signs for it
+    if isinstance(answer, float): return answer != answer
+    return answer is None or type(answer).__name__ in ("NAType", "NaTType")
+
+def _text_answers(pairs: Iterable[tuple]) -> dict: # question_id → answer
+    "Answers as texts. Raises `UserError` for those that are none."
+    found = {q: str(a) if isinstance(a, str) else plain_value(a) for q, a in pairs}
+    others = {q: a for q, a in found.items() if not isinstance(a, str)}
+    if lacking := [q for q, a in others.items() if _is_nothing(a)]:
+        count = plural(len(lacking), "result") + (" has" if len(lacking) == 1 else " have")
+        raise UserError(f"{count} no answer (question_id {first_few(lacking)}): "
+                        "give each a text, or leave it out and score with partial=True")
+    for question_id, answer in others.items():
+        number = _whole(answer)
+        if number is None or number.bit_length() > 63:
+            raise UserError(f"the answer to question {short_repr(question_id)} is {short_repr(answer)}, not a text")
+        found[question_id] = str(number)
+    if others:
+        _log.warning("%s of the results: numbers, taken as texts (such as %r); are they answers, and not a model's "
+                     "classes?", plural(len(others), "answer"), found[next(iter(others))])
+    return found
+
 def read_results(
     results, # a file, list of {"question_id", "answer"}, dict question_id → answer, a table or two arrays of these
     ids: Collection[int|str] = (), # of the questions, such as the annotations; without them ids are integers
@@ -150,14 +236,13 @@ def read_results(
     for given_id, answer in _read_pairs(results, ids, types):
         question_id = _read_id(given_id, ids, types)
         if isinstance(given_id, str) != isinstance(question_id, str): converted.append(question_id)
-        if not isinstance(answer, str):
-            raise UserError(f"the answer to question {short_repr(question_id)} is {short_repr(answer)}, not a text")
         if question_id in answers: repeated.append(question_id)
-        answers[question_id] = str(answer)
+        answers[question_id] = answer
     if repeated:
         count = plural(len(set(repeated)), "question")
         raise UserError(f"results answer {count} more than once ({first_few(repeated)}): keep one answer each")
     if not answers: raise UserError("results are empty: there is nothing to score")
+    answers = _text_answers(answers.items())
     if converted: _tell_converted(len(converted), converted[0])
     return answers
 
@@ -312,7 +397,7 @@ def check_submission(
 ) -> SubmissionCheck: # with `.ok` and `.problems`
     """Everything that is wrong with a results file, checked against the questions.
 
-    Raises `UserError` only for files that are not JSON, and for bad questions."""
+    Raises `UserError` only for files that are not JSON or have a key twice, and for bad questions."""
     asked = {q.question_id: None for q in load_questions(questions)} # a dict keeps the order
     source, results = results, _read_file(results)
     problems, ids = _shape_problems(results, _id_types(asked))
