@@ -78,13 +78,14 @@ def refusal(function, *args, **kwargs):
     json.dumps(TEXTS), json.dumps(RECORDS), json.dumps(RECORDS, indent=1), str(list(TEXTS)), str(TEXTS), str(RECORDS), str(np.array(TEXTS)), str(np.array(RECORDS, dtype=object)), repr(np.array(TEXTS)), repr(np.array(TEXTS, dtype=object)),
     str([np.str_(t) for t in TEXTS]), str(dict.fromkeys(TEXTS, 1)), str(Counter(TEXTS)), "rain|it's wet|a \"storm\"", " rain | it's wet | a \"storm\" | ",
     np.array2string(np.array(TEXTS), max_line_width=10), "[\n  'rain',\n  \"it's wet\",\n  'a \"storm\"',\n]", "['rain', 'it''s wet', 'a \"storm\"']",
-    'c("rain", "it\'s wet", "a \\"storm\\"")', f"dict_keys({list(TEXTS)})", f"dict_values({list(TEXTS)})", f"tensor({list(TEXTS)})", f"Index({list(TEXTS)}, dtype='object')", f"Index({list(TEXTS)}, dtype='object', name='answers')", f"array({list(TEXTS)}, dtype=object)", f"array({list(TEXTS)}, dtype='<U9')", f"pd.Series({list(TEXTS)}, name='a')"])
+    'c("rain", "it\'s wet", "a \\"storm\\"")', f"dict_keys({list(TEXTS)})", f"dict_values({list(TEXTS)})", f"tensor({list(TEXTS)})", f"Index({list(TEXTS)}, dtype='object')", f"Index({list(TEXTS)}, dtype='object', name='answers')", f"array({list(TEXTS)}, dtype=object)", f"array({list(TEXTS)}, dtype='<U9')", f"pd.Series({list(TEXTS)}, name='a')",
+    json.dumps(json.dumps(TEXTS)), f"ARRAY{list(TEXTS)}", f"defaultdict(<class 'int'>, {dict.fromkeys(TEXTS, 1)})", f"'{json.dumps(TEXTS)}'".replace("it's", "it''s")])
 def test_a_list_is_a_list_in_every_form(value): assert read_human_answers(value) == TEXTS
 
 @pytest.mark.parametrize("value, expected", [
     (2, "2"), (2., "2"), (np.float64(2), "2"), (np.float32(.1), "0.1"), (np.int8(2), "2"), (Decimal("2.0"), "2"), (Decimal("2.50"), "2.5"), (Fraction(4, 2), "2"), (2.5, "2.5"), (-3., "-3"), (1e15, "1" + "0"*15), (np.str_("two"), "two"),
     (PlainText.SNOW, "snowy"), (Scalar("two"), "two"), (Scalar(2.), "2"), (np.array("two"), "two"), ("yes, it is", "yes, it is"), ("and/or", "and/or"), ("none", "none"), ("None", "None"), ("N/A", "N/A"), ("nan", "nan"), ("null", "null"),
-    ("[unclear]", "[unclear]"), ("[two dogs]", "[two dogs]"), ("{so}", "{so}"), ("(two) dogs", "(two) dogs"), ("f(x)", "f(x)"), ("it's", "it's"), ('"quoted"', '"quoted"'), ("[sic] dog", "[sic] dog"), ("2.0", "2.0"), (" two ", "two"), ("3|", "3")])
+    ("[unclear]", "[unclear]"), ("[two dogs]", "[two dogs]"), ("{so}", "{so}"), ("(two) dogs", "(two) dogs"), ("f(x)", "f(x)"), ("print('hello')", "print('hello')"), ("sum([1, 2])", "sum([1, 2])"), ("vitamin c (daily)", "vitamin c (daily)"), ("it's", "it's"), ('"quoted"', '"quoted"'), ("[sic] dog", "[sic] dog"), ("2.0", "2.0"), (" two ", "two"), ("3|", "3")])
 def test_one_answer_stays_one(value, expected): assert read_human_answers(value) == (expected,)
 
 @pytest.mark.parametrize("value", [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT, np.datetime64("NaT"), Decimal("nan"), np.ma.masked, Scalar(None), "", "  \n", "<NA>", [], (), {}, "[]", "()", "{}", np.array([]), Series(), "|", " | "])
@@ -288,3 +289,6 @@ def test_lists_that_lost_something(folder, values, says): assert says in refusal
 def test_doubtful_ones_are_said(folder, values, says): assert any(says in note for note in opened(values).notes), opened(values).notes
 
 def test_official_decimal_points_need_no_note(folder): assert opened(["2.5", "2,5", "red"]).notes == () == opened(["1,000", "red"]).notes
+
+@pytest.mark.parametrize("cell, expected", [("'yes', 'no'", ("yes", "no")), ('"yes","no, so"', ("yes", "no, so")), ("['it''s', 'b']", ("it's", "b")), ('["say ""no""", "b"]', ('say "no"', "b")), ("c(1, 2)", ("1", "2")), ("'yes' or 'no'", ("'yes' or 'no'",))])
+def test_lists_as_other_languages_write_them(cell, expected): assert read_human_answers(cell) == expected

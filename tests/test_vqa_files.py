@@ -214,8 +214,8 @@ def test_a_blank_is_one_of_ten_answers_that_nothing_matches(nothing, wrap):
     scored = score(found, [dict(question_id=11, answer="surf")])
     assert scored.metric == "official" and scored.overall == 60
 
-@pytest.mark.parametrize("answers", [["", ""], [None], [dict(answer="")]*10, [" ", float("nan")]])
-def test_blanks_alone_are_refused_as_an_empty_list_is(answers):
+@pytest.mark.parametrize("answers", [["", None], [None], [dict(answer=None)]*10, [" ", float("nan")]])
+def test_nothing_alone_is_refused_as_an_empty_list_is(answers):
     with pytest.raises(UserError, match="question_id 11: 'answers' must be a list, not empty and not all blank"): load_annotations([official(11, answers=answers)])
 
 @pytest.mark.parametrize("records, says", [
@@ -225,3 +225,7 @@ def test_blanks_alone_are_refused_as_an_empty_list_is(answers):
 def test_what_is_missing_is_called_by_its_name(records, says):
     with pytest.raises(UserError, match=says) as error: load_annotations(records)
     assert "repeats" not in str(error.value)
+
+def test_blank_texts_alone_are_scored_as_the_official_program_does():
+    found = score([official(11, answers=[""]*10), official(12)], [dict(question_id=11, answer="surf"), dict(question_id=12, answer="2")])
+    assert found.per_question == {11: 0, 12: 100}

@@ -57,12 +57,12 @@ def _python_source(text) -> str:
         before = kind
     return "".join(parts)
 
-# %% ../../nbs/05_data/13_human_answers.ipynb #ddc06a31
+# %% ../../nbs/05_data/13_human_answers.ipynb #4c2598fc
 _BEGINS = re.compile(r"""
-    [\[{]|\(\s*(['"]|[bu]['"]|np\.|\d[\d.]*\s*,|\))|(np|numpy)\.\w+\(|[A-Za-z_][\w.]*\(\s*([\[{'"]|\))
-    |c\([^()]*,[^()]*\)$""", re.X)
+    [\[{]|\(\s*(['"]|[bu]['"]|np\.|\d[\d.]*\s*,|\))|(np|numpy)\.\w+\(|[A-Za-z_][\w.]*\(\s*([\[{]|\))
+    |c\(\s*['"]|c\([^()]*,[^()]*\)$""", re.X)
 _LIST_MARKS = re.compile(r"""(^|[\s,(\[{:])['"]|[,;\[{…]|\.\.\.""")
-_CALLED = re.compile(r"""[\w.]*\(\s*[\[{'"]|c\(""")
+_CALLED = re.compile(r"""\w?\(\s*[\[{'"]|[\w.]+\(\s*[\[{]\s*['"\[({]|c\(""")
 _BYTES = re.compile(r"""b(['"]).*\1""", re.S)
 _HOW = 'several answers are written as snowy|cold or as a JSON list: ["snowy", "cold"]'
 
@@ -77,7 +77,7 @@ def _read_listed(text): # the value; None where it is an answer
     shown = text if len(text) < 60 else text[:50] + "…"
     raise UserError(f"answers {shown!r} begin like a list and cannot be read as one; {_HOW}")
 
-# %% ../../nbs/05_data/13_human_answers.ipynb #54533923
+# %% ../../nbs/05_data/13_human_answers.ipynb #00247f7f
 class HumanAnswers(NamedTuple):
     "What people answered to one question."
     texts: tuple[str, ...] = () # as they wrote it
@@ -86,7 +86,10 @@ class HumanAnswers(NamedTuple):
     typed: bool = False # whether a person or a program wrote plain text, and no list of texts
 
 _NO_TRUTH = f'answers must be texts, not TRUE or FALSE{why_not_text(True)} (["true"] where that is the answer)'
-_SHOWN = re.compile(r"(?:shape: .*?Series: '.*?' \[.*?\]\s*|<pyarrow\.\w+: )([\[{].*?[\]}])>?", re.S) # polars, pyarrow
+_SHOWN = re.compile(r"""
+    (?:shape:\ .*?Series:\ '.*?'\ \[.*?\]\s*|<pyarrow\.\w+:\ |defaultdict\(<[^>]*>,\ |ARRAY\s*) # Polars, Arrow, Python, SQL
+    ([\[{].*?[\]}])[>)]?""", re.X | re.S)
+_IN_ROW = re.compile(r"""('[^']*'|"[^"]*")(\s*,\s*('[^']*'|"[^"]*"))+""") # a list that lost its brackets
 _MOST = 1000 # answers to one question, where they are given as counts
 
 def _read_one(value) -> str:
@@ -110,7 +113,7 @@ def _of_record(value): # VQAv2 has {"answer": …}
     if "answer" in value: return value["answer"]
     raise UserError(f"answers must be texts or {{'answer': …}}, and there is {short_repr(value)}")
 
-# %% ../../nbs/05_data/13_human_answers.ipynb #e01ccfb8
+# %% ../../nbs/05_data/13_human_answers.ipynb #47cbc504
 def _read_mapping(value) -> HumanAnswers:
     "A record or a column of records as VQAv2 has them, or how many people gave each answer."
     if "answer" in value: return read_answers(value["answer"])
@@ -122,9 +125,16 @@ def _read_mapping(value) -> HumanAnswers:
 
 def _is_count(n) -> bool: return type(n) in (int, float) and n >= 0 and n == n // 1
 
+def _unwrapped(text) -> str: # a list that was written as text twice has quotes around
+    if not (len(text) > 3 and text[0] == text[-1] and text[0] in "\"'" and text[1] in "[{"): return text
+    try: return json.loads(text)
+    except ValueError: return text[1:-1].replace(2*text[0], text[0])
+
 def _read_cell(text) -> HumanAnswers:
     "Answers in one text: a list as JSON, Python or NumPy writes it, or separated by |."
     if shown := _SHOWN.fullmatch(text): text = shown[1]
+    elif _IN_ROW.fullmatch(text): text = f"[{text}]"
+    else: text = _unwrapped(text)
     listed = _read_listed(text) if _BEGINS.match(text) else None
     if listed is not None: return read_answers(listed)
     bars = text.replace("｜", "|") # as a Japanese keyboard has it
@@ -193,15 +203,16 @@ def _unquoted(rows) -> tuple[dict, list[str]]: # rows; what should be said
     bare = {i: rows[i]._replace(texts=(a[1:-1].replace("''", "'").strip(),)) for i, a in alone.items()}
     return dict(rows) | bare, [f"{count}, are read without them"]
 
-# %% ../../nbs/05_data/13_human_answers.ipynb #60384033
+# %% ../../nbs/05_data/13_human_answers.ipynb #a5e15e8c
 _SEPARATORS = { # pattern → what it is called, and whether people hardly write it inside an answer
     ";": ("semicolon", True),
-    r"\n": ("line break", True),
+    r"[\n\u2028\u2029]": ("line break", True),
     r"\t": ("tab", True),
     r"(?i:<br\s*/?>)": ("<br>", True),
     r"\\n": ("\\n", True),
     r",": ("comma", False),
     "/": ("slash", False),
+    "[¦•]": ("¦ or •", True),
     "；": ("；", True),
     "，": ("，", False),
     "、": ("、", True),

@@ -235,7 +235,7 @@ def load_questions(
     find_repeated(out, where)
     return out
 
-# %% ../../nbs/05_data/05_vqa_files.ipynb #4b6fb456
+# %% ../../nbs/05_data/05_vqa_files.ipynb #7e63b42f
 def _answer_strings(answers) -> tuple[str, ...]:
     "The answers of one record, interned. Raises KeyError or TypeError where they are not strings."
     return tuple([intern(a["answer"] if type(a) is dict else a) for a in answers])
@@ -248,9 +248,8 @@ def _annotation(r, ids: tuple[type, ...]) -> Annotation: # ids: types that a que
     question_id, image_id, kind, answer_type, top, answers = [r[f] for f in _ANNOTATED]
     listed = type(answers) in (list, tuple) and answers
     if type(question_id) not in ids or type(image_id) not in (int, str) or not listed: raise TypeError
-    common, texts = None if top is _UNKNOWN else intern(top), _answer_strings(answers)
-    if not any(map(str.strip, texts)): raise TypeError # nobody answered
-    return Annotation(question_id, image_id, intern(kind), intern(answer_type), common, texts)
+    common = None if top is _UNKNOWN else intern(top)
+    return Annotation(question_id, image_id, intern(kind), intern(answer_type), common, _answer_strings(answers))
 
 # %% ../../nbs/05_data/05_vqa_files.ipynb #4712414d
 _WHERE_ABSENT = {"question_type": "other", "answer_type": "other", "multiple_choice_answer": _UNKNOWN}
@@ -273,13 +272,15 @@ def _complete(record: Mapping, absent: dict, where: str) -> Mapping:
                         "fetch the file again or leave it out everywhere")
     return {f: record.get("image") if value is _BY_IMAGE else value for f, value in absent.items()} | dict(record)
 
-# %% ../../nbs/05_data/05_vqa_files.ipynb #22186707
+# %% ../../nbs/05_data/05_vqa_files.ipynb #b57ae1eb
 _WRONG = (KeyError, TypeError, AttributeError, IndexError, RecursionError) # what a record of another shape raises
 
 def _with_blanks(record) -> Mapping: # None and NaN in a list of answers are one of ten, as a blank text is
     def text(a): return a | dict(answer=text(a["answer"])) if isinstance(a, dict) else "" if is_missing(a) else a
     answers = record["answers"]
-    return record | dict(answers=list(map(text, answers))) if isinstance(answers, (list, tuple)) else record
+    texts = list(map(text, answers)) if isinstance(answers, (list, tuple)) else []
+    said = any((a.get("answer") if isinstance(a, dict) else a) != "" for a in texts)
+    return record | dict(answers=texts) if said else record # nobody answered
 
 def _second_look(record, index, where, fields) -> Annotation:
     "The annotation of a record with NumPy's types or blanks in it. Raises the error for a record that is wrong."
