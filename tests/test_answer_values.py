@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from beit3_colab.data.human_answers import read_answers, read_human_answers
+from beit3_colab.data.human_answers import read_answers, read_human_answers, settle_answers
 from beit3_colab.data.own import open_questions
 from beit3_colab.data.values import is_missing, plain_value, read_image_id, read_question_id, write_number
 from beit3_colab.data.vqa_files import load_annotations
@@ -149,7 +149,7 @@ def test_answers_in_one_cell_are_refused_before_anything_is_answered(folder, val
     assert f"hold a {word}" in told and "snowy|cold" in told and "nothing was answered yet" in told
 
 @pytest.mark.parametrize("values", [
-    ["yes, it is", "no", "red"], ["yes, it is"], ["no, no", "red"], ["yes, it is", "no, it is not"], ["1,000", "2,500", "12,000"], ["n/a", "w/o", "1/2"], ["red|blue", "so, so, la", "a", "b"], ["San Jose, California"]*3, ["San Jose, California", "San Diego, California", "Austin, Texas", "Texas"], ["Yes, it is red.", "No, it is blue.", "Yes, it is green."], ["$1,000", "$2,500", "$12,000,000"], ["Jan 5, 2020", "Feb 6, 2021", "Mar 7, 2022"], ["black/white"]*3, ["2,5", "1,5", "3,5"], ["red, white, and blue"]*3, ["no, no, no", *"abcdefgh"], ["yes, it is", "yes", "yes, it is"], ["It is a very old dog, I think, as far as I can tell from here"]*5, ['["a, b"]', '["c, d"]', '["e, f"]'], [["a, b"], ["c, d"], ["e, f"]], ["a, b, c", "d", "e", "f"]])
+    ["yes, it is", "no", "red"], ["yes, it is"], ["no, no", "red"], ["yes, it is", "no, it is not"], ["1,000", "2,500", "12,000"], ["n/a", "w/o", "1/2"], ["red|blue", "so, so, la", "a", "b"], ["San Jose, California"]*3, ["San Jose, California", "San Diego, California", "Austin, Texas", "Texas"], ["Yes, it is red.", "No, it is blue.", "Yes, it is green."], ["$1,000", "$2,500", "$12,000,000"], ["1,00,000", "2,50,000", "12,00,000"], ["Jan 5, 2020", "Feb 6, 2021", "Mar 7, 2022"], ["black/white"]*3, ["2,5", "1,5", "3,5"], ["red, white, and blue"]*3, ["no, no, no", *"abcdefgh"], ["yes, it is", "yes", "yes, it is"], ["It is a very old dog, I think, as far as I can tell from here"]*5, ['["a, b"]', '["c, d"]', '["e, f"]'], [["a, b"], ["c, d"], ["e, f"]], ["a, b, c", "d", "e", "f"]])
 def test_an_answer_may_hold_a_comma(folder, values): assert [a for a in people(opened(values))] == [read_human_answers(v) for v in values]
 
 def test_a_doubtful_separator_is_said(folder):
@@ -285,10 +285,15 @@ def test_quotes_around_every_answer(folder, values, expected): assert [a for a, 
 @pytest.mark.parametrize("values, says", [(["[red blue]", "[red red]"], "lists whose quotes are lost"), (["b'yes'", "no"], "text made of bytes"), (['b"yes"'], "decode"), (["{red,blue}", "{red}"], "begin like a list"), (["dict_keys(['a'"], "begin like a list"), (["[b'yes', b'no']"], "bytes")])
 def test_lists_that_lost_something(folder, values, says): assert says in refusal(opened, values)
 
-@pytest.mark.parametrize("values, says", [(["[two dogs]", "cat", "cow"], "in brackets, such as '[two dogs]'"), (["'yes'", "no"], "with quotes around, such as 'yes'"), (["2,5", "3,5", "red"], "write 2.5"), (["yes<br>no", "red", "blue"], "with a <br> taken whole"), (["no, no, no", *"abcdef"], "1 answer of people with a comma"), (["San Jose, California"]*3, "3 answers of people with a comma"), (["a|b", "c;d", "e"], "1 answer of people with a semicolon")])
+@pytest.mark.parametrize("values, says", [(["[two dogs]", "cat", "cow"], "in brackets, such as '[two dogs]'"), (["'yes'", "no"], "with quotes around, such as 'yes'"), (["2,5", "3,5", "red"], "write 2.5"), (["yes<br>no", "red", "blue"], "with a <br> taken whole"), (["no, no, no", *"abcdef"], "1 answer of people with a comma"), (["San Jose, California"]*3, "3 answers of people with a comma"), (["a|b", "c;d", "e"], "1 answer of people with a semicolon"), (["red, white", "red, blue", "red", "white", "blue"], "2 answers of people with a comma")])
 def test_doubtful_ones_are_said(folder, values, says): assert any(says in note for note in opened(values).notes), opened(values).notes
 
 def test_official_decimal_points_need_no_note(folder): assert opened(["2.5", "2,5", "red"]).notes == () == opened(["1,000", "red"]).notes
 
 @pytest.mark.parametrize("cell, expected", [("'yes', 'no'", ("yes", "no")), ('"yes","no, so"', ("yes", "no, so")), ("['it''s', 'b']", ("it's", "b")), ('["say ""no""", "b"]', ('say "no"', "b")), ("c(1, 2)", ("1", "2")), ("'yes' or 'no'", ("'yes' or 'no'",))])
 def test_lists_as_other_languages_write_them(cell, expected): assert read_human_answers(cell) == expected
+
+def test_a_large_column_is_looked_at_quickly_and_whole(folder):
+    values = [f"word{i}, word{i + 1}" for i in range(3000)] + [f"word{i}" for i in range(3001)]
+    found = settle_answers({i: read_answers(value) for i, value in enumerate(values)})
+    assert len(found[0]) == 6001 and not found[1] and "3,000 answers of people with a comma" in found[2][0]

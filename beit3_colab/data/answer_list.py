@@ -247,12 +247,13 @@ def _parse_json(text: str, path: Path, name: str):
             raise UserError(f"{name}, line {number} is not JSON; fetch the file again, or mend it there") from None
     return found
 
-# %% ../../nbs/05_data/03_answer_list.ipynb #e63c3d5b
+# %% ../../nbs/05_data/03_answer_list.ipynb #de02ed5a
 _MARKED = ( # what all lines look like, what that is
     (re.compile(r"[-*•]\s+\S.*"), "lines that begin with a dash or the like, as YAML and Markdown write lists,"),
     (re.compile(r"[(\[]?\d+[.):\]]+(\s+\S|[^\W\d]).*"), "numbered lines"),
     (re.compile(r"\d[\d,]*\s+[^\W\d].*"), "lines that begin with a number, as a vocabulary with counts has it,"),
-    (re.compile(r"(?=.*[^\W\d]).*\S[\s,;:|=]+\(?\d[\d.,]*\)?%?"), "lines that end in a number, as a vocabulary with counts has it,"))
+    (re.compile(r"(?=.*[^\W\d]).*\S[\s,;:|=]+\(?\d[\d.,]*\)?%?"),
+     "lines that end in a number, as a vocabulary with counts has it,"))
 
 def _refuse_marked(lines: list[str], name: str):
     "Raise `UserError` for lines that all have a mark or a number beside the answer."

@@ -77,7 +77,7 @@ def _read_listed(text): # the value; None where it is an answer
     shown = text if len(text) < 60 else text[:50] + "…"
     raise UserError(f"answers {shown!r} begin like a list and cannot be read as one; {_HOW}")
 
-# %% ../../nbs/05_data/13_human_answers.ipynb #00247f7f
+# %% ../../nbs/05_data/13_human_answers.ipynb #7b8015a3
 class HumanAnswers(NamedTuple):
     "What people answered to one question."
     texts: tuple[str, ...] = () # as they wrote it
@@ -87,8 +87,8 @@ class HumanAnswers(NamedTuple):
 
 _NO_TRUTH = f'answers must be texts, not TRUE or FALSE{why_not_text(True)} (["true"] where that is the answer)'
 _SHOWN = re.compile(r"""
-    (?:shape:\ .*?Series:\ '.*?'\ \[.*?\]\s*|<pyarrow\.\w+:\ |defaultdict\(<[^>]*>,\ |ARRAY\s*) # Polars, Arrow, Python, SQL
-    ([\[{].*?[\]}])[>)]?""", re.X | re.S)
+    (?:shape:\ .*?Series:\ '.*?'\ \[.*?\]\s*|<pyarrow\.\w+:\ |defaultdict\(<[^>]*>,\ |ARRAY\s*)
+    ([\[{].*?[\]}])[>)]?""", re.X | re.S) # by polars, pyarrow, Python and SQL
 _IN_ROW = re.compile(r"""('[^']*'|"[^"]*")(\s*,\s*('[^']*'|"[^"]*"))+""") # a list that lost its brackets
 _MOST = 1000 # answers to one question, where they are given as counts
 
@@ -203,7 +203,7 @@ def _unquoted(rows) -> tuple[dict, list[str]]: # rows; what should be said
     bare = {i: rows[i]._replace(texts=(a[1:-1].replace("''", "'").strip(),)) for i, a in alone.items()}
     return dict(rows) | bare, [f"{count}, are read without them"]
 
-# %% ../../nbs/05_data/13_human_answers.ipynb #a5e15e8c
+# %% ../../nbs/05_data/13_human_answers.ipynb #73ab40d8
 _SEPARATORS = { # pattern → what it is called, and whether people hardly write it inside an answer
     ";": ("semicolon", True),
     r"[\n\u2028\u2029]": ("line break", True),
@@ -217,7 +217,7 @@ _SEPARATORS = { # pattern → what it is called, and whether people hardly write
     "，": ("，", False),
     "、": ("、", True),
 }
-_IN_NUMBER = re.compile(r"(?<!\d)(?<!\d,)\d{1,3}(,\d{3})+(?![\d,])|(?<!\d)(?<!\d,)\d+,\d+(?![\d,])")
+_IN_NUMBER = re.compile(r"(?<!\d)(?<!\d,)(\d{1,3}(,\d{3})+|\d{1,2}(,\d\d)+,\d{3}|\d+,\d+)(?![\d,])") # 1,00,000 in India
 _AND = ("and ", "or ")
 
 def _parts(text, pattern) -> list[str]: # fewer than two where it is no list
@@ -228,11 +228,12 @@ def _parts(text, pattern) -> list[str]: # fewer than two where it is no list
 
 def _elsewhere(lists, alone) -> int:
     "How many cells have only parts that are whole cells, or that stand in another place in other cells."
-    places = {(place, part) for parts in lists.values() for place, part in enumerate(parts)}
-    found = {part: {place for place, other in places if other == part} for _, part in places} if len(places) < 500 else {}
+    places = {} # part → where it stands in its cells
+    for parts in lists.values():
+        for place, part in enumerate(parts): places.setdefault(part, set()).add(place)
     whole = {normalize_word(a) for i, a in alone.items() if i not in lists}
     cells = {tuple(parts) for parts in lists.values()}
-    return sum(all(p in whole or len(found.get(p, ())) > 1 for p in parts) for parts in cells)
+    return sum(all(p in whole or len(places[p]) > 1 for p in parts) for parts in cells)
 
 def _are_lists(lists, alone, strong) -> bool:
     "Whether cells with the same sign are lists, see the table above."
@@ -245,7 +246,7 @@ def _are_lists(lists, alone, strong) -> bool:
     if common and (len(threes) > 2 or _elsewhere(lists, alone) > 1): return True
     return strong and most and len(alone) > 1
 
-# %% ../../nbs/05_data/13_human_answers.ipynb #039a87eb
+# %% ../../nbs/05_data/13_human_answers.ipynb #10982c09
 def _separated(rows) -> tuple[dict, list[str]]: # question_id → what is wrong; what should be said
     "Answers that hold the same separator, or that NumPy wrote without quotes."
     alone, notes = {i: found.texts[0] for i, found in rows.items() if found.alone}, []
@@ -258,7 +259,8 @@ def _separated(rows) -> tuple[dict, list[str]]: # question_id → what is wrong;
             reason = f"this and {'all other answers' if len(lists) == len(alone) else 'other answers'} hold a {name}"
             return dict.fromkeys(lists, f"{reason}; {_HOW}, one that has a {name} itself as [\"so, it is\"]"), []
         several = 2*len(lists) >= len(alone) and len(lists) > 1
-        if several or strong or any(len(set(p)) < len(p) > 2 for p in lists.values()):
+        repeats = any(len(set(parts)) < len(parts) > 2 for parts in lists.values())
+        if several or strong or repeats or _elsewhere(lists, alone) > 1:
             notes.append(f"{plural(len(lists), 'answer')} of people with a {name} taken whole, "
                          f"such as {short_repr(alone[next(iter(lists))])}; {_HOW}")
     problems, more = _bracketed(alone)
@@ -318,10 +320,10 @@ def _left_out(rows) -> list[str]:
                      "text or are not there; taken as they are")
     return notes
 
-# %% ../../nbs/05_data/13_human_answers.ipynb #ced6fa3b
+# %% ../../nbs/05_data/13_human_answers.ipynb #74e1dd4a
 def settle_answers(
     rows: Mapping[int|str, HumanAnswers], # question_id → what was read
-    spread: bool = False, # whether each answer had a column of its own, of which some may have had gaps
+    spread: bool = False, # whether each answer had a column of its own; both are treated alike
 ) -> tuple[dict, dict, list[str]]: # question_id → texts, where there are some; → what is wrong; what should be said
     "Look at the answers of a whole table."
     rows, unquoted = _unquoted(rows)

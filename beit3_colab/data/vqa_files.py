@@ -154,9 +154,9 @@ def _records(source, kind: str) -> tuple[list, str, dict]:
     _check_kind(found[0], where, kind, other)
     return found, where, content if isinstance(content, Mapping) else {}
 
-# %% ../../nbs/05_data/05_vqa_files.ipynb #5443c265
-_NO_PICTURE = (", by which the intervals know what questions are about the same picture (where each has one of its own, "
-               "write its question_id there)")
+# %% ../../nbs/05_data/05_vqa_files.ipynb #831dd67d
+_NO_PICTURE = (", by which the intervals know what questions are about the same picture "
+               "(where each has one of its own, write its question_id there)")
 
 def _complain(record, index: int, where: str, fields: Mapping[str, tuple]):
     "Raise the error for a record that failed a check. `fields`: those that it needs, with the types they may have."
