@@ -297,3 +297,8 @@ def test_a_large_column_is_looked_at_quickly_and_whole(folder):
     values = [f"word{i}, word{i + 1}" for i in range(3000)] + [f"word{i}" for i in range(3001)]
     found = settle_answers({i: read_answers(value) for i, value in enumerate(values)})
     assert len(found[0]) == 6001 and not found[1] and "3,000 answers of people with a comma" in found[2][0]
+
+@pytest.mark.parametrize("value, says", [("TRUE", "TRUE or FALSE"), ("#REF!", "an error of a spreadsheet")])
+def test_a_column_for_each_answer_is_looked_at_too(folder, value, says):
+    path = write_csv(folder, ["image", "question", "answer1", "answer2"], ["a.png", "Why?", "rain", value], ["a.png", "What?", "snow", "snow"])
+    for source in (path, pd.read_csv(path)): assert says in refusal(open_questions, source)
