@@ -227,6 +227,18 @@ BAD_FILES = {
     "numbered.txt": (b"0 yes\n1 no\n2 black and white\n", "numbered lines such as '0 yes'"),
     "numbered from one.txt": (b"1. yes\n2. no\n", "numbered lines such as '1. yes'"),
     "numbered behind.txt": (b"yes: 0\nblack and white: 1\n", "numbered lines"),
+    "vocabulary.txt": (b"yes 812\nno 700\nblack and white 30\n", "lines that end in a number, as a vocabulary with counts has it, such as 'yes 812'"),
+    "shares.txt": (b"yes 0.3\nno 0.2\n", "lines that end in a number"),
+    "brackets.txt": (b"yes (812)\nno (700)\n", "lines that end in a number"),
+    "counted.txt": (b"  812 yes\n  700 black and white\n", "lines that begin with a number, .* such as '812 yes'"),
+    "list.yaml": (b"- yes\n- no\n", "lines that begin with a dash or the like, as YAML and Markdown write lists, such as '- yes'; write the answers alone"),
+    "headed.yaml": (b"answers:\n  - yes\n  - no\n", "lines that begin with a dash"),
+    "document.yaml": (b"---\n- yes\n- no\n", "lines that begin with a dash"),
+    "stars.md": (b"* yes\n* no\n", "lines that begin with a dash or the like"),
+    "from five.txt": (b"5. yes\n6. no\n", "numbered lines such as '5. yes'"),
+    "spaced.txt": (b"1. yes\n\n2. no\n", "numbered lines"),
+    "close.txt": (b"1.yes\n2.no\n", "numbered lines"),
+    "round.txt": (b"(1) yes\n(2) no\n", "numbered lines"),
     "empty.txt": (b"", "is empty"),
     "blank.txt": (b"\n \n", "is empty"),
     "text.json": (b'{"model": "beit3"}', "maps 'model' to 'beit3'"),
@@ -246,7 +258,7 @@ def test_paths_that_are_none(path, says, tmp_path, monkeypatch):
     assert len(str(error.value)) < 500
 
 def test_answers_with_commas_and_numbers_are_no_table(tmp_path):
-    answers = ["yes", "black, white", "2 dogs", "1", "0", "red; blue", '"quoted"', "12:00"]
+    answers = ["yes", "black, white", "2 dogs", "route 66", "1.5", "- so", "3. street", "(1)", "1", "0", "red; blue", '"quoted"', "12:00"]
     (tmp_path/"a.txt").write_text("\n".join(answers))
     assert read_answer_list(tmp_path/"a.txt") == answers
 
@@ -282,3 +294,14 @@ def test_a_list_cannot_be_built_without_the_most_common_answers():
     okvqa = load_annotations([dict(question_id=1, image_id=2, question_type="one", answer_type="other", answers=10*[dict(answer="surf", raw_answer="surfing")])])
     with pytest.raises(UserError, match="lack multiple_choice_answer"): build_answer_list(okvqa.values())
     with pytest.raises(UserError, match="lack multiple_choice_answer"): build_answer_list([{"answers": ["yes"]}])
+
+def test_quotes_of_python_around_every_line(tmp_path):
+    (tmp_path/"a.txt").write_text("'yes'\n'black, white'\n")
+    assert read_answer_list(tmp_path/"a.txt") == ["yes", "black, white"]
+    (tmp_path/"a.txt").write_text("'yes'\nit's\n")
+    assert read_answer_list(tmp_path/"a.txt") == ["'yes'", "it's"]
+
+@pytest.mark.parametrize("answers", [["1", "2"], ["1.5", "2.5"], ["9:30", "10:15"], ["iphone6", "ps4"], ["$5", "50%"], ["-1", "-2"]])
+def test_numbers_may_be_answers(answers, tmp_path):
+    (tmp_path/"a.txt").write_text("\n".join(answers))
+    assert read_answer_list(tmp_path/"a.txt") == answers

@@ -14,12 +14,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from beit3_colab.data.human_answers import read_answers, read_human_answers
+from beit3_colab.data.human_answers import read_answers, read_human_answers, settle_answers
 from beit3_colab.data.own import open_questions
 from beit3_colab.data.values import is_missing, plain_value, read_image_id, read_question_id, write_number
+from beit3_colab.data.vqa_files import load_annotations
 from beit3_colab.machine.messages import UserError
 from beit3_colab.scenes.description import make_scene
 from beit3_colab.scenes.drawing import draw_scene
+from beit3_colab.scoring.score import score
 
 
 class Weather(Enum):
@@ -75,13 +77,15 @@ def refusal(function, *args, **kwargs):
     RECORDS, tuple(RECORDS), np.array(RECORDS, dtype=object), Scalar(RECORDS), {"answer": list(TEXTS), "answer_id": [1, 2, 3]}, dict.fromkeys(TEXTS, 1), Counter(TEXTS), dict.fromkeys(TEXTS, 1).keys() and {t: np.int64(1) for t in TEXTS},
     json.dumps(TEXTS), json.dumps(RECORDS), json.dumps(RECORDS, indent=1), str(list(TEXTS)), str(TEXTS), str(RECORDS), str(np.array(TEXTS)), str(np.array(RECORDS, dtype=object)), repr(np.array(TEXTS)), repr(np.array(TEXTS, dtype=object)),
     str([np.str_(t) for t in TEXTS]), str(dict.fromkeys(TEXTS, 1)), str(Counter(TEXTS)), "rain|it's wet|a \"storm\"", " rain | it's wet | a \"storm\" | ",
-    np.array2string(np.array(TEXTS), max_line_width=10), "[\n  'rain',\n  \"it's wet\",\n  'a \"storm\"',\n]", "['rain', \"it's wet\", 'a \"storm\"', nan]"])
+    np.array2string(np.array(TEXTS), max_line_width=10), "[\n  'rain',\n  \"it's wet\",\n  'a \"storm\"',\n]", "['rain', 'it''s wet', 'a \"storm\"']",
+    'c("rain", "it\'s wet", "a \\"storm\\"")', f"dict_keys({list(TEXTS)})", f"dict_values({list(TEXTS)})", f"tensor({list(TEXTS)})", f"Index({list(TEXTS)}, dtype='object')", f"Index({list(TEXTS)}, dtype='object', name='answers')", f"array({list(TEXTS)}, dtype=object)", f"array({list(TEXTS)}, dtype='<U9')", f"pd.Series({list(TEXTS)}, name='a')",
+    json.dumps(json.dumps(TEXTS)), f"ARRAY{list(TEXTS)}", f"defaultdict(<class 'int'>, {dict.fromkeys(TEXTS, 1)})", f"'{json.dumps(TEXTS)}'".replace("it's", "it''s")])
 def test_a_list_is_a_list_in_every_form(value): assert read_human_answers(value) == TEXTS
 
 @pytest.mark.parametrize("value, expected", [
     (2, "2"), (2., "2"), (np.float64(2), "2"), (np.float32(.1), "0.1"), (np.int8(2), "2"), (Decimal("2.0"), "2"), (Decimal("2.50"), "2.5"), (Fraction(4, 2), "2"), (2.5, "2.5"), (-3., "-3"), (1e15, "1" + "0"*15), (np.str_("two"), "two"),
     (PlainText.SNOW, "snowy"), (Scalar("two"), "two"), (Scalar(2.), "2"), (np.array("two"), "two"), ("yes, it is", "yes, it is"), ("and/or", "and/or"), ("none", "none"), ("None", "None"), ("N/A", "N/A"), ("nan", "nan"), ("null", "null"),
-    ("[unclear]", "[unclear]"), ("[two dogs]", "[two dogs]"), ("{so}", "{so}"), ("(two) dogs", "(two) dogs"), ("f(x)", "f(x)"), ("it's", "it's"), ('"quoted"', '"quoted"'), ("[sic] dog", "[sic] dog"), ("2.0", "2.0"), (" two ", "two"), ("3|", "3")])
+    ("[unclear]", "[unclear]"), ("[two dogs]", "[two dogs]"), ("{so}", "{so}"), ("(two) dogs", "(two) dogs"), ("f(x)", "f(x)"), ("print('hello')", "print('hello')"), ("sum([1, 2])", "sum([1, 2])"), ("vitamin c (daily)", "vitamin c (daily)"), ("it's", "it's"), ('"quoted"', '"quoted"'), ("[sic] dog", "[sic] dog"), ("2.0", "2.0"), (" two ", "two"), ("3|", "3")])
 def test_one_answer_stays_one(value, expected): assert read_human_answers(value) == (expected,)
 
 @pytest.mark.parametrize("value", [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT, np.datetime64("NaT"), Decimal("nan"), np.ma.masked, Scalar(None), "", "  \n", "<NA>", [], (), {}, "[]", "()", "{}", np.array([]), Series(), "|", " | "])
@@ -110,11 +114,11 @@ def test_odd_texts_come_back_from_every_kind_of_list():
 
 def test_python_does_not_join_what_numpy_wrote_side_by_side():
     assert read_human_answers("['yes' 'no'\n 'yes, it is']") == ("yes", "no", "yes, it is")
-    assert read_human_answers(str(np.array([1., 2.5, np.nan]))) == ("1", "2.5")
+    assert read_human_answers(str(np.array([1., 2.5, np.nan]))) == ("1", "2.5", "")
 
 
 @pytest.mark.parametrize("values, expected", [
-    (["2.0", "1.0", "10.0"], ["2", "1", "10"]), (["2.0", "", "1.0"], ["2", "", "1"]), (["2.0", "yes"], ["2", "yes"]), (["2.0", "2.5"], ["2", "2.5"]), (["2.0", "3"], ["2.0", "3"]), (["2.00", "3.0"], ["2.00", "3.0"]), (["1.0|2.0", "3.0"], ["1|2", "3"]), (["-1.0"], ["-1"]), (["iOS 2.0"], ["iOS 2.0"]), (['["2.0"]', "1.0"], ["2.0", "1"])])
+    (["2.0", "1.0", "10.0"], ["2", "1", "10"]), (["2.0", "", "1.0"], ["2", "", "1"]), (["2.0", "yes"], ["2", "yes"]), (["2.0", "2.5"], ["2", "2.5"]), (["2.0", "3"], ["2", "3"]), (["2.5", "3", "1.0"], ["2.5", "3", "1"]), (["2.00", "3.0"], ["2.00", "3.0"]), (["1.0|2.0", "3.0"], ["1|2", "3"]), (["-1.0"], ["-1"]), (["iOS 2.0"], ["iOS 2.0"]), (['["2.0"]', "1.0"], ["2.0", "1"])])
 def test_numbers_of_pandas_in_text_are_whole(folder, values, expected):
     rows = [["a.png", f"How many {i}?", value] for i, value in enumerate(values)]
     frame = pd.read_csv(write_csv(folder, ["image", "question", "answers"], *rows), dtype=str)
@@ -128,22 +132,24 @@ def test_csv_and_table_agree_about_numbers_with_a_gap(folder):
     assert people(found[0]) == [("3",), (), ("12",)] and [(q.question_id, q.image_id) for q in found[0].questions] == [(5, 7), (6, "a.png"), (3, 7)]
     assert all((data.questions, people(data)) == (found[0].questions, people(found[0])) for data in found)
 
-@pytest.mark.parametrize("values", [["TRUE", "FALSE"], ["true", "false"], ["True", "True"], ["FALSE", ""], [True, False], [np.bool_(True), None], ["WAHR", "FALSCH"], ["VRAI", "FAUX"]])
+@pytest.mark.parametrize("values", [["TRUE", "FALSE"], ["true", "false"], ["True", "True"], ["FALSE", ""], [True, False], [np.bool_(True), None], ["WAHR", "FALSCH"], ["VRAI", "FAUX"],
+    ["TRUE"]*7 + ["red"], [True]*7 + ["red"], ["red", "blue", "TRUE", "grey"], ["TRUE|FALSE", "red"], ["True", "False", "red"], *[[word, "red"] for word in "VRAI FALSCH VERDADERO VERO ONWAAR SANT SAND PRAWDA FAŁSZ ИСТИНА ЛОЖЬ".split()]])
 def test_a_column_of_truth_values_is_refused_in_the_same_words(folder, values):
     told = refusal(opened, values)
     assert "answers must be texts, not TRUE or FALSE" in told and "makes of yes and no" in told and told.count("makes of") == 1
 
-@pytest.mark.parametrize("values", [["true", "red", "false"], [["true"], ["false"]], ['["true"]', '["false"]']])
+@pytest.mark.parametrize("values", [["true", "red", "false"], [["true"], ["false"]], [["TRUE"], "red"], ['["TRUE", "FALSE"]', "red"], ["SAND", "WATER", "SKY"], ["Sand", "sky"], ["True", "red", "blue"], ["vrai", "red"], ['["true"]', '["false"]']])
 def test_true_may_be_an_answer(folder, values): assert people(opened(values)) == [read_human_answers(v) for v in values]
 
 @pytest.mark.parametrize("values, word", [
-    (["a, b, a", "c,d"], "comma"), (["a,a,b"], "comma"), (["a, b", "c, d", "e, f"], "comma"), (["a, b", "c, c, d", "e"], "comma"), (["a;b", "c; d"], "semicolon"), (["a; a; b"], "semicolon"), (["a\nb", "c\nd\ne"], "line break"), (["red / blue", "grey / white", "dark / light"], "slash"), (["snowy/cold", "windy/cold", "rainy/wet"], "slash"), (["2,5", "1,5", "3,5"], "comma"), (["雪、雪、雨"], "、")])
+    (["a, b, a", "c,d"], "comma"), (["a,a,b"], "comma"), (["a, b, c", "c, d, e", "e, f, g"], "comma"), (["a, b", "c, c, d", "e"], "comma"), (["a;b", "c; d"], "semicolon"), (["a; a; b"], "semicolon"), (["a\nb", "c\nd\ne"], "line break"), (["red/blue/red", "grey"], "slash"), (["red/blue", "blue/red", "red"], "slash"), (["yes, no", "no, yes", "yes"], "comma"), (["2,1,2", "3,3,1"], "comma"), (["yes<br>no", "no<BR/>no"], "<br>"), (["yes\\nno", "no\\nno"], "\\n"),
+    (["yes|no", "yes;yes;no", "c;c"], "semicolon"), ([["yes", "no"], "yes, yes, no", "red"], "comma"), (['["yes", "no"]', "a\nb", "c\nd"], "line break"), (["snowy, cold, snow", "cloudy,cloudy,grey"], "comma"), (["snowy;cold;snow", "cloudy;grey"], "semicolon"), (["a, b, a", "b, b, c", "c, c, a", *"defghijklm"], "comma"), (["雪、雪、雨"], "、")])
 def test_answers_in_one_cell_are_refused_before_anything_is_answered(folder, values, word):
     told = refusal(opened, values)
     assert f"hold a {word}" in told and "snowy|cold" in told and "nothing was answered yet" in told
 
 @pytest.mark.parametrize("values", [
-    ["yes, it is", "no", "red"], ["yes, it is"], ["no, no", "red"], ["yes, it is", "no, it is not"], ["1,000", "2,500", "12,000"], ["n/a", "w/o", "1/2"], ["red|blue", "so, so, la"], ["It is a very old dog, I think, as far as I can tell from here"]*5, ['["a, b"]', '["c, d"]', '["e, f"]'], [["a, b"], ["c, d"], ["e, f"]], ["a, b, c", "d", "e", "f"]])
+    ["yes, it is", "no", "red"], ["yes, it is"], ["no, no", "red"], ["yes, it is", "no, it is not"], ["1,000", "2,500", "12,000"], ["n/a", "w/o", "1/2"], ["red|blue", "so, so, la", "a", "b"], ["San Jose, California"]*3, ["San Jose, California", "San Diego, California", "Austin, Texas", "Texas"], ["Yes, it is red.", "No, it is blue.", "Yes, it is green."], ["$1,000", "$2,500", "$12,000,000"], ["1,00,000", "2,50,000", "12,00,000"], ["Jan 5, 2020", "Feb 6, 2021", "Mar 7, 2022"], ["black/white"]*3, ["2,5", "1,5", "3,5"], ["red, white, and blue"]*3, ["no, no, no", *"abcdefgh"], ["yes, it is", "yes", "yes, it is"], ["It is a very old dog, I think, as far as I can tell from here"]*5, ['["a, b"]', '["c, d"]', '["e, f"]'], [["a, b"], ["c, d"], ["e, f"]], ["a, b, c", "d", "e", "f"]])
 def test_an_answer_may_hold_a_comma(folder, values): assert [a for a in people(opened(values))] == [read_human_answers(v) for v in values]
 
 def test_a_doubtful_separator_is_said(folder):
@@ -175,8 +181,8 @@ def test_plain_values():
 def test_what_is_left_out_is_counted_and_said_once(folder, caplog):
     with caplog.at_level(logging.WARNING, "beit3_colab.data"): data = opened([["rain"]*9 + [""], ["rain"]*9 + [None], "", None, float("nan"), ["", None]])
     assert data.notes == tuple(r.getMessage() for r in caplog.records) and len(data.notes) == 2
-    assert data.notes[0].startswith("4 empty answers of people left out, of 3 questions (question_id 1, 2, 6)") and data.notes[1] == "4 of 6 questions have no answers of people and are not scored"
-    assert people(data) == [("rain",)*9]*2 + [()]*4
+    assert data.notes[0].startswith("2 empty answers of people, of 2 questions (question_id 1, 2), kept as what nothing matches") and data.notes[1] == "4 of 6 questions have no answers of people and are not scored"
+    assert people(data) == [("rain",)*9 + ("",)]*2 + [()]*4 and data.metric == "official"
     assert opened([["rain"]*10, ["snow"]*10]).notes == () == opened([None, None]).notes == opened(["rain", "yes, it is"]).notes # nothing to say
     assert any(note.startswith("2 answers of people nan") for note in opened(["nan", "nan", "rain"]).notes)
 
@@ -192,7 +198,7 @@ def test_a_column_for_each_answer(folder, columns):
     path = write_csv(folder, ["image", "question", *columns], ["a.png", "Why?", "rain", "snow, ice", ""], ["a.png", "What?", "2.0", "3.0", "2.0"])
     for source in (path, pd.read_csv(path), pd.read_csv(path).to_dict("records")):
         data = open_questions(source)
-        assert people(data) == [("rain", "snow, ice"), ("2", "3", "2")] and f"3 columns {columns[0]} … {columns[-1]}".lower() in data.notes[0].lower()
+        assert people(data) == [("rain", "snow, ice", ""), ("2", "3", "2")] and f"3 columns {columns[0]} … {columns[-1]}".lower() in data.notes[0].lower()
 
 def test_ten_columns_stand_in_the_order_of_their_numbers(folder):
     names = [f"answer{i}" for i in (10, *range(1, 10))]
@@ -229,3 +235,70 @@ def test_values_that_hold_themselves_are_refused(folder):
     endless.append(endless)
     assert isinstance(plain_value(endless), list) and "answers must be texts, and there is [[" in refusal(open_questions, [dict(image="a.png", question="Why?", answers=endless)])
     assert plain_value({"a": np.array(["x"]), "b": (np.int64(3), [np.float32(.1)])}) == {"a": ["x"], "b": (3, [.1])}
+
+
+# what a column shows
+
+BLANKS = [["rain"]*9 + [""], ["rain"]*9 + [None], ["rain"]*9 + [float("nan")], json.dumps(["rain"]*9 + [""]), json.dumps(["rain"]*9 + [None]), str(["rain"]*9 + [float("nan")]), [dict(answer=a) for a in ["rain"]*9 + [""]], [dict(answer=a) for a in ["rain"]*9 + [None]]]
+
+@pytest.mark.parametrize("value", BLANKS)
+def test_a_blank_in_a_list_is_one_of_ten(value):
+    assert read_answers(value) == read_answers(["rain"]*9 + [""]) and read_human_answers(value) == ("rain",)*9 + ("",) and read_answers(value).empty == 1
+
+@pytest.mark.parametrize("value", [["", None], '["", ""]', [dict(answer="")]*10, [float("nan")]*10, "||", {"yes": None, "no": 0}])
+def test_blanks_alone_are_no_answers(value): assert read_answers(value).texts == () and read_answers(value).empty == 0
+
+def test_a_blank_scores_alike_through_every_door(folder):
+    said = {i: ["rain"]*2 + ["snow"]*8 for i in range(1, 9)} | {8: ["rain"]*2 + ["snow"]*7 + [""]}
+    records = [dict(question_id=i, image_id=i, question_type="what", answer_type="other", multiple_choice_answer="snow", answers=[dict(answer=a, answer_id=n) for n, a in enumerate(texts, 1)]) for i, texts in said.items()]
+    results = [dict(question_id=i, answer="rain") for i in said]
+    figures = [score(load_annotations(records), results)]
+    columns = [{"image": "a.png", "question": "Why?", "question_id": i, **{f"answer{n}": a for n, a in enumerate(texts, 1)}} for i, texts in said.items()]
+    pd.DataFrame(columns).to_csv("wide.csv", index=False)
+    for source in ([dict(image="a.png", question="Why?", question_id=i, answers=texts) for i, texts in said.items()], columns, "wide.csv"):
+        data = open_questions(source)
+        assert data.metric == "official"
+        figures.append(score(data.annotations, results))
+    assert {(f.overall, f.metric) for f in figures} == {(figures[0].overall, "official")} and figures[0].overall == 60
+
+@pytest.mark.parametrize("value, expected", [({"yes": 8, "no": None}, ("yes",)*8), ({"yes": 2., "no": float("nan"), "red": 1}, ("yes", "yes", "red")), (str({"yes": 2, "no": None}), ("yes", "yes")), ('{"yes": 1, "no": null}', ("yes",))])
+def test_counts_that_a_table_filled_up(value, expected): assert read_human_answers(value) == expected
+
+@pytest.mark.parametrize("error", ["#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#BEZUG!", "#NV", "#¡VALOR!"])
+def test_errors_of_spreadsheets(folder, error):
+    for values in ([error, "red", "blue"], [f"red|{error}"]): assert f"the answer '{error}' is an error of a spreadsheet" in refusal(opened, values)
+    assert people(opened([[error], "#1", "#winning!" + " yes"])) == [(error,), ("#1",), ("#winning! yes",)]
+
+@pytest.mark.parametrize("word", ["nan", "NaN", "NULL", "\\N", "N/A", "null"])
+def test_words_of_programs_are_said_once(folder, word):
+    note, = opened([word, "red", word]).notes
+    assert note.startswith(f"2 answers of people {word}, which programs write") and people(opened([word]))[0] == (word,)
+
+def test_numbers_are_the_same_from_file_and_table(folder):
+    frame = pd.DataFrame(dict(image="a.png", question=["How many?", "And now?", "Why?"], answers=[2., 3, "so"]))
+    frame.to_csv("q.csv", index=False)
+    assert people(open_questions(frame)) == people(open_questions("q.csv")) == [("2",), ("3",), ("so",)]
+
+@pytest.mark.parametrize("values, expected", [(["'yes'", "'no'"], ["yes", "no"]), (["'it''s'", "'no'"], ["it's", "no"]), (["“yes”", "“no”"], ["yes", "no"]), (["'yes'", "no"], ["'yes'", "no"]), (["it's", "'twas"], ["it's", "'twas"])])
+def test_quotes_around_every_answer(folder, values, expected): assert [a for a, in people(opened(values))] == expected
+
+@pytest.mark.parametrize("values, says", [(["[red blue]", "[red red]"], "lists whose quotes are lost"), (["b'yes'", "no"], "text made of bytes"), (['b"yes"'], "decode"), (["{red,blue}", "{red}"], "begin like a list"), (["dict_keys(['a'"], "begin like a list"), (["[b'yes', b'no']"], "bytes")])
+def test_lists_that_lost_something(folder, values, says): assert says in refusal(opened, values)
+
+@pytest.mark.parametrize("values, says", [(["[two dogs]", "cat", "cow"], "in brackets, such as '[two dogs]'"), (["'yes'", "no"], "with quotes around, such as 'yes'"), (["2,5", "3,5", "red"], "write 2.5"), (["yes<br>no", "red", "blue"], "with a <br> taken whole"), (["no, no, no", *"abcdef"], "1 answer of people with a comma"), (["San Jose, California"]*3, "3 answers of people with a comma"), (["a|b", "c;d", "e"], "1 answer of people with a semicolon"), (["red, white", "red, blue", "red", "white", "blue"], "2 answers of people with a comma")])
+def test_doubtful_ones_are_said(folder, values, says): assert any(says in note for note in opened(values).notes), opened(values).notes
+
+def test_official_decimal_points_need_no_note(folder): assert opened(["2.5", "2,5", "red"]).notes == () == opened(["1,000", "red"]).notes
+
+@pytest.mark.parametrize("cell, expected", [("'yes', 'no'", ("yes", "no")), ('"yes","no, so"', ("yes", "no, so")), ("['it''s', 'b']", ("it's", "b")), ('["say ""no""", "b"]', ('say "no"', "b")), ("c(1, 2)", ("1", "2")), ("'yes' or 'no'", ("'yes' or 'no'",))])
+def test_lists_as_other_languages_write_them(cell, expected): assert read_human_answers(cell) == expected
+
+def test_a_large_column_is_looked_at_quickly_and_whole(folder):
+    values = [f"word{i}, word{i + 1}" for i in range(3000)] + [f"word{i}" for i in range(3001)]
+    found = settle_answers({i: read_answers(value) for i, value in enumerate(values)})
+    assert len(found[0]) == 6001 and not found[1] and "3,000 answers of people with a comma" in found[2][0]
+
+@pytest.mark.parametrize("value, says", [("TRUE", "TRUE or FALSE"), ("#REF!", "an error of a spreadsheet")])
+def test_a_column_for_each_answer_is_looked_at_too(folder, value, says):
+    path = write_csv(folder, ["image", "question", "answer1", "answer2"], ["a.png", "Why?", "rain", value], ["a.png", "What?", "snow", "snow"])
+    for source in (path, pd.read_csv(path)): assert says in refusal(open_questions, source)

@@ -95,7 +95,7 @@ def test_vizwiz_is_known_by_its_pictures(tmp_path):
     for found in (score(records, results), score(tmp_path/"a.json", tmp_path/"r.json"), score(records, [dict(r, question_id=i) for i, r in enumerate(results)])):
         assert found.per_question == {"VizWiz_val_00000011.jpg": 100, "VizWiz_val_00000012.jpg": 100, "VizWiz_val_00000021.jpg": 30} and found.num_images == 3
     with pytest.raises(UserError, match="question_id 1 is int, not a text, as the annotations have: 'VizWiz_val_00000011.jpg'"): score(records, {1: "yes"})
-    with pytest.raises(UserError, match="repeats question_id 'VizWiz_val_00000011.jpg'"): load_annotations([records[0]]*2)
+    with pytest.raises(UserError, match="entries 0 and 1 are about one picture, 'VizWiz_val_00000011.jpg'"): load_annotations([records[0]]*2)
     with pytest.raises(UserError, match="holds results .answers of a model., not annotations"): load_annotations(tmp_path/"r.json")
 
 @pytest.mark.parametrize("ids", [("22Mex", "07333408", "n21"), ("11", "12", "21"), (11, "12", "07")])
@@ -143,7 +143,7 @@ def test_contents_that_are_no_json(load, content, says, tmp_path):
     (dict(question_id=1.0, image_id=3, answers=["a"]), "'question_id' is 1.0 .float.; it must be int or str"),
     (dict(question_id=math.nan, image_id=3, answers=["a"]), "'question_id' is nan"),
     (dict(question_id=1, image_id=3, answers="a|b"), "'answers' is 'a.b' .str.; it must be list or tuple"),
-    (dict(question_id=1, image_id=3, answers=[{"text": "a"}]), "'answers' must be a list, not empty, of strings"),
+    (dict(question_id=1, image_id=3, answers=[{"text": "a"}]), "'answers' must be a list, not empty and not all blank, of strings"),
     (dict(question_id=10**5000, image_id=True, answers=["a"]), "question_id int: 'image_id' is True"),
     (dict(question_id="x"*10**6, answers=["a"]), "lacks the field 'image_id'")])
 def test_one_wrong_record(record, says):
@@ -204,3 +204,28 @@ def test_the_nearest_source_of_pictures_is_named(choice, near):
 
 def test_the_nearest_official_file_is_named():
     with pytest.raises(UserError, match="did you mean 'v2_mscoco_val2014_annotations.json'"): official_file("v2_mscoco_val2014_annotation.json")
+
+
+@pytest.mark.parametrize("nothing", ["", None, float("nan"), np.nan, pd.NA])
+@pytest.mark.parametrize("wrap", [lambda a: a, lambda a: dict(answer=a, answer_id=1)])
+def test_a_blank_is_one_of_ten_answers_that_nothing_matches(nothing, wrap):
+    found = load_annotations([official(11, answers=[*map(wrap, ["surf"]*2 + ["sea"]*7), wrap(nothing)])])
+    assert found[11].answers == ("surf",)*2 + ("sea",)*7 + ("",)
+    scored = score(found, [dict(question_id=11, answer="surf")])
+    assert scored.metric == "official" and scored.overall == 60
+
+@pytest.mark.parametrize("answers", [["", None], [None], [dict(answer=None)]*10, [" ", float("nan")]])
+def test_nothing_alone_is_refused_as_an_empty_list_is(answers):
+    with pytest.raises(UserError, match="question_id 11: 'answers' must be a list, not empty and not all blank"): load_annotations([official(11, answers=answers)])
+
+@pytest.mark.parametrize("records, says", [
+    ({"data": [dict(questionId=i, question="What?", image="a.png", docId=3, answers=["x"]) for i in IDS]}, "lacks the field 'question_id' .it has 'questionId': name it 'question_id'"),
+    ([dict(image="a.png", answers=["x"]), dict(image="b.png", answers=["x"]), dict(image="a.png", answers=["y"])], "has no question_id, and entries 0 and 2 are about one picture, 'a.png'; give each its question_id"),
+    ([dict(question_id=1, answers=["x"])], "question_id 1 lacks the field 'image_id', by which the intervals .* write its question_id there")])
+def test_what_is_missing_is_called_by_its_name(records, says):
+    with pytest.raises(UserError, match=says) as error: load_annotations(records)
+    assert "repeats" not in str(error.value)
+
+def test_blank_texts_alone_are_scored_as_the_official_program_does():
+    found = score([official(11, answers=[""]*10), official(12)], [dict(question_id=11, answer="surf"), dict(question_id=12, answer="2")])
+    assert found.per_question == {11: 0, 12: 100}

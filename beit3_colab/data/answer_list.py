@@ -247,7 +247,23 @@ def _parse_json(text: str, path: Path, name: str):
             raise UserError(f"{name}, line {number} is not JSON; fetch the file again, or mend it there") from None
     return found
 
-# %% ../../nbs/05_data/03_answer_list.ipynb #ca99092f
+# %% ../../nbs/05_data/03_answer_list.ipynb #de02ed5a
+_MARKED = ( # what all lines look like, what that is
+    (re.compile(r"[-*•]\s+\S.*"), "lines that begin with a dash or the like, as YAML and Markdown write lists,"),
+    (re.compile(r"[(\[]?\d+[.):\]]+(\s+\S|[^\W\d]).*"), "numbered lines"),
+    (re.compile(r"\d[\d,]*\s+[^\W\d].*"), "lines that begin with a number, as a vocabulary with counts has it,"),
+    (re.compile(r"(?=.*[^\W\d]).*\S[\s,;:|=]+\(?\d[\d.,]*\)?%?"),
+     "lines that end in a number, as a vocabulary with counts has it,"))
+
+def _refuse_marked(lines: list[str], name: str):
+    "Raise `UserError` for lines that all have a mark or a number beside the answer."
+    body = [line for line in lines if line]
+    if len(body) > 2 and re.fullmatch(r"---|\w+:", body[0]): body = body[1:] # the head of YAML
+    for pattern, what in _MARKED:
+        if len(body) > 1 and all(map(pattern.fullmatch, body)):
+            raise UserError(f"{name} has {what} such as {short_repr(body[0])}; write the answers alone")
+
+# %% ../../nbs/05_data/03_answer_list.ipynb #9244aa0d
 def _refuse_table(lines: list[str], name: str):
     "Raise `UserError` for lines that hold more than an answer each."
     if len(lines) < 2: return
@@ -260,6 +276,7 @@ def _refuse_table(lines: list[str], name: str):
         for start in (0, 1):
             if all(len(w) > 1 and w[place].rstrip(".)") == str(i) for i, w in enumerate(words, start)):
                 raise UserError(f"{name} has numbered lines such as {short_repr(lines[0])}; write the answers alone")
+    _refuse_marked(lines, name)
 
 def _parse_lines(text: str, name: str) -> list[str]:
     "The answers of a file with one a line."
@@ -267,6 +284,7 @@ def _parse_lines(text: str, name: str) -> list[str]:
     if all(len(line) > 1 and line[0] == line[-1] == '"' for line in lines):
         try: return [json.loads(line) for line in lines]
         except ValueError: pass # quotes of the answers themselves
+    if len(lines) > 1 and all(re.fullmatch("'[^']+'", line) for line in lines): return [line[1:-1] for line in lines]
     _refuse_table(lines, name)
     return lines
 
