@@ -43,13 +43,14 @@ def accuracy_fraction(
     if not matches: return 0.0
     return sum(min(1, (matches - (a == prediction))/3) for a in answers)/len(answers)
 
-# %% ../../nbs/06_scoring/01_rules.ipynb #e5a9edca
+# %% ../../nbs/06_scoring/01_rules.ipynb #f8ee08f8
 def match_fraction(
     prediction: str, # the model's answer
     answers: tuple[str, ...]|list[str], # what people answered, one or more
 ) -> float: # 0 or 1
     "Whether an answer is one of those given, after the official normalisation."
-    return 1. if normalize_answer(prediction) in map(normalize_answer, answers) else 0.
+    said = (normalize_answer(a) for a in answers if a.strip()) # nothing matches a blank
+    return 1. if normalize_answer(prediction) in said else 0.
 
 # %% ../../nbs/06_scoring/01_rules.ipynb #b3714064
 @dataclass(frozen=True)
