@@ -72,7 +72,7 @@ def describe_official(
     if {"questionid", "imageid"} <= plain and plain & {"answers", "multiplechoiceanswer"}: return _ANNOTATIONS
     return _RESULTS if {"questionid", "answer"} <= plain and not plain & {"image", "imageid"} else None
 
-# %% ../../nbs/05_data/08_columns.ipynb #9348bd19
+# %% ../../nbs/05_data/08_columns.ipynb #8d4dfaf3
 _STEMS = ("answer", "question", "image")
 _SLIPS = {"answers": ("ss",), "question_id": ("di", "sid", "idd", "iid"), "image_id": ("di", "sid", "idd", "iid")}
 _NO_FIELD = re.compile(r"(type|ids?|idx|index|indices|no|nr|num|number|count|width|height|size|lang|language|family|group"
@@ -95,10 +95,11 @@ def _distance(a, b) -> int: # letters that are too many, missing, wrong, or chan
 def _misspelled(field, name) -> bool:
     "Whether a name is a field with a letter or two amiss, rather than another word."
     plain, meant = _plain(name), _plain(field)
-    if abs(len(plain) - len(meant)) > 2 or plain in _KNOWN or _is_peoples(name): return False
+    if abs(len(plain) - len(meant)) > 3 or plain in _KNOWN or _is_peoples(name): return False
     stem = next((stem for stem in _STEMS if plain.startswith(stem)), None) # an answer_en is no answers
     if stem: return meant.startswith(stem) and plain.removeprefix(stem) in _SLIPS.get(field, ())
-    return _distance(plain, meant) <= (1 if field.startswith("image") else 2)
+    most = 1 if field.startswith("image") or len(plain) < 6 else 2
+    return min(_distance(plain, word) for word in (meant, meant.rstrip("s"))) <= most
 
 # %% ../../nbs/05_data/08_columns.ipynb #92907e9e
 def _nearest(field, names): # a column that is nearly called so; None where there is none
