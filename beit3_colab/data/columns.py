@@ -101,7 +101,7 @@ def _misspelled(field, name) -> bool:
     most = 1 if field.startswith("image") or len(plain) < 6 else 2
     return min(_distance(plain, word) for word in (meant, meant.rstrip("s"))) <= most
 
-# %% ../../nbs/05_data/08_columns.ipynb #92907e9e
+# %% ../../nbs/05_data/08_columns.ipynb #cb659b81
 def _nearest(field, names): # a column that is nearly called so; None where there is none
     for name in names:
         if _misspelled(field, name): return name
@@ -130,7 +130,9 @@ def missing_hint(
     "What may hold what is missing in a row."
     names = list(names)
     if official := describe_official(names): return f"; the table {official}"
-    return _advice(names, field) or (f"; the columns are {list_names(names)}" if names else "")
+    other = next(other for other in FIELDS[:2] if other != field)
+    advice = _advice(names, field) + ("" if other in names else _advice(names, other)) # all at once
+    return advice or (f"; the columns are {list_names(names)}" if names else "")
 
 # %% ../../nbs/05_data/08_columns.ipynb #5643b126
 _log = logging.getLogger("beit3_colab.data")
@@ -216,7 +218,7 @@ class Columns:
         "What people answered in a row, as it was given."
         return [row[name] for name in self.numbered] if self.numbered else row.get(self.answers)
 
-# %% ../../nbs/05_data/08_columns.ipynb #80a93efc
+# %% ../../nbs/05_data/08_columns.ipynb #c59077e8
 _REPEATED = re.compile(r"\s*(human_)?answers?\.\d+\s*", re.I) # pandas: a name that stands twice
 _NUMBERED = re.compile(r"(?:human[\s._]*)?answers?[\s._/\[-]*(\d+)\]?(?:[._]answer)?", re.I)
 
@@ -227,7 +229,7 @@ _CHOICES = re.compile(r"""(?:answers?)?(?:confidence|conf|prob|probabilit(?:y|ie
     |answer(?:id|idx|index|key|option|letter|choice|no|nr|num|number|position|is)
     |accuracy|top[15]|(?:multiple)?choices?|options?|distractors?""", re.X)
 
-_FLAT = re.compile(r"answers?\W*\d+\W*answer\W?confidence", re.I) # how sure a person was, in VQAv2's files
+_FLAT = re.compile(r"answers?[\W_]*\d+[\W_]*answer[\W_]?confidence", re.I) # how sure a person was, in VQAv2's files
 _SURE = {"confidence", "conf", "prob", "probability", "score", "logit", "logprob", "likelihood", "rank"}
 
 def _tells_choices(name) -> bool: # a model's, of which each has a confidence, or those of which one is right

@@ -122,7 +122,7 @@ def open_questions(
     for note in data.notes: _log.warning("%s", note) # once: a run keeps them
     return data
 
-# %% ../../nbs/05_data/16_own.ipynb #793bec6e
+# %% ../../nbs/05_data/16_own.ipynb #d58db6fe
 def _collect(root, rows, lenient, said):
     """The rows that are right as a data set and where each stands, what is wrong with the others, how many
     pictures of the memory cannot be read, and whether a run has written the table. `said` is what was told of it."""
@@ -151,42 +151,42 @@ def _told_apart(questions, people, places) -> list[str]:
                and len({normalize_word(a.answers[0]) for _, a in found}) > 1]
     if not several: return []
     (first, _), (second, _) = several[0][:2]
-    return [f"{plural(len(several), 'question')} about the same picture {'stands' if len(several) == 1 else 'stand'} "
-            f"in several rows with different answers, such as {first} and {second}, and each row is asked and scored "
-            f"as a question of its own; several answers to one question are written in one row, as {SEVERAL}"]
+    return [f"{plural(len(several), 'question')} about one picture {'stands' if len(several) == 1 else 'stand'} in "
+            f"several rows with different answers, such as {first} and {second}, and each row is scored as a question "
+            f"of its own; several answers to one question are written in one row, as {SEVERAL}"]
 
 def _own(questions, annotations, root, memory_folder, notes=(), **more) -> OwnQuestions: # `more`: of `OwnPictures`
     pictures = OwnPictures(root, memory_folder, **more)
     return OwnQuestions(OWN_SPLIT, questions, annotations or None, root, source=pictures, notes=tuple(notes))
 
-# %% ../../nbs/05_data/16_own.ipynb #4ec5fe28
+# %% ../../nbs/05_data/16_own.ipynb #4cad1c05
 def _checked(data, places, problems, in_memory, of_a_run, bad_images):
     "The data with the digest of its pictures. Raises `UserError` with all that is wrong."
     sha256, unreadable = hash_pictures(data)
-    remedies = []
+    blank = of_elsewhere = ""
     if bad_images == "stop":
         names = PictureNames(data.image_root)
         gone = [name for name in unreadable if _is_gone(data, name)]
-        if gone and of_a_run: remedies.append(_OF_A_RUN)
+        if gone and of_a_run: of_elsewhere = _OF_A_RUN
         unreadable |= {name: unreadable[name] + names.hint(name) for name in gone}
         problems |= {where: unreadable[q.image] for where, q in zip(places, data.questions) if q.image in unreadable}
-        if unreadable or in_memory: remedies.append(_BLANK)
-    if problems: raise UserError(_describe(problems, remedies))
+        if unreadable or in_memory: blank = _BLANK
+    if problems: raise UserError(_describe(problems, of_elsewhere, blank))
     return replace(data, pictures_sha256=sha256)
 
 def _is_gone(data, name) -> bool: # a file that is not there
     return not (is_url(name) or name.startswith(MEMORY) or os.path.exists(data.source.path(name)))
 
-_BLANK = "pass bad_images='blank' (--bad-images blank) to answer with a grey picture where one cannot be read"
-_OF_A_RUN = ("since this is the table of a run, give own_questions.json of that run's folder in its place, if it has "
-             "one, or put the table into the folder where its names of pictures begin (a table in memory: work there)")
+_BLANK = ", or pass bad_images='blank' (--bad-images blank) to answer with a grey picture where one cannot be read"
+_OF_A_RUN = ("The table is that of a run: give own_questions.json of the run's folder in its place, if there is one, or "
+             "put the table (one in memory: work) in the folder where its names of pictures begin. ")
 
-def _describe(problems, remedies) -> str:
+def _describe(problems, of_elsewhere, blank) -> str:
     told = {where: cause.removeprefix(f"{where} ") for where, cause in problems.items()} # the place may be a picture
     causes = describe_causes(told, 12)
     causes += "" if causes.endswith(("?", "!", ".")) else "."
-    remedies = [f"Mend {'it' if len(problems) == 1 else 'them'}", *remedies]
-    return f"{len(problems):,} of the questions cannot be asked: {causes} {', or '.join(remedies)}; nothing was answered yet"
+    return (f"{len(problems):,} of the questions cannot be asked: {causes} {of_elsewhere}"
+            f"Mend {'it' if len(problems) == 1 else 'them'}{blank}; nothing was answered yet")
 
 # %% ../../nbs/05_data/16_own.ipynb #710ba7ba
 def write_questions(
