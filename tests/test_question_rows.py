@@ -324,7 +324,7 @@ def owl(place):
     return dict(image="owl.png", question="Is it an owl?")
 
 PEOPLES = ["gt", "ground truth answer", "GroundTruth", "gt_answers", "gold", "goldAnswer", "golden_answer", "reference", "reference_answer", "references", "expected_answer", "expected", "label", "labels", "target", "true answer",
-           "correct_answers", "answer_gt", "answers_list", "answer_text", "all_answers", "raw_answer", "most_common_answer", "majority_answer", "direct_answers", "solution", "multiple_choice_answer", "expected_output", "crowd_answers"]
+           "correct_answers", "answer_gt", "answers_list", "answer_text", "all_answers", "raw_answer", "most_common_answer", "majority_answer", "direct_answers", "solution", "multiple_choice_answer", "expected_output", "crowd_answers", "reference_1"]
 
 @pytest.mark.parametrize("name", PEOPLES)
 def test_a_model_is_not_measured_against_itself(owl, name):
@@ -374,13 +374,13 @@ def test_names_of_other_data_sets_are_told_all_at_once():
 
 @pytest.mark.parametrize("more, says", [
     (dict(annotator1="yes", annotator2="no"), "2 columns annotator1 and annotator2; if they hold what people answered, write it to one column answers, as snowy|cold"), (dict(response="yes"), "column response"), (dict(gold_answers=["yes"]), "column gold_answers"), (dict(answers_list="yes|no"), "column answers_list"),
-    (dict(workerAnswer="yes"), "column workerAnswer"), (dict(answer_en="yes"), "column answer_en"), (dict(rater_1="a", rater_2="b", rater_3="c", rater_4="d", rater_5="e"), "5 columns rater_1 and rater_2 and rater_3 and rater_4, …")])
+    (dict(workerAnswer="yes"), "column workerAnswer"), (dict(answer_en="yes"), "column answer_en"), (dict(reponse="oui"), "column reponse"), (dict(gt_answer_1="a", gt_answer_2="b"), "2 columns gt_answer_1 and gt_answer_2"), (dict(rater_1="a", rater_2="b", rater_3="c", rater_4="d", rater_5="e"), "5 columns rater_1 and rater_2 and rater_3 and rater_4, …")])
 def test_columns_that_may_hold_answers_are_said(owl, more, says):
     data = open_questions([owl | more])
     assert data.annotations is None and len(data.notes) == 1 and says in data.notes[0] and data.notes[0].endswith("to have it scored")
 
 def test_plain_tables_are_left_in_peace(owl):
-    plain = dict(question_id=1, comment="nice", notes="seen", split="val", source="zoo", category="birds", response_time="2.5", annotator_id="7", answerable=True, worker_country="NG", prediction="yes", model_response="yes", response="long " * 100)
+    plain = dict(question_id=1, comment="nice", notes="seen", split="val", source="zoo", category="birds", response_time="2.5", annotator_id="7", annotator="Ann", worker="Bo", rater=["Ann"], answerable=True, worker_country="NG", prediction="yes", model_response="yes", response="long " * 100)
     assert open_questions([owl | plain]).notes == ()
 
 # --- classes of Hugging Face's

@@ -14,7 +14,7 @@ from ..machine.messages import first_few, short_name, short_repr, UserError
 __all__ = ['FIELDS', 'NUMBERED', 'field_of', 'list_names', 'describe_official', 'missing_hint', 'rename_columns', 'warn',
            'tell_unread_id', 'read_header', 'Columns', 'find_columns']
 
-# %% ../../nbs/05_data/08_columns.ipynb #98f781ff
+# %% ../../nbs/05_data/08_columns.ipynb #d39bf76a
 FIELDS = ("image", "question", "answers", "question_id", "image_id")
 
 def _plain(name) -> str: return re.sub(r"[\W_]+", "", str(name).lower())
@@ -37,7 +37,7 @@ _OF_A_MODEL = ("confidence", "top5", "correctanswer", "accuracy", "imageerror", 
 _OF_A_COMPARISON = ("answera", "answerb")
 _KNOWN = {*_OF_A_MODEL, *_OF_A_COMPARISON}.union(_FIELD_OF, *(_ELSEWHERE[field] for field in FIELDS[:2]))
 
-def _is_peoples(name) -> bool: return _PEOPLE.fullmatch(_plain(name)) is not None
+def _is_peoples(name) -> bool: return _PEOPLE.fullmatch(_plain(name).rstrip("0123456789")) is not None
 
 def field_of(
     name, # of a column
@@ -218,7 +218,7 @@ class Columns:
         "What people answered in a row, as it was given."
         return [row[name] for name in self.numbered] if self.numbered else row.get(self.answers)
 
-# %% ../../nbs/05_data/08_columns.ipynb #c59077e8
+# %% ../../nbs/05_data/08_columns.ipynb #39454527
 _REPEATED = re.compile(r"\s*(human_)?answers?\.\d+\s*", re.I) # pandas: a name that stands twice
 _NUMBERED = re.compile(r"(?:human[\s._]*)?answers?[\s._/\[-]*(\d+)\]?(?:[._]answer)?", re.I)
 
@@ -251,14 +251,17 @@ def _numbered(names) -> list: # in order
                         "snowy|cold, and leave out the others")
     return [name for _, name in sorted(found, key=lambda pair: pair[0])] if len(found) > 1 else []
 
-_ANSWERING = re.compile(r"(answers?|ans|responses?|repl(y|ies)|annotators?|raters?|workers?|respondents?|golds?|truths?|gt)\d*")
+_ANSWERING = re.compile(r"(answers?|ans|responses?|repl(y|ies)|golds?|truths?|gt|r[eé]ponses?|antwort(en)?|respuestas?"
+                        r"|respostas?|rispost[ae]|ответы?|答案|回答|答え)\d*")
+_PERSON = re.compile(r"(annotator|rater|worker|respondent|person|human|user|participant|turker)\d+") # not who it was
 _ABOUT = re.compile(r"type|ids?|idx|index|key|no|nr|num|number|counts?|confidence|score|prob|time|date|duration|lang|language"
                     r"|status|source|length|url|model|models|pred|predicted|prediction|predictions|generated|name|email|age"
                     r"|gender|country|able|path|file")
 
 def _may_be_answer(name) -> bool: # by the words of its name: annotator1, response, reply_of_user
     words = _words(name)
-    return any(map(_ANSWERING.fullmatch, words)) and not any(map(_ABOUT.fullmatch, words))
+    said = any(map(_ANSWERING.fullmatch, words)) or _PERSON.fullmatch(_plain(name))
+    return bool(said) and not any(map(_ABOUT.fullmatch, words))
 
 def _check_spelling(names, has_answers):
     "Raise `UserError` for a column that is nearly called as a field that is not there."
