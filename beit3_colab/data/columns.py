@@ -218,7 +218,7 @@ class Columns:
         "What people answered in a row, as it was given."
         return [row[name] for name in self.numbered] if self.numbered else row.get(self.answers)
 
-# %% ../../nbs/05_data/08_columns.ipynb #39454527
+# %% ../../nbs/05_data/08_columns.ipynb #e3daacd2
 _REPEATED = re.compile(r"\s*(human_)?answers?\.\d+\s*", re.I) # pandas: a name that stands twice
 _NUMBERED = re.compile(r"(?:human[\s._]*)?answers?[\s._/\[-]*(\d+)\]?(?:[._]answer)?", re.I)
 
@@ -244,7 +244,8 @@ def _numbered(names) -> list: # in order
     first = [name for name in names if name in ("answer", "answers")] # pandas: answer, answer.1, answer.2
     repeated = [name for _, name in found if _REPEATED.fullmatch(str(name))]
     if first and repeated and min(n for n, _ in found) > 0: found.append((0, first[0]))
-    unsure = first and (0, first[0]) not in found or any(_is_peoples(name) or _tells_choices(name) for name in names)
+    others = set(names) - {name for _, name in found}
+    unsure = first and (0, first[0]) not in found or any(_is_peoples(name) or _tells_choices(name) for name in others)
     if len(found) > 1 and unsure:
         raise UserError(f"the columns {first_few(name for _, name in found)} may be choices or "
                         "answers of people, or a model's guesses; write what people answered to one column answers, as "
