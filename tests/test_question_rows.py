@@ -419,6 +419,18 @@ def test_classes_of_an_arrow_table():
     values = [row.values for row in read_rows(table)[1]]
     assert [v["answer"] for v in values] == NAMED and [v["answers"] for v in values] == [[one] for one in NAMED] and values[0]["question_id"] == 1
 
+def test_classes_of_a_parquet_file(owl, monkeypatch):
+    features = dict(answer=dict(names=["no", "yes"], _type="ClassLabel"))
+    class ParquetFile:
+        schema_arrow, num_row_groups = types.SimpleNamespace(names=["image", "question", "answer"], metadata={b"huggingface": json.dumps(dict(info=dict(features=features))).encode()}), 1
+        def __init__(self, path): pass
+        def iter_batches(self, batch_size, row_groups): return [ArrowBatch([owl | dict(answer=1), owl | dict(answer=0)])]
+    parquet = types.SimpleNamespace(ParquetFile=ParquetFile)
+    monkeypatch.setitem(sys.modules, "pyarrow", types.SimpleNamespace(parquet=parquet))
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", parquet)
+    write("a.parquet", b"PAR1....PAR1")
+    assert [a.answers for a in open_questions("a.parquet").annotations.values()] == [("yes",), ("no",)]
+
 # --- what is said is kept
 
 def test_what_reading_says_is_kept_and_logged_once(place, told, owl):
@@ -455,4 +467,4 @@ def test_a_table_of_a_run_elsewhere_is_told_what_to_give(owl):
 def test_a_message_has_its_marks_and_names_once(place):
     write("bad.jpg", "none")
     with pytest.raises(UserError) as caught: open_questions(place, question="Is it?")
-    assert "cannot be asked: picture bad.jpg: is not a picture" in str(caught.value) and str(caught.value).count("bad.jpg") == 1
+    assert "cannot be asked: picture bad.jpg is not a picture" in str(caught.value) and str(caught.value).count("bad.jpg") == 1

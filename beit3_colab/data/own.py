@@ -159,7 +159,7 @@ def _own(questions, annotations, root, memory_folder, notes=(), **more) -> OwnQu
     pictures = OwnPictures(root, memory_folder, **more)
     return OwnQuestions(OWN_SPLIT, questions, annotations or None, root, source=pictures, notes=tuple(notes))
 
-# %% ../../nbs/05_data/16_own.ipynb #4cad1c05
+# %% ../../nbs/05_data/16_own.ipynb #22568466
 def _checked(data, places, problems, in_memory, of_a_run, bad_images):
     "The data with the digest of its pictures. Raises `UserError` with all that is wrong."
     sha256, unreadable = hash_pictures(data)
@@ -184,6 +184,8 @@ _OF_A_RUN = ("The table is that of a run: give own_questions.json of the run's f
 def _describe(problems, of_elsewhere, blank) -> str:
     told = {where: cause.removeprefix(f"{where} ") for where, cause in problems.items()} # the place may be a picture
     causes = describe_causes(told, 12)
+    for where, rest in told.items():
+        if rest != problems[where]: causes = causes.replace(f"{where}: {rest}", f"{where} {rest}")
     causes += "" if causes.endswith(("?", "!", ".")) else "."
     return (f"{len(problems):,} of the questions cannot be asked: {causes} {of_elsewhere}"
             f"Mend {'it' if len(problems) == 1 else 'them'}{blank}; nothing was answered yet")
