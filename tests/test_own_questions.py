@@ -292,7 +292,7 @@ def test_rows_are_let_go_one_by_one(tmp_path, cache, monkeypatch):
             most = max(most, sum(ref() is not None for ref in made))
             yield Row(f"row {i}", dict(image=picture, question=f"Why {i}?"))
             del picture
-    monkeypatch.setattr("beit3_colab.data.own.read_rows", lambda source, question: (tmp_path, source))
+    monkeypatch.setattr("beit3_colab.data.own.read_rows", lambda source, question, say: (tmp_path, source))
     assert len({q.image for q in open_questions(rows()).questions}) == 40 and most < 15
 
 NAME = os.fsdecode(b"caf\xe9.png")

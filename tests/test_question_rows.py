@@ -313,3 +313,158 @@ def test_folders_without_questions_say_what_they_are(place):
         (place/name).write_text("{}")
     for name, says in [("saved", "datasets.load_from_disk("), ("hub", "holds Parquet tables: give one, such as a.parquet"), ("split", "give a subfolder that does, such as"), ("two", "holds questions.csv and questions.json; give the file that is meant"), (".", "or pass question=… (--question)")]:
         assert says in refusal(place/name)
+
+# --- names
+
+BOTH = ("image", "question")
+
+@pytest.fixture
+def owl(place):
+    picture(place/"owl.png")
+    return dict(image="owl.png", question="Is it an owl?")
+
+PEOPLES = ["gt", "ground truth answer", "GroundTruth", "gt_answers", "gold", "goldAnswer", "golden_answer", "reference", "reference_answer", "references", "expected_answer", "expected", "label", "labels", "target", "true answer",
+           "correct_answers", "answer_gt", "answers_list", "answer_text", "all_answers", "raw_answer", "most_common_answer", "majority_answer", "direct_answers", "solution", "multiple_choice_answer", "expected_output", "crowd_answers", "reference_1"]
+
+@pytest.mark.parametrize("name", PEOPLES)
+def test_a_model_is_not_measured_against_itself(owl, name):
+    for row in ([owl | {"answer": "yes", name: "no"}], pd.DataFrame([{name: "no", "answer": "yes"} | owl])):
+        with pytest.raises(UserError) as caught: open_questions(row)
+        assert f"has answer and {name}, and one of them may be a model's; rename the one that people said to answers, and leave out the other" in str(caught.value)
+    assert open_questions([owl | {"answers": "yes", name: "no"}]).annotations[1].answers == ("yes",)
+    alone = open_questions([owl | {name: "no"}])
+    assert alone.annotations is None and f"column {name}; if it holds what people answered, call it answers" in alone.notes[0]
+
+@pytest.mark.parametrize("name", ["prediction", "pred", "model_answer", "response", "output", "generated", "predicted_answer", "answer_type", "question_type", "answer_id", "answerable", "raw_text", "all_text", "label_id", "hint"])
+def test_people_answered_beside_what_is_none_of_theirs(owl, name):
+    data = open_questions([owl | {"answer": "no", name: "yes"}])
+    assert data.annotations[1].answers == ("no",) and data.notes == ()
+
+@pytest.mark.parametrize("name", ["confidence", "prob", "scores", "logit", "answer_prob", "top5"])
+def test_an_answer_beside_its_probability_is_a_models(owl, name):
+    data = open_questions([owl | {"answer": "no", name: .9}])
+    assert data.annotations is None and "nothing is scored" in data.notes[0]
+
+@pytest.mark.parametrize("beside", ["confidence_1", "prob1", "score_2", "logit0", "answer_1_confidence", "answer1_score", "score_answer1", "correct", "correct_option", "correct_answer_idx", "is_correct", "label", "answer_idx", "answer_key", "choices", "confidence", "logprob_1", "rank_1"])
+@pytest.mark.parametrize("numbered", [("answer_1", "answer_2"), ("answer0", "answer1"), ("Answer 1", "Answer 2")])
+def test_choices_and_guesses_are_not_what_people_said(owl, numbered, beside):
+    row = owl | dict.fromkeys(numbered, "yes")
+    with pytest.raises(UserError, match="may be choices or answers of people, or a model's guesses; write what people answered to one column answers"): open_questions([row | {beside: 1}])
+    assert open_questions([row | dict(question_type="is it", split="val")]).annotations[1].answers == ("yes", "yes")
+    assert open_questions([row | dict(answers="no", **{beside: 1})]).annotations[1].answers == ("no",)
+
+def test_flat_answers_of_vqav2_keep_how_sure_people_were(owl):
+    flat = {f"answers.{i}.{name}": value for i in range(10) for name, value in dict(answer="yes", answer_confidence="maybe", answer_id=i + 1).items()}
+    assert open_questions([owl | flat]).annotations[1].answers == ("yes",)*10
+
+@pytest.mark.parametrize("name", "answer_id answer_ids answered question_idx image_idx image_ids question_type answer_type image_width image_height question_en image_source answer_count question_family_index answerability imageUrls".split())
+def test_longer_words_are_columns_of_their_own(owl, name):
+    for rows in ([owl | {name: 1}], [owl | {name: 1, "answers": "no"}]): assert len(open_questions(rows).questions) == 1
+
+@pytest.mark.parametrize("name, meant", [("anwsers", "answers"), ("awnser", "answers"), ("answerss", "answers"), ("Answrs", "answers"), ("qestion_id", "question_id"), ("question_di", "question_id"), ("imgae_id", "image_id")])
+def test_a_letter_amiss_is_told(owl, name, meant):
+    with pytest.raises(UserError) as caught: open_questions([owl | {name: "1"}])
+    assert f"unknown field '{name}'; did you mean '{meant}'? Mend it; nothing" in str(caught.value)
+
+def test_names_of_other_data_sets_are_told_all_at_once():
+    row = dict(img_id="owl", sent="Is it?", question_id=1, question_type="is it", answer_type="yes/no", label={"yes": 1})
+    for source in ([row], pd.DataFrame([row])):
+        with pytest.raises(UserError) as caught: open_questions(source)
+        assert "rename 'sent' to question" in str(caught.value) and "rename 'img_id' to image" in str(caught.value) and "did you mean" not in str(caught.value)
+
+@pytest.mark.parametrize("more, says", [
+    (dict(annotator1="yes", annotator2="no"), "2 columns annotator1 and annotator2; if they hold what people answered, write it to one column answers, as snowy|cold"), (dict(response="yes"), "column response"), (dict(gold_answers=["yes"]), "column gold_answers"), (dict(answers_list="yes|no"), "column answers_list"),
+    (dict(workerAnswer="yes"), "column workerAnswer"), (dict(answer_en="yes"), "column answer_en"), (dict(reponse="oui"), "column reponse"), (dict(gt_answer_1="a", gt_answer_2="b"), "2 columns gt_answer_1 and gt_answer_2"), (dict(rater_1="a", rater_2="b", rater_3="c", rater_4="d", rater_5="e"), "5 columns rater_1 and rater_2 and rater_3 and rater_4, …")])
+def test_columns_that_may_hold_answers_are_said(owl, more, says):
+    data = open_questions([owl | more])
+    assert data.annotations is None and len(data.notes) == 1 and says in data.notes[0] and data.notes[0].endswith("to have it scored")
+
+def test_plain_tables_are_left_in_peace(owl):
+    plain = dict(question_id=1, comment="nice", notes="seen", split="val", source="zoo", category="birds", response_time="2.5", annotator_id="7", annotator="Ann", worker="Bo", rater=["Ann"], answerable=True, worker_country="NG", prediction="yes", model_response="yes", response="long " * 100)
+    assert open_questions([owl | plain]).notes == ()
+
+# --- classes of Hugging Face's
+
+class ClassLabel:
+    def __init__(self, *names): self.names = list(names)
+
+class Sequence: # also List and LargeList
+    def __init__(self, feature): self.feature = feature
+
+YES_NO = ClassLabel("no", "yes")
+CODED = [dict(image="hen.png", question="Is it a hen?", answer=1, question_id=1), dict(image="owl.png", question="Is it a hen?", answer=0, question_id=0), dict(image="owl.png", question="Is it?", answer=-1, question_id=7)]
+NAMED = ["yes", "no", None]
+
+@pytest.mark.parametrize("kind", [None, "numpy", "custom"])
+def test_classes_are_read_by_their_names(kind):
+    class Coded(HuggingFace):
+        def __init__(self, rows, kind=None): super().__init__(rows, kind); self.features = dict(answer=YES_NO, question_id=YES_NO)
+        def with_format(self, type=None, columns=None): return Coded(self._rows, type)
+    values = [row.values for row in read_rows(Coded(CODED, kind))[1]]
+    assert [v["answer"] for v in values] == NAMED and [v["question_id"] for v in values] == [1, 0, 7]
+
+@pytest.mark.parametrize("feature, value, expected", [
+    (Sequence(YES_NO), [1, 1, 0], ["yes", "yes", "no"]), ([YES_NO], [0], ["no"]), (Sequence({"answer": YES_NO}), {"answer": [1, 0], "by": [5, 6]}, {"answer": ["yes", "no"], "by": [5, 6]}),
+    ([{"answer": YES_NO}], [{"answer": 1, "by": 5}], [{"answer": "yes", "by": 5}]), (YES_NO, "yes", "yes"), (YES_NO, 2, 2), (YES_NO, np.int64(1), "yes"), (Sequence(YES_NO), None, None)])
+def test_lists_of_classes(feature, value, expected):
+    stream = Stream([dict(image="a.png", question="Is it?", answers=value)])
+    stream.features = dict(answers=feature)
+    assert next(read_rows(stream)[1]).values["answers"] == expected
+
+def test_classes_of_an_arrow_table():
+    label = dict(names=["no", "yes"], _type="ClassLabel")
+    table = ArrowTable([dict(row, answers=[row["answer"]]) for row in CODED])
+    features = dict(answer=label, answers=dict(feature=label, _type="List"), question_id=label, image=dict(dtype="string", _type="Value"))
+    table.schema.metadata = {b"huggingface": json.dumps(dict(info=dict(features=features))).encode()}
+    values = [row.values for row in read_rows(table)[1]]
+    assert [v["answer"] for v in values] == NAMED and [v["answers"] for v in values] == [[one] for one in NAMED] and values[0]["question_id"] == 1
+
+def test_classes_of_a_parquet_file(owl, monkeypatch):
+    features = dict(answer=dict(names=["no", "yes"], _type="ClassLabel"))
+    class ParquetFile:
+        schema_arrow, num_row_groups = types.SimpleNamespace(names=["image", "question", "answer"], metadata={b"huggingface": json.dumps(dict(info=dict(features=features))).encode()}), 1
+        def __init__(self, path): pass
+        def iter_batches(self, batch_size, row_groups): return [ArrowBatch([owl | dict(answer=1), owl | dict(answer=0)])]
+    parquet = types.SimpleNamespace(ParquetFile=ParquetFile)
+    monkeypatch.setitem(sys.modules, "pyarrow", types.SimpleNamespace(parquet=parquet))
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", parquet)
+    write("a.parquet", b"PAR1....PAR1")
+    assert [a.answers for a in open_questions("a.parquet").annotations.values()] == [("yes",), ("no",)]
+
+# --- what is said is kept
+
+def test_what_reading_says_is_kept_and_logged_once(place, told, owl):
+    (place/"album").mkdir()
+    for name in ("a.png", "cats/b.png"):
+        (place/"album"/name).parent.mkdir(exist_ok=True)
+        picture(place/"album"/name)
+    (place/"album"/"gone.png").symlink_to(place/"nowhere.png")
+    (place/"album"/"ticket.pdf").touch()
+    write("a.csv", "id,image,question,\n1,owl.png,Is it?,seen\n")
+    for source, more, parts in [("album", dict(question="Is it?"), ["1 file that Pillow", "1 entry that cannot", "1 picture in subfolders"]), ("a.csv", {}, ["without a name, such as column 4", "column 'id' is not read"]),
+                                ([owl | dict(id=7)], {}, ["column 'id' is not read"]), (pd.DataFrame([owl | dict(id=7)]), {}, ["column 'id' is not read"]), (iter([owl | dict(id=7)]), {}, ["column 'id' is not read"])]:
+        before = len(told())
+        data = open_questions(source, **more)
+        assert list(data.notes) == told()[before:] and len(data.notes) == len(parts) and all(part in note for part, note in zip(parts, data.notes))
+
+def test_answers_in_rows_of_their_own(owl):
+    many = [owl | dict(answer=answer) for answer in ("yes", "no", "yes")]
+    data = open_questions([*many, owl | dict(question="Why?", answer="so")])
+    assert len(data.questions) == 4 and len(data.notes) == 1
+    assert "1 question about one picture stands in several rows with different answers, such as row 1 and row 2" in data.notes[0] and "written in one row, as snowy|cold" in data.notes[0]
+    with pytest.raises(UserError, match=r"question_id 5 is that of row 1 already; several answers to one question stand in one row, as snowy\|cold; else give every row one of its own"): open_questions([row | dict(question_id=5) for row in many])
+    for rows in (many[::2], [owl | dict(answers="yes|no"), owl | dict(answers="no|no")], [owl, owl]): assert open_questions(rows).notes == ()
+
+# --- where pictures are
+
+def test_a_table_of_a_run_elsewhere_is_told_what_to_give(owl):
+    row = dict(image="val2014/hen.png", question="Is it?", answer="yes", confidence=.9, top5="[]", image_error=None)
+    for source in ([row], pd.DataFrame([row])):
+        with pytest.raises(UserError, match="val2014/hen.png does not exist in .* The table is that of a run: give own_questions.json of the run's folder"): open_questions(source)
+    with pytest.raises(UserError) as caught: open_questions([owl | dict(image="val2014/hen.png")])
+    assert "of a run" not in str(caught.value)
+
+def test_a_message_has_its_marks_and_names_once(place):
+    write("bad.jpg", "none")
+    with pytest.raises(UserError) as caught: open_questions(place, question="Is it?")
+    assert "cannot be asked: picture bad.jpg is not a picture" in str(caught.value) and str(caught.value).count("bad.jpg") == 1

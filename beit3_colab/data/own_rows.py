@@ -22,7 +22,7 @@ from .values import is_missing, plain_value, read_image_id, read_question_id
 from .values import whole_text, why_not_text
 
 # %% auto #0
-__all__ = ['RowReader']
+__all__ = ['SEVERAL', 'RowReader']
 
 # %% ../../nbs/05_data/15_own_rows.ipynb #856d53b0
 def _question_text(value, names) -> str:
@@ -38,8 +38,9 @@ def _picture_source(value): # a text, bytes, or what `to_file` takes; None where
     if hasattr(value, "as_py"): return _picture_source(value.as_py()) # a scalar of pyarrow
     return None if is_missing(value) else value
 
-# %% ../../nbs/05_data/15_own_rows.ipynb #48dbb6b7
+# %% ../../nbs/05_data/15_own_rows.ipynb #128eae7e
 _REMEMBERED = 8 # pictures of the memory
+SEVERAL = "snowy|cold" # how several answers are written
 
 class RowReader:
     "Turns rows into questions; remembers ids, and pictures that were given in memory."
@@ -52,7 +53,7 @@ class RowReader:
         self.lenient = lenient
         self.paths = PictureNames(root)
         self.columns = {} # names of the columns of a row → `Columns`, or what is wrong with them
-        self.used = {} # question_id → where it stands
+        self.used = {} # question_id → where it stands, and what is asked there
         self.ids = {} # picture given in memory → image_id
         self.names = {} # path as it was given → path of the file
         self.files = OrderedDict() # id of a picture in memory → name, and the picture
@@ -69,8 +70,8 @@ class RowReader:
         text = _question_text(values.get("question"), values)
         image = self.image(values.get("image"), number, values)
         image_id = self.image_id(values.get("image_id"), image, number)
-        question_id = self.question_id(values.get("question_id"), number, row)
-        new = [name for name in columns.unread if name not in self.unread and not is_missing(values[name])]
+        question_id = self.question_id(values.get("question_id"), number, row.where, (image, text))
+        new = [name for name in columns.unread if name not in self.unread and _may_be_said(values[name])]
         self.unread.update(dict.fromkeys(new))
         people = read_answers(columns.people(values))
         if columns.numbered: people = people._replace(typed=True)
@@ -96,12 +97,14 @@ class RowReader:
         if not image.startswith(MEMORY): return image.encode("utf-8", "backslashreplace").decode()
         return self.ids.setdefault(image, f"picture {number}")
 
-    def question_id(self, value, number, row) -> int|str: # not used yet
+    def question_id(self, value, number, where, asked) -> int|str: # not used yet
         value = read_question_id(value, number)
         if value in self.used:
-            raise UserError(f"question_id {short_name(value)} is that of {self.used[value]} already; "
-                            "give every row one of its own, or none")
-        self.used[value] = row.where
+            other, asked_there = self.used[value]
+            several = f"; several answers to one question stand in one row, as {SEVERAL}" if hash(asked) == asked_there else ""
+            raise UserError(f"question_id {short_name(value)} is that of {other} already{several}; "
+                            f"{'else ' if several else ''}give every row one of its own, or none")
+        self.used[value] = where, hash(asked)
         return value
 
     def image(self, value, number, names) -> str: # for `Question.image`
@@ -146,16 +149,30 @@ class RowReader:
     def spread(self) -> bool: # whether each answer has a column of its own
         return any(columns.numbered for columns in self.known())
 
+    @property
+    def of_a_run(self) -> bool: # whether the rows are those of a table that a run has written
+        return any({"top5", "image_error"} & set(map(str, names)) for names in self.columns)
+
     def notes(self) -> list[str]: # what should be said of the columns
         found = [note for columns in self.known() for note in columns.notes]
-        if self.unread:
-            names = " and ".join(short_name(name, 40) for name in self.unread)
-            found.append(f"not read: column {names}; if it holds what people answered, call it answers to have "
-                         "it scored")
+        if self.unread: found.append(_describe_unread(list(self.unread)))
         if self.halves:
             found.append(f"{plural(self.halves, 'question')} with half a character (such as half an emoji) in text or "
                          "answers; a question mark stands in its place")
         return list(dict.fromkeys(found))
+
+def _may_be_said(value) -> bool: # by people: a short text, a number, or several
+    if is_missing(value) or isinstance(value, bool): return False
+    return not isinstance(value, str) or len(value) <= _LONGEST
+
+_LONGEST = 300 # characters of an answer, or of a list of ten
+def _describe_unread(names) -> str:
+    shown = " and ".join(short_name(name, 40) for name in names[:4]) + (", …" if len(names) > 4 else "")
+    if len(names) == 1:
+        return (f"not read: column {shown}; if it holds what people answered, call it answers to have "
+                "it scored")
+    return (f"not read: {len(names)} columns {shown}; if they hold what people answered, write it to one "
+            "column answers, as snowy|cold, to have it scored")
 
 def _unreadable_file(source, why) -> tuple[str, bytes]: # name and content: it cannot be read later either
     content = bytes(source) if isinstance(source, (bytes, bytearray)) else why.encode("utf-8", "replace")
