@@ -320,10 +320,9 @@ def _left_out(rows) -> list[str]:
                      "text or are not there; taken as they are")
     return notes
 
-# %% ../../nbs/05_data/13_human_answers.ipynb #74e1dd4a
+# %% ../../nbs/05_data/13_human_answers.ipynb #fa9025fd
 def settle_answers(
     rows: Mapping[int|str, HumanAnswers], # question_id → what was read
-    spread: bool = False, # whether each answer had a column of its own; both are treated alike
 ) -> tuple[dict, dict, list[str]]: # question_id → texts, where there are some; → what is wrong; what should be said
     "Look at the answers of a whole table."
     rows, unquoted = _unquoted(rows)

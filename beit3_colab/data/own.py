@@ -24,16 +24,17 @@ from .rows import read_rows
 __all__ = ['OWN_SPLIT', 'QUESTIONS_FILE', 'annotate', 'OwnQuestions', 'hash_pictures', 'open_questions', 'write_questions',
            'save_questions', 'open_saved']
 
-# %% ../../nbs/05_data/16_own.ipynb #8a094803
+# %% ../../nbs/05_data/16_own.ipynb #7667b359
 def annotate(
     question: Question, # that people answered
     answers: tuple[str, ...], # at least one
 ) -> Annotation: # as VQAv2 has it
     "Make the annotation of a question."
-    common = Counter(map(normalize_word, answers)).most_common(1)[0][0]
+    said = [a for a in answers if a.strip()] or list(answers)
+    common = Counter(map(normalize_word, said)).most_common(1)[0][0]
     kind = "yes/no" if common in ("yes", "no") else "number" if common.replace(".", "", 1).isdigit() else "other"
     words = re.findall(r"[\w']+", question.question.lower())
-    spelled = next(a for a in answers if normalize_word(a) == common)
+    spelled = next(a for a in said if normalize_word(a) == common)
     return Annotation(question.question_id, question.image_id, " ".join(words[:2]) or "other", kind, spelled, answers)
 
 # %% ../../nbs/05_data/16_own.ipynb #c11248f1
@@ -122,7 +123,7 @@ def open_questions(
     for note in data.notes: _log.warning("%s", note) # once: a run keeps them
     return data
 
-# %% ../../nbs/05_data/16_own.ipynb #d58db6fe
+# %% ../../nbs/05_data/16_own.ipynb #bf3a70cc
 def _collect(root, rows, lenient, said):
     """The rows that are right as a data set and where each stands, what is wrong with the others, how many
     pictures of the memory cannot be read, and whether a run has written the table. `said` is what was told of it."""
@@ -135,7 +136,7 @@ def _collect(root, rows, lenient, said):
             questions.append(found)
             places.append(row.where)
             answers[found.question_id] = answers_of_it
-    texts, wrong, notes = settle_answers(answers, reader.spread)
+    texts, wrong, notes = settle_answers(answers)
     problems |= {where: wrong[q.question_id] for where, q in zip(places, questions) if q.question_id in wrong}
     people = {q.question_id: annotate(q, texts[q.question_id]) for q in questions if q.question_id in texts}
     notes = dict.fromkeys([*said, *reader.notes(), *_told_apart(questions, people, places), *notes])

@@ -38,7 +38,7 @@ def _picture_source(value): # a text, bytes, or what `to_file` takes; None where
     if hasattr(value, "as_py"): return _picture_source(value.as_py()) # a scalar of pyarrow
     return None if is_missing(value) else value
 
-# %% ../../nbs/05_data/15_own_rows.ipynb #128eae7e
+# %% ../../nbs/05_data/15_own_rows.ipynb #d4cf9218
 _REMEMBERED = 8 # pictures of the memory
 SEVERAL = "snowy|cold" # how several answers are written
 
@@ -144,10 +144,6 @@ class RowReader:
 
     def known(self) -> list[Columns]: # of all rows so far
         return [columns for columns in self.columns.values() if isinstance(columns, Columns)]
-
-    @property
-    def spread(self) -> bool: # whether each answer has a column of its own
-        return any(columns.numbered for columns in self.known())
 
     @property
     def of_a_run(self) -> bool: # whether the rows are those of a table that a run has written
