@@ -5,6 +5,7 @@ import datetime
 import enum
 import json
 import logging
+import os
 import pathlib
 import pickle
 import types
@@ -20,7 +21,7 @@ from safetensors.torch import save_file
 from beit3_colab import convert, evaluate, load_model
 from beit3_colab.machine.messages import UserError
 from beit3_colab.model.beit3 import Beit3Config, Beit3ForVQA, init_weights
-from beit3_colab.model.checkpoint import build_model, locate, read_answers, sample_folder
+from beit3_colab.model.checkpoint import build_model, locate, others_in_folder, read_answers, sample_folder
 from beit3_colab.model.weights import from_official, to_official
 from beit3_colab.model.weights_file import open_weights, read_weights
 
@@ -161,7 +162,7 @@ def test_two_models_of_equal_right_are_not_chosen_from(tmp_path):
 def test_a_model_tells_of_the_others_once_and_is_named_by_its_key(tmp_path, caplog):
     path = saved(tmp_path/"last.pth", {"model": RAW, "model_ema": AVERAGED})
     with caplog.at_level(logging.WARNING, "beit3_colab.model"): plain = load_model(path, HEADS, device="cpu")
-    assert [r.message for r in caplog.records] == list(plain.notes) and "--weights-key model_ema" in plain.notes[0]
+    assert [r.message for r in caplog.records] == list(plain.notes) and "weights_key='model_ema' (--weights-key" in plain.notes[0]
     same, averaged = (load_model(path, HEADS, device="cpu", weights_key=key) for key in ("model", "model_ema"))
     assert (plain.name, same.name, averaged.name) == ("last", "last", "last-model_ema") and averaged.notes == ()
     assert plain.hash_weights() == same.hash_weights() != averaged.hash_weights() and averaged.hash_weights().startswith(plain.hash_weights())
@@ -274,6 +275,75 @@ def test_the_weights_of_a_folder(tmp_path, files, found):
 def test_a_folder_that_does_not_tell(tmp_path, files, says):
     for name in files: (tmp_path/name).touch()
     assert says in failure(locate, tmp_path)
+
+def states(folder, weights=RAW): return saved(folder/"mp_rank_00_model_states.pt", {"module": weights})
+
+@pytest.mark.parametrize("tag, is_there", [("global_step20", False), ("global_step20", True), ("", False), ("../global_step10", False), ("x" * 5000, False)])
+@pytest.mark.parametrize("stray", [False, True])
+def test_the_step_that_the_note_names_answers_and_no_other(tmp_path, tag, is_there, stray):
+    states(tmp_path/"global_step10")
+    if is_there: (tmp_path/tag).mkdir()
+    if stray: saved(tmp_path/"old.pth", RAW)
+    (tmp_path/"latest").write_text(tag)
+    said = failure(locate, tmp_path)
+    assert f"names '{tag[:5]}" in said and ("holds no weights (" if is_there else "is missing") in said and "there is 'global_step10'" in said and ("'old.pth'" in said) == stray
+    if not is_there: return
+    states(tmp_path/tag)
+    assert locate(tmp_path)[0].parent.name == tag
+
+def test_of_several_steps_without_a_note_none_answers(tmp_path):
+    for step in (9, 10): states(tmp_path/f"global_step{step}")
+    saved(tmp_path/"old.pth", RAW)
+    assert "holds 2 steps ('global_step9', 'global_step10')" in failure(locate, tmp_path)
+
+@pytest.mark.parametrize("others", [["pytorch_model.bin"], ["model.safetensors.index.json"], ["last.pth", "best.pth"], ["model_ema.safetensors"]])
+@pytest.mark.parametrize("later", [-60, 60])
+def test_other_saves_of_a_folder_are_told_once(tmp_path, others, later):
+    save_file(RAW, tmp_path/"model.safetensors")
+    assert others_in_folder(tmp_path, locate(tmp_path)[0]) == ()
+    moment = (tmp_path/"model.safetensors").stat().st_mtime + later
+    for name in others:
+        saved(tmp_path/name, AVERAGED)
+        os.utime(tmp_path/name, (moment, moment))
+    assert locate(tmp_path)[0].name == "model.safetensors"
+    note, = others_in_folder(tmp_path, locate(tmp_path)[0])
+    assert "model.safetensors answers, and not " in note and all(repr(name)[:12] in note for name in others) and ("newer" in note) == (later > 0) and "give its own path" in note
+    assert others_in_folder(tmp_path/"model.safetensors", locate(tmp_path/"model.safetensors")[0]) == () # it was named
+
+def test_parts_and_older_steps_are_no_other_saves(tmp_path):
+    save_file(RAW, tmp_path/"model-00001-of-00001.safetensors")
+    (tmp_path/"model.safetensors.index.json").write_text(json.dumps({"weight_map": {name: "model-00001-of-00001.safetensors" for name in RAW}}))
+    saved(tmp_path/"checkpoint-9"/"pytorch_model.bin", RAW)
+    os.utime(tmp_path/"checkpoint-9", (1e9, 1e9))
+    assert others_in_folder(tmp_path, locate(tmp_path)[0]) == ()
+    saved(tmp_path/"checkpoint-10"/"pytorch_model.bin", RAW)
+    moment = (tmp_path/"model.safetensors.index.json").stat().st_mtime + 60
+    os.utime(tmp_path/"checkpoint-10", (moment, moment))
+    assert "not 'checkpoint-10'; newer" in others_in_folder(tmp_path, locate(tmp_path)[0])[0]
+
+def test_weights_alone_need_no_configuration(tmp_path):
+    save_file(RAW, tmp_path/"model.safetensors")
+    assert locate(tmp_path) == (tmp_path/"model.safetensors", None)
+    assert load_model(tmp_path, HEADS, device="cpu").config == load_model(tmp_path/"model.safetensors", HEADS, device="cpu").config == CONFIG
+    assert "the number of heads does not follow" in failure(load_model, tmp_path, device="cpu")
+    (tmp_path/"model.safetensors").write_bytes(POINTER)
+    assert "is a Git LFS pointer" in failure(load_model, tmp_path, device="cpu")
+
+@pytest.mark.parametrize("files, says", [
+    (["pytorch_model_fsdp_0/__0_0.distcp", "optimizer_0/__0_0.distcp", "random_states_0.pkl"], "the folder in it does: 'pytorch_model_fsdp_0'; give that one"),
+    (["checkpoint-10/model.safetensors", "checkpoint-9/model.safetensors", "runs/log.txt"], "the folders in it do: 'checkpoint-9', 'checkpoint-10'; give the one"),
+    (["checkpoint-1/global/x.txt", "optimizer.bin"], "holds no model.safetensors")])
+def test_a_folder_of_folders_names_those_with_weights(tmp_path, files, says):
+    for name in files:
+        (tmp_path/name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path/name).touch()
+    assert says in failure(locate, tmp_path)
+
+@pytest.mark.parametrize("name, is_weights", [("optimal_model.pth", True), ("optimizer_0.pt", False), ("scaler.pt", False), ("scalers_net.pth", True), ("lr_scheduler.pt", False), ("zeroshot.pth", True), ("best_optimizer.pt", False)])
+def test_names_of_states_are_whole_words(tmp_path, name, is_weights):
+    saved(tmp_path/name, RAW)
+    if is_weights: assert locate(tmp_path)[0].name == name
+    else: assert "no other file of weights" in failure(locate, tmp_path)
 
 def test_a_name_that_is_nearly_there(tmp_path):
     saved(tmp_path/"checkpoint-best.pth", RAW)
