@@ -3,11 +3,13 @@ import argparse
 import collections
 import datetime
 import enum
+import functools
 import json
 import logging
 import os
 import pathlib
 import pickle
+import subprocess
 import types
 import uuid
 import zipfile
@@ -53,6 +55,17 @@ def failure(call, *arguments, **named):
     assert "\n" not in str(error.value) and len(str(error.value)) < 900
     return str(error.value)
 
+
+def follow(said, monkeypatch, target="weights.pth"):
+    "Give the line of a message to bash, which finds a `python` that runs the program here; what is saved must be there."
+    folder = pathlib.Path("bin")
+    folder.mkdir(exist_ok=True)
+    (folder/"python").write_text('#!/bin/sh\nprintf "%s" "$2" > program.txt\n')
+    (folder/"python").chmod(0o755)
+    line = said[said.index("python -c "):]
+    subprocess.run(["bash", "-c", line], check=True, env={**os.environ, "PATH": f"{folder.absolute()}{os.pathsep}{os.environ['PATH']}"})
+    exec(pathlib.Path("program.txt").read_text(), {})
+    assert pathlib.Path(target).is_file()
 
 class Color(enum.Enum): RED = 1
 class Settings:
@@ -117,9 +130,76 @@ def test_a_file_with_code_gets_the_line_that_saves_its_weights(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     said = failure(read_weights, saved(tmp_path/"mine.pth", content))
     assert "contains code" in said and "never run" in said and "If you trust the file" in said and line in said and "cut short" not in said and "download" not in said
-    exec(said[said.index("import torch;"):].rstrip('"'), {}) # the line does what it says
-    assert (tmp_path/"weights.pth").is_file()
+    follow(said, monkeypatch)
     if "state_dict()" not in line: assert answer_of(read_weights(tmp_path/"weights.pth")) == 0
+
+class Net(torch.nn.Module):
+    "A model under the official names."
+    def __init__(self, weights=RAW):
+        super().__init__()
+        for name, tensor in weights.items():
+            place, *_, last = self, *name.split(".")
+            for part in name.split(".")[:-1]:
+                if part not in place._modules: place.add_module(part, torch.nn.Module())
+                place = place._modules[part]
+            place.register_parameter(last, torch.nn.Parameter(tensor))
+
+class Holder: # no module itself, as some keep their average
+    def __init__(self, weights): self.decay, self.ema = 0.99, Net(weights)
+
+@pytest.mark.parametrize("name", ["$(touch ran).pth", "`touch ran`.pth", "it's.pth", 'a "b".pth', "a b;touch ran.pth", "sub/deeper/a.pth", "new\nline.pth", "back\\slash.pth", "%PATH%!.pth", "weights.pth"])
+@pytest.mark.parametrize("form", ["key", "protocol"])
+def test_the_line_is_what_bash_runs_whatever_the_name(tmp_path, monkeypatch, name, form):
+    monkeypatch.chdir(tmp_path)
+    content = {"model": RAW, "settings": Settings()} if form == "key" else {"model": RAW}
+    source = saved(pathlib.Path("source"), content, **({} if form == "key" else {"pickle_protocol": 4}))
+    pathlib.Path(name).parent.mkdir(parents=True, exist_ok=True)
+    said = failure(read_weights, source.rename(name))
+    target = "weights_2.pth" if name == "weights.pth" else "weights.pth" # nothing is overwritten
+    follow(said, monkeypatch, target)
+    assert answer_of(read_weights(target)) == 0 and not pathlib.Path("ran").exists()
+
+OBJECTS = {
+    "a model": (lambda: Net(), {None: 0}), "for several GPUs": (lambda: torch.nn.DataParallel(Net()), {None: 0}), "under a key": (lambda: {"net": Net()}, {None: 0}),
+    "for several, under a key": (lambda: {"model": torch.nn.DataParallel(Net()), "epoch": 3}, {None: 0}), "an average beside": (lambda: {"net": Net(), "ema": Net(AVERAGED)}, {"net": 0, "ema": 1}),
+    "an average in an object": (lambda: {"model": Net(), "ema": Holder(AVERAGED)}, {None: 0, "ema": 1}), "two models": (lambda: {"student": Net(), "teacher": Net(OTHER)}, {"student": 0, "teacher": 2}),
+    "tensors, and an average": (lambda: {"model": RAW, "model_ema": AVERAGED, "settings": Settings()}, {None: 0, "model_ema": 1}), "code among them": (lambda: {"model": {**RAW, "settings": Settings()}}, {None: 0}),
+    "one of each": (lambda: {"model": RAW, "ema": Net(AVERAGED)}, {None: 0, "ema": 1}), "shell in a key": (lambda: {"model`touch ran`$(touch ran)": RAW, "settings": Settings()}, {None: 0}), "quotes in a key": (lambda: {"it's \"mine\"": RAW, "x": Settings()}, {None: 0})}
+
+@pytest.mark.parametrize("form", OBJECTS)
+def test_the_line_saves_every_model_of_a_file(tmp_path, monkeypatch, form):
+    monkeypatch.chdir(tmp_path)
+    make, answers = OBJECTS[form]
+    follow(failure(read_weights, saved(tmp_path/"a.pth", make())), monkeypatch)
+    assert {key: answer_of(read_weights("weights.pth", key)) for key in answers} == answers and not pathlib.Path("ran").exists()
+
+def test_the_older_form_of_a_whole_model_gets_a_line_and_then_another(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    follow(failure(read_weights, saved(tmp_path/"a.pth", {"net": torch.nn.DataParallel(Net())}, _use_new_zipfile_serialization=False)), monkeypatch)
+    follow(failure(read_weights, "weights.pth"), monkeypatch, "weights_2.pth")
+    assert answer_of(read_weights("weights_2.pth")) == 0
+
+def test_code_without_weights_gets_no_line(tmp_path):
+    said = failure(read_weights, saved(tmp_path/"a.pth", {"settings": Settings()}))
+    assert "no weights can be seen in it" in said and "python -c" not in said
+
+def test_what_is_too_long_for_a_line_is_named_in_it(tmp_path):
+    folder = tmp_path/("a" * 120)/("b" * 120)
+    assert "torch.load('FILE'," in (said := failure(read_weights, saved(folder/"a.pth", {"model": RAW, "x": Settings()}))) and said.endswith("(put the path of the file for FILE)")
+    assert said.count("…") <= 1 # in the name at the front alone
+    said = failure(read_weights, saved(tmp_path/"a.pth", {"k" * 3000: RAW, "x": Settings()}))
+    assert "c['KEY']" in said and said.endswith("(put the key of its weights for KEY)")
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_plain_pickle_gets_a_line_that_reads_it(tmp_path, monkeypatch, protocol):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path/"a.pkl").write_bytes(content := pickle.dumps(RAW, protocol=protocol))
+    said = failure(read_weights, tmp_path/"a.pkl")
+    assert "of Python's pickle.dump, not of torch.save" in said and "contain code" not in said
+    follow(said, monkeypatch)
+    assert answer_of(read_weights("weights.pth")) == 0
+    (tmp_path/"a.pkl").write_bytes(content[:-50])
+    assert "that is cut short" in failure(read_weights, tmp_path/"a.pkl")
 
 class Code:
     def __reduce__(self): return pathlib.Path.touch, (pathlib.Path("ran"),)
@@ -239,6 +319,106 @@ def test_only_what_is_cut_short_is_called_so(tmp_path):
     for name, content in {"cut.pth": whole[:len(whole)//2], "cut.safetensors": (tmp_path/"whole.safetensors").read_bytes()[:-100]}.items():
         (tmp_path/name).write_bytes(content)
         assert "is cut short" in failure(read_weights, tmp_path/name)
+
+
+NAMED = {
+    "unilm's prefix for DDP": (under("module."), dict(prefix="module."), 0), "of compiled": (under("_orig_mod."), dict(prefix="_orig_mod."), 0), "in model": ({"model": under("module.")}, dict(prefix="module."), 0),
+    "a key for a bare file": (under("module."), dict(key="module"), 0), "key and prefix": ({"state_dict": under("ema_model.module.", AVERAGED) | under("model.module.")}, dict(key="state_dict", prefix="ema_model.module."), 1),
+    "wrapped the other way": ({"state_dict": under("_orig_mod.ema_model.", AVERAGED)}, dict(key="state_dict", prefix="ema_model._orig_mod."), 1), "module is a key": ({"module": RAW, "ema": {"module": AVERAGED}}, dict(key="module"), 0),
+    "the ema's": ({"module": RAW, "ema": {"module": AVERAGED}}, dict(key="ema.module"), 1), "in vain wrapped": ({"model": RAW, "model_ema": AVERAGED}, dict(key="model_ema", prefix="module."), 1)}
+
+@pytest.mark.parametrize("what", NAMED)
+def test_a_wanted_name_is_unwrapped_as_names_are(tmp_path, what):
+    content, named, answer = NAMED[what]
+    assert answer_of(read_weights(saved(tmp_path/"a.pth", content), **named)) == answer
+
+@pytest.mark.parametrize("key", ["model_ema", "modelEMA", "ema", "swa_model"])
+def test_raw_weights_are_not_proposed_for_an_average(tmp_path, key):
+    said = failure(read_weights, saved(tmp_path/"a.pth", {"model": RAW, "model_em": OTHER}), key)
+    assert "no weights under" in said and "did you mean" not in said
+    assert "did you mean 'state_ema'?" in failure(read_weights, saved(tmp_path/"a.pth", {"state": RAW, "state_ema": AVERAGED}), "stat_ema")
+
+@pytest.mark.parametrize("key", ["netEMA", "model_EMA", "EMA_model", "EMAModel", "emaModel", "modelEma", "ema_0.9999", "polyak"])
+def test_an_average_is_known_however_it_is_spelled(tmp_path, key):
+    note, = open_weights(saved(tmp_path/"a.pth", {"model": RAW, key: AVERAGED})).notes
+    assert f"averaged weights (EMA) under {key!r}" in note
+    assert answer_of(read_weights(tmp_path/"a.pth")) == 0 and "the weights of another model under 'cinema'" in open_weights(saved(tmp_path/"b.pth", {"model": RAW, "cinema": OTHER})).notes[0]
+
+@pytest.mark.parametrize("key", ["best_optim", "learning_rng_net", "optimal_model", "schedule_free", "rescaler", "callback_net"])
+def test_only_whole_words_are_no_model(tmp_path, key): assert answer_of(read_weights(saved(tmp_path/"a.pth", {key: {"model": OTHER}}))) == 2
+
+@pytest.mark.parametrize("key", ["optimizer", "optim", "optimizer_state_dict", "lr_scheduler", "grad_scaler", "callbacks", "loops", "rng_state", "torch_rng_state", "random_states"])
+def test_weights_where_none_are_expected_are_told_and_never_taken_unasked(tmp_path, key):
+    found = open_weights(saved(tmp_path/"a.pth", {"net": RAW, key: {"model": OTHER}}))
+    assert answer_of(found.tensors) == 0 and f"the weights of another model under '{key}.model'" in found.notes[0] and answer_of(read_weights(tmp_path/"a.pth", f"{key}.model")) == 2
+    said = failure(read_weights, saved(tmp_path/"b.pth", {key: {"model": OTHER}}))
+    assert f"holds weights only where a training keeps other things, under '{key}.model'" in said and answer_of(read_weights(tmp_path/"b.pth", key)) == 2
+
+def test_moments_of_an_optimizer_are_no_weights(tmp_path):
+    assert open_weights(saved(tmp_path/"a.pth", {"model": RAW, "optimizer": {"exp_avg": OTHER, "exp_avg_sq": OTHER}})).notes == ()
+
+@pytest.mark.parametrize("beside", [argparse.Namespace(x=...), functools.partial(torch.optim.AdamW, lr=1e-5), functools.partial(torch.nn.LayerNorm, eps=1e-6), torch.optim.AdamW, torch.optim.lr_scheduler.StepLR, torch.nn.GELU, {np.str_("a"): 1}], ids=str)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_hyper_parameters_change_nothing(tmp_path, beside, zipped):
+    if not zipped and "torch.nn" in str(beside): return # the older form names modules with their source, which PyTorch refuses
+    found = open_weights(saved(tmp_path/"a.ckpt", {"state_dict": RAW, "hyper_parameters": {"it": beside}}, _use_new_zipfile_serialization=zipped))
+    assert answer_of(found.tensors) == 0 and found.notes == ()
+
+@pytest.mark.parametrize("names", [str, np.str_])
+@pytest.mark.parametrize("values", [lambda t: t, lambda t: t.numpy(), lambda t: np.asfortranarray(t.numpy()), lambda t: t.numpy().astype(">f4"), lambda t: t.numpy().astype("f8")])
+def test_names_and_arrays_of_numpy(tmp_path, names, values):
+    found = open_weights(saved(tmp_path/"a.pth", {"model": {names(name): values(tensor) for name, tensor in RAW.items()}}))
+    assert found.notes == () and list(found.tensors) == list(RAW) and all(type(name) is str and torch.equal(tensor.float(), RAW[name]) for name, tensor in found.tensors.items())
+
+@pytest.mark.parametrize("name", ["position_ids", "beit3.text_embed.position_ids"])
+def test_position_ids_are_left_out_and_told(tmp_path, name):
+    found = open_weights(saved(tmp_path/"a.pth", {"model": {**RAW, name: torch.arange(64)[None]}}))
+    assert set(found.tensors) == set(RAW) and "1 tensor beside the model's weights is left out" in found.notes[0] and "position_ids" in found.notes[0]
+
+@pytest.mark.parametrize("ema", [{"shadow_params": list(RAW.values())}, {"shadow": dict(enumerate(RAW.values()))}, tuple(RAW.values())], ids=["list", "numbers", "tuple"])
+def test_an_average_without_names_is_told(tmp_path, ema):
+    found = open_weights(saved(tmp_path/"a.pth", {"model": RAW, "ema": ema}))
+    assert answer_of(found.tensors) == 0 and f"averaged weights (EMA) under 'ema" in found.notes[0] and f"{len(RAW)} tensors without names, which cannot be used" in found.notes[0] and len(found.notes) == 1
+    assert "averaged weights lie there without names" in failure(read_weights, tmp_path/"a.pth", "ema")
+    assert "tensors without names (EMA)" in failure(read_weights, saved(tmp_path/"b.pth", {"ema": ema}))
+
+@pytest.mark.parametrize("key", [123, ["model"], b"model", {"a": 1}, 0, "x".encode()])
+def test_a_key_is_text(tmp_path, key):
+    path = saved(tmp_path/"a.pth", RAW)
+    for call in (open_weights, read_weights): assert "weights_key must be text, such as 'model_ema', not " in failure(call, path, key)
+    assert "prefix must be text" in failure(read_weights, path, prefix=key)
+
+@pytest.mark.parametrize("change, says", [(lambda t: t.to_sparse(), "is sparse"), (lambda t: t.to("meta"), "has no numbers"), (lambda t: t.to(torch.complex64), "holds complex numbers")])
+def test_tensors_without_plain_numbers_are_called_what_they_are(tmp_path, change, says):
+    name = "beit3.encoder.layers.0.ffn.A.fc1.weight"
+    said = failure(read_weights, saved(tmp_path/"a.pth", {"model": {**RAW, name: change(RAW[name])}, "model_ema": {**AVERAGED, name: change(RAW[name])}}))
+    assert f"{name} {says}" in said and "quantised" not in said
+
+def test_messages_are_short_however_long_the_keys(tmp_path):
+    path = saved(tmp_path/"a.pth", {f"{i}" + "k" * 3000: {name: tensor + i for name, tensor in RAW.items()} for i in range(30)})
+    for key in (None, "nothing", "n" * 3000):
+        with pytest.raises(UserError) as error: read_weights(path, key)
+        assert len(str(error.value)) < 1500 and "\n" not in str(error.value)
+    path = saved(tmp_path/"b.pth", {"model": RAW, "ema" + "k" * 3000: OTHER, **{f"net{i}": {name: tensor + i for name, tensor in RAW.items()} for i in range(30)}})
+    notes = open_weights(path).notes
+    assert len(notes) == 11 and all(len(note) < 600 for note in notes) and notes[-1].endswith("21 more models beside them")
+
+@pytest.mark.parametrize("kind", ["safetensors", "bin"])
+def test_the_index_alone_says_from_which_file_a_weight_is(tmp_path, kind):
+    name, files = "head.3.bias", [f"a.{kind}", f"b.{kind}"]
+    write = (lambda content, path: saved(path, content)) if kind == "bin" else save_file
+    stale = {name: AVERAGED[name], "gone.weight": torch.zeros(2)}
+    write(RAW | {}, tmp_path/files[0])
+    write({**stale, "beit3.cls_token": RAW.get("beit3.cls_token", torch.zeros(1))}, tmp_path/files[1])
+    index = tmp_path/f"model.{kind}.index.json"
+    index.write_text(json.dumps({"weight_map": {n: files[0] for n in RAW}}))
+    assert answer_of(open_weights(index).tensors) == 0
+    write(RAW, tmp_path/"b.x") if kind == "bin" else None
+    index.write_text(json.dumps({"weight_map": {n: files[n == name] for n in RAW}}))
+    found = open_weights(index)
+    assert answer_of(found.tensors) == 1 and "are left out" in found.notes[0] and "'head.3.bias'" in found.notes[0] and "'gone.weight'" in found.notes[0]
+    index.write_text(json.dumps({"weight_map": {n: files[n == "beit3.text_embed.weight"] for n in RAW}}))
+    assert "1 weight of index" in failure(open_weights, index) and "cannot be found in the files that it names for them: 'beit3.text_embed.weight'" in failure(open_weights, index)
 
 
 def part_of(names, weights=RAW): return {name: weights[name] for name in names}
@@ -372,7 +552,7 @@ def test_an_address_is_fetched_once(tmp_path, monkeypatch):
 def test_a_newer_pickle_is_whole(tmp_path, protocol):
     "PyTorch's reader without code knows protocol 2 alone; such a file is refused with the line that saves its weights."
     said = failure(read_weights, saved(tmp_path/"a.pth", {"model": RAW}, pickle_protocol=protocol)) if protocol > 3 else ""
-    assert not said or "If you trust the file" in said and "c['model']" in said and "zip archive" not in said
+    assert not said or f"is a file of pickle protocol {protocol}" in said and "If you trust the file" in said and "zip archive" not in said
 
 def test_quantised_weights_are_refused(tmp_path):
     weights = {**RAW, "beit3.encoder.layers.0.ffn.A.fc1.weight": RAW["beit3.encoder.layers.0.ffn.A.fc1.weight"].to(torch.int8)}
