@@ -241,7 +241,8 @@ def _missing(path) -> str:
 WHOLE_FOLDERS = WEIGHTS_FILE, f"{WEIGHTS_FILE}{INDEX_ENDING}", "pytorch_model.bin", f"pytorch_model.bin{INDEX_ENDING}"
 _STATES = "mp_rank_00_model_states.pt"
 _NO_WEIGHTS = re.compile( # beginnings of names, in whole words
-    r"(\w*_)?(optim(izers?)?|(lr_)?schedulers?|scaler|rng_state|random_states?|training_args|(bf16_)?zero)(?![a-z])", re.I)
+    r"(\w*_)?(optim(izers?)?|(lr_)?schedulers?|scaler|rng_state|random_states?|training_args|(bf16_)?zero)(?![a-z])",
+    re.I)
 
 def find_in_folder(
     folder: Path, # that exists

@@ -204,8 +204,8 @@ def _read_parts(path) -> tuple[dict, tuple[str, ...]]:
         raise UserError(f"{plural(len(absent), 'weight')} of index {short_name(path)} "
                         f"cannot be found in the files that it names for them: {first_few(sorted(absent))}")
     if not left: return weights, ()
-    return weights, (f"index {short_name(path)}: {plural(len(left), 'tensor')} that its files hold and it does not name "
-                     f"there {'is' if len(left) == 1 else 'are'} left out ({first_few(left)})",)
+    return weights, (f"index {short_name(path)}: {plural(len(left), 'tensor')} that its files hold and it does not "
+                     f"name there {'is' if len(left) == 1 else 'are'} left out ({first_few(left)})",)
 
 # %% ../../nbs/07_model/06_weights_file.ipynb #f6e1a27f
 def _diagnose(path, error) -> str:
@@ -233,8 +233,9 @@ def _about_code(path, error) -> str:
     what = _what_to_save(path)
     if not what: return (f"{which}, which is never run, and no weights can be seen in it: save those of the model with "
                          "torch.save(model.state_dict(), …)")
-    return (f"{which}, which is never run. If you trust the file (this line runs its code), save its weights alone: "
-            + _command(path, _LOAD, what))
+    return (f"{which}, which is never run. {_IF_TRUSTED}, save its weights alone: {_command(path, _LOAD, what)}")
+
+_IF_TRUSTED = "If you trust the file (this line runs its code, and needs the libraries that it names)"
 
 # %% ../../nbs/07_model/06_weights_file.ipynb #d6a54dd6
 _LOAD = "import torch; c = torch.load({file}, map_location='cpu', weights_only=False)"
@@ -250,14 +251,15 @@ def _about_protocol(path, error) -> str: # "" where it is not the protocol
             archive = opened.enter_context(zipfile.ZipFile(path))
             file = opened.enter_context(archive.open(_programs(archive)[0]))
         head = file.read(40)
-    if head[:1] != b"\x80": return ""
+    is_text = head[:1] in (b"(", b"}", b"]", b"c") and not is_zip and _is_whole(path) # protocol 0 or 1
+    if head[:1] != b"\x80" and not is_text: return ""
     is_plain, protocol = not is_zip and _MAGIC not in head, head[1]
     if is_plain and not _is_whole(path): return _CUT_PICKLE
     if not is_plain and (protocol < 3 or "GLOBAL " in str(error)): return ""
     which = "of Python's pickle.dump, not of torch.save" if is_plain else f"of pickle protocol {protocol}"
     load = "import pickle, torch; c = pickle.load(open({file}, 'rb'))" if is_plain else _LOAD
-    return (f"is a file {which}, which PyTorch cannot read without running what it names (it can read pickle protocol 2 "
-            "of torch.save, the usual one). If you trust the file (this line runs its code), save it again: "
+    return (f"is a file {which}, which PyTorch cannot read without running what it names (it can read pickle protocol "
+            f"2 of torch.save, the usual one). {_IF_TRUSTED}, save it again: "
             + _command(path, load, "c"))
 
 def _is_whole(path) -> bool: # a pickle to its end
@@ -286,17 +288,18 @@ def _what_to_save(path) -> str:
         with contextlib.suppress(Exception): content = _load_pickle(path, default)
         if content is not None: break
     if content is None: return "{'model': c['model']}" if zipfile.is_zipfile(path) else "c" # to be looked into then
-    found = _expressions(content)
+    found = _expressions(content, default is _Noted)
     if not found: return ""
     if len(found) == 1: return f"{{'model': {next(iter(found.values()))}}}"
     return "{" + ", ".join(f"{name!r}: {value}" for name, value in found.items()) + "}"
 
-def _expressions(content) -> dict[str, str]: # name → expression
+def _expressions(content, is_plain: bool) -> dict[str, str]: # name → expression
     "Where the weights lie in `c`, as tensors or inside objects."
     if isinstance(content, _Noted): return {"model": f"c{_module_in(content) or ''}.state_dict()"}
     if not isinstance(content, dict): return {}
     places = list(_places(content))
-    found = {".".join(keys) or "model": _expression(content, keys) for keys in dict.fromkeys(p.keys for p in places)}
+    different = dict.fromkeys(place.keys for place in places)
+    found = {".".join(keys) or "model": _expression(content, keys, is_plain) for keys in different}
     objects = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, _Noted)}
     inside = {key: _module_in(value) for key, value in objects.items()}
     found |= {key: f"c[{key!r}]{attribute}.state_dict()" for key, attribute in inside.items() if attribute is not None}
@@ -304,11 +307,13 @@ def _expressions(content) -> dict[str, str]: # name → expression
     return next(({key: f"c[{key!r}].state_dict()"} for key in _MODEL_KEYS if key in objects), {})
 
 # %% ../../nbs/07_model/06_weights_file.ipynb #d8daa92e
-def _expression(content, keys) -> str:
-    where = "c" + "".join(f"[{key!r}]" for key in keys)
-    for key in keys: content = content[key]
-    if keys and all(isinstance(value, torch.Tensor) for value in content.values()): return where
-    return f"{{k: v for k, v in {where}.items() if torch.is_tensor(v)}}"
+def _expression(content, keys, is_plain: bool) -> str:
+    where = "c"
+    for key in keys:
+        key = int(key) if isinstance(content, (list, tuple)) else key
+        content, where = content[key], f"{where}[{key!r}]"
+    is_plain = is_plain and all(isinstance(value, torch.Tensor) for value in content.values())
+    return where if keys and is_plain else f"{{k: v for k, v in {where}.items() if torch.is_tensor(v)}}"
 
 def _module_in(thing, attribute="") -> str|None: # such as ".module"; None where there is none
     "Where in an object PyTorch's model lies; of one for several GPUs the model inside."
@@ -359,8 +364,10 @@ def _mappings(content, keys=()):
     tensors = {name: value for name, value in tensors.items() if isinstance(name, str)}
     if tensors: yield keys, tensors
     for key, value in content.items():
-        if len(keys) < 5 and isinstance(key, str) and isinstance(value, dict) and key not in _MOMENTS:
-            yield from _mappings(value, (*keys, key))
+        if len(keys) >= 5 or not isinstance(key, str) or key in _MOMENTS: continue
+        if isinstance(value, dict): yield from _mappings(value, (*keys, key))
+        for i, each in enumerate(value[:10] if isinstance(value, (list, tuple)) else ()): # by number
+            if isinstance(each, dict): yield from _mappings(each, (*keys, key, str(i)))
 
 def _unwrapped(tensors) -> dict:
     "The same under the names before wrapping; where two would become one, as they are."
@@ -407,7 +414,8 @@ def _all_told(places) -> str: return ", ".join(map(_told, places[:10])) + (", �
 def _fits(place, wanted: str) -> bool: # whether a key means a place, wrapped or not
     if wanted and f"{place.label}.".startswith(f"{wanted}."): return True
     plain = unwrap_name(wanted)
-    return not unwrap_name(".".join(place.keys)) if not plain else f"{unwrap_name(place.label)}.".startswith(f"{plain}.")
+    if not plain: return not unwrap_name(".".join(place.keys))
+    return f"{unwrap_name(place.label)}.".startswith(f"{plain}.")
 
 # %% ../../nbs/07_model/06_weights_file.ipynb #0f4e0ec1
 def _choose(places: list, key: str|None, where: str, nameless: str = "") -> _Place:
@@ -415,8 +423,9 @@ def _choose(places: list, key: str|None, where: str, nameless: str = "") -> _Pla
     for wanted in ["*"] if key is None else key.split("|"):
         wanted = wanted.strip(".")
         some = [place for place in places if (not place.is_aside if wanted == "*" else _fits(place, wanted))]
-        exact = [place for place in some if wanted in (place.label, *place.keys[:1])] # before those that unwrapping adds
-        if some and (found := _preferred(exact) or _preferred(some) or (some[0] if len(some) == 1 else None)): return found
+        exact = [place for place in some if wanted in (place.label, *place.keys[:1])] # others only when unwrapped
+        if found := _preferred(exact) or _preferred(some): return found
+        if len(some) == 1: return some[0]
         if some:
             raise UserError(f"checkpoint {where} holds the weights of several models: "
                             f"{_all_told(some)}; name one with weights_key=… (--weights-key)")
@@ -481,7 +490,8 @@ def _about_nameless(content, where): # a sentence for each
                "without names, which cannot be used; save them with their names to answer with them")
 
 def _is_same(weights, others) -> bool: # one model, saved under two keys
-    return weights.keys() == others.keys() and all(t.layout == others[n].layout == torch.strided and t.data_ptr() == others[n].data_ptr() for n, t in weights.items())
+    def is_one(a, b): return a.layout == b.layout == torch.strided and a.data_ptr() == b.data_ptr()
+    return weights.keys() == others.keys() and all(is_one(tensor, others[name]) for name, tensor in weights.items())
 
 # %% ../../nbs/07_model/06_weights_file.ipynb #e2df92bb
 def open_weights(
@@ -537,7 +547,8 @@ def _other_weights(content, key, where) -> dict:
     bare = next(_nameless(content), None)
     if bare and not found:
         raise UserError(f"checkpoint {where} holds no weights by name: {expected}, but under "
-                        f"{short_name(bare[0], _LONG)!r} {bare[1]} tensors without names (EMA); give the file of the model")
+                        f"{short_name(bare[0], _LONG)!r} {bare[1]} tensors without names (EMA); "
+                        "give the file of the model")
     if found: return _unwrapped(found)
     entries = f"its entries are {first_few(content, 6)}" if content else "it is an empty dictionary"
     states = any(_NO_MODEL.fullmatch(str(name)) for name in content)
