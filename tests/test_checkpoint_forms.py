@@ -479,6 +479,24 @@ def test_the_step_that_the_note_names_answers_and_no_other(tmp_path, tag, is_the
     states(tmp_path/tag)
     assert locate(tmp_path)[0].parent.name == tag
 
+def test_a_note_may_name_another_folder_or_a_file(tmp_path):
+    states(tmp_path/"best")
+    (tmp_path/"latest").write_text("best\r\n")
+    assert locate(tmp_path)[0].parent.name == "best"
+    (tmp_path/"latest").write_text("last.pth")
+    assert "names 'last.pth', which is missing" in (said := failure(locate, tmp_path)) and "there is 'best'" in said
+    for name in ("last.pth", "old.pth"): saved(tmp_path/name, RAW)
+    assert locate(tmp_path)[0].name == "last.pth"
+
+@pytest.mark.parametrize("beside", ["global_step10/x.txt", "pytorch_model_fsdp_0/__0_0.distcp", "epoch_3/model.safetensors"])
+def test_a_stray_file_does_not_hide_the_folders_beside_it(tmp_path, beside):
+    saved(tmp_path/"old.pth", RAW)
+    (tmp_path/"._old.pth").touch()
+    (tmp_path/beside).parent.mkdir()
+    (tmp_path/beside).touch()
+    note, = others_in_folder(tmp_path, locate(tmp_path)[0])
+    assert f"old.pth answers, and not {beside.split('/')[0]!r}" in note
+
 def test_of_several_steps_without_a_note_none_answers(tmp_path):
     for step in (9, 10): states(tmp_path/f"global_step{step}")
     saved(tmp_path/"old.pth", RAW)

@@ -266,6 +266,7 @@ def find_in_folder(
 def _loose_files(folder) -> list[Path]:
     "Files of weights under names of their own."
     files = sorted(p for p in folder.iterdir() if p.suffix in _ENDINGS and p.is_file())
+    files = [p for p in files if not p.name.startswith("._")] # macOS's notes about files
     return [p for p in files if not _NO_WEIGHTS.match(p.name) and not p.stem.endswith("optim_states")]
 
 def _nothing_in(folder) -> str:
@@ -316,8 +317,10 @@ def _latest(folder, steps) -> Path:
     tag = (folder/"latest").read_bytes()[:300].decode("utf-8", "replace").strip()
     is_name = 0 < len(tag.encode()) < 250 and Path(tag).name == tag != ".." and "\0" not in tag
     if is_name and (folder/tag).is_dir() and (found := _deepspeed(folder/tag)): return found
+    files = _loose_files(folder)
+    if is_name and folder/tag in files: return folder/tag
     is_there = is_name and (folder/tag).exists()
-    others = [p.name for p in steps if p.name != tag] + [p.name for p in _loose_files(folder)]
+    others = [p.name for p in dict.fromkeys([*steps, *_saves_in(folder), *files]) if p.name != tag]
     there = f"; there is {first_few(others, 6)}: give the one that is meant" if others else ""
     raise UserError(f"folder {short_name(folder)} is DeepSpeed's, and its note `latest` names {short_repr(tag)}, which "
                     f"{'holds no weights (' + _STATES + ')' if is_there else 'is missing'}: fetch that again{there}")
@@ -336,7 +339,9 @@ def others_in_folder(
     others = [folder/name for name in WHOLE_FOLDERS if (folder/name).is_file()]
     others += [p for p in _loose_files(folder) if p not in others and not parts.search(p.name)]
     others = [p for p in others if p != file and p.name != _STATES]
-    others += [p for p in _saves_in(folder) if p != file.parent and when(p) > when(file) + 1]
+    inside = {*_saves_in(folder), *(p for p in folder.glob("global_step*") if p.is_dir())} - {file.parent}
+    is_named = file.name in WHOLE_FOLDERS or file.name == _STATES # else any of those may be what is meant
+    others += sorted(p for p in inside if not is_named or when(p) > when(file) + 1)
     if not others: return ()
     newer = [p.name for p in others if when(p) > when(file) + 1]
     names = first_few((p.name for p in others), 6)
