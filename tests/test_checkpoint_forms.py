@@ -364,6 +364,8 @@ def test_weights_where_none_are_expected_are_told_and_never_taken_unasked(tmp_pa
 
 def test_moments_of_an_optimizer_are_no_weights(tmp_path):
     assert open_weights(saved(tmp_path/"a.pth", {"model": RAW, "optimizer": {"exp_avg": OTHER, "exp_avg_sq": OTHER}})).notes == ()
+    for moments in ({"optim": {"exp_avg": list(RAW.values())}}, {"state": {"exp_avg": list(RAW.values())}}, {"optimizer": {"state": {0: {"exp_avg": torch.zeros(2)}}}}):
+        assert open_weights(saved(tmp_path/"a.pth", {"model": RAW, **moments})).notes == ()
 
 @pytest.mark.parametrize("beside", [argparse.Namespace(x=...), functools.partial(torch.optim.AdamW, lr=1e-5), functools.partial(torch.nn.LayerNorm, eps=1e-6), torch.optim.AdamW, torch.optim.lr_scheduler.StepLR, torch.nn.GELU, {np.str_("a"): 1}], ids=str)
 @pytest.mark.parametrize("zipped", [True, False])

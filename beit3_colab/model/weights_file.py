@@ -441,6 +441,7 @@ def _choose(places: list, key: str|None, where: str, nameless: str = "") -> _Pla
 def _nameless(content, keys=()):
     "Averaged weights that were saved as a list, or by number: where, and how many."
     for key, value in content.items() if len(keys) < 5 else ():
+        if key in _MOMENTS or _NO_MODEL.fullmatch(str(key)): continue
         inner, label = (*keys, str(key)), ".".join((*keys, str(key)))
         listed = value if isinstance(value, (list, tuple)) else list(value.values()) if isinstance(value, dict) else []
         named = isinstance(value, dict) and any(isinstance(name, str) for name in value)
