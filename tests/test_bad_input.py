@@ -145,7 +145,7 @@ def make_checkpoint(kind, path):
     elif kind == "pretraining": torch.save({"model": {k: v for k, v in weights.items() if not k.startswith(("head", "pooler"))}}, path)
     elif kind == "part": torch.save({"model": {k: v for k, v in weights.items() if "layers.1.ffn.B.fc1" not in k}}, path)
 
-@pytest.mark.parametrize("kind, says", [("zip error page", "not a PyTorch"), ("code", "contains code"), ("bare pickle with code", "may contain code"),
+@pytest.mark.parametrize("kind, says", [("zip error page", "not a PyTorch"), ("code", "contains code"), ("bare pickle with code", "without running what it names"),
                                         ("pretraining", "head.3.weight is missing: this is a pretraining checkpoint"), ("part", "layers.1.ffn.B.fc1.bias")])
 def test_bad_checkpoint(tmp_path, monkeypatch, capsys, kind, says):
     monkeypatch.chdir(tmp_path)

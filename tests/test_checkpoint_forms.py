@@ -3,10 +3,13 @@ import argparse
 import collections
 import datetime
 import enum
+import functools
 import json
 import logging
+import os
 import pathlib
 import pickle
+import subprocess
 import types
 import uuid
 import zipfile
@@ -20,7 +23,7 @@ from safetensors.torch import save_file
 from beit3_colab import convert, evaluate, load_model
 from beit3_colab.machine.messages import UserError
 from beit3_colab.model.beit3 import Beit3Config, Beit3ForVQA, init_weights
-from beit3_colab.model.checkpoint import build_model, locate, read_answers, sample_folder
+from beit3_colab.model.checkpoint import build_model, locate, others_in_folder, read_answers, sample_folder
 from beit3_colab.model.weights import from_official, to_official
 from beit3_colab.model.weights_file import open_weights, read_weights
 
@@ -52,6 +55,17 @@ def failure(call, *arguments, **named):
     assert "\n" not in str(error.value) and len(str(error.value)) < 900
     return str(error.value)
 
+
+def follow(said, monkeypatch, target="weights.pth"):
+    "Give the line of a message to bash, which finds a `python` that runs the program here; what is saved must be there."
+    folder = pathlib.Path("bin")
+    folder.mkdir(exist_ok=True)
+    (folder/"python").write_text('#!/bin/sh\nprintf "%s" "$2" > program.txt\n')
+    (folder/"python").chmod(0o755)
+    line = said[said.index("python -c "):]
+    subprocess.run(["bash", "-c", line], check=True, env={**os.environ, "PATH": f"{folder.absolute()}{os.pathsep}{os.environ['PATH']}"})
+    exec(pathlib.Path("program.txt").read_text(), {})
+    assert pathlib.Path(target).is_file()
 
 class Color(enum.Enum): RED = 1
 class Settings:
@@ -116,9 +130,79 @@ def test_a_file_with_code_gets_the_line_that_saves_its_weights(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     said = failure(read_weights, saved(tmp_path/"mine.pth", content))
     assert "contains code" in said and "never run" in said and "If you trust the file" in said and line in said and "cut short" not in said and "download" not in said
-    exec(said[said.index("import torch;"):].rstrip('"'), {}) # the line does what it says
-    assert (tmp_path/"weights.pth").is_file()
+    follow(said, monkeypatch)
     if "state_dict()" not in line: assert answer_of(read_weights(tmp_path/"weights.pth")) == 0
+
+class Net(torch.nn.Module):
+    "A model under the official names."
+    def __init__(self, weights=RAW):
+        super().__init__()
+        for name, tensor in weights.items():
+            place, *_, last = self, *name.split(".")
+            for part in name.split(".")[:-1]:
+                if part not in place._modules: place.add_module(part, torch.nn.Module())
+                place = place._modules[part]
+            place.register_parameter(last, torch.nn.Parameter(tensor))
+
+class Words(dict): pass
+
+class Holder: # no module itself, as some keep their average
+    def __init__(self, weights): self.decay, self.ema = 0.99, Net(weights)
+
+@pytest.mark.parametrize("name", ["$(touch ran).pth", "`touch ran`.pth", "it's.pth", 'a "b".pth', "a b;touch ran.pth", "sub/deeper/a.pth", "new\nline.pth", "back\\slash.pth", "%PATH%!.pth", "weights.pth"])
+@pytest.mark.parametrize("form", ["key", "protocol"])
+def test_the_line_is_what_bash_runs_whatever_the_name(tmp_path, monkeypatch, name, form):
+    monkeypatch.chdir(tmp_path)
+    content = {"model": RAW, "settings": Settings()} if form == "key" else {"model": RAW}
+    source = saved(pathlib.Path("source"), content, **({} if form == "key" else {"pickle_protocol": 4}))
+    pathlib.Path(name).parent.mkdir(parents=True, exist_ok=True)
+    said = failure(read_weights, source.rename(name))
+    target = "weights_2.pth" if name == "weights.pth" else "weights.pth" # nothing is overwritten
+    follow(said, monkeypatch, target)
+    assert answer_of(read_weights(target)) == 0 and not pathlib.Path("ran").exists()
+
+OBJECTS = {
+    "a model": (lambda: Net(), {None: 0}), "for several GPUs": (lambda: torch.nn.DataParallel(Net()), {None: 0}), "under a key": (lambda: {"net": Net()}, {None: 0}),
+    "for several, under a key": (lambda: {"model": torch.nn.DataParallel(Net()), "epoch": 3}, {None: 0}), "an average beside": (lambda: {"net": Net(), "ema": Net(AVERAGED)}, {"net": 0, "ema": 1}),
+    "an average in an object": (lambda: {"model": Net(), "ema": Holder(AVERAGED)}, {None: 0, "ema": 1}), "two models": (lambda: {"student": Net(), "teacher": Net(OTHER)}, {"student": 0, "teacher": 2}),
+    "tensors, and an average": (lambda: {"model": RAW, "model_ema": AVERAGED, "settings": Settings()}, {None: 0, "model_ema": 1}), "code among them": (lambda: {"model": {**RAW, "settings": Settings()}}, {None: 0}),
+    "in a list": (lambda: {"models": [RAW, OTHER], "x": Settings()}, {"models.0": 0, "models.1": 2}), "a class of dictionaries": (lambda: {"model": Words(RAW)}, {None: 0}),
+    "one of each": (lambda: {"model": RAW, "ema": Net(AVERAGED)}, {None: 0, "ema": 1}), "shell in a key": (lambda: {"model`touch ran`$(touch ran)": RAW, "settings": Settings()}, {None: 0}), "quotes in a key": (lambda: {"it's \"mine\"": RAW, "x": Settings()}, {None: 0})}
+
+@pytest.mark.parametrize("form", OBJECTS)
+def test_the_line_saves_every_model_of_a_file(tmp_path, monkeypatch, form):
+    monkeypatch.chdir(tmp_path)
+    make, answers = OBJECTS[form]
+    follow(failure(read_weights, saved(tmp_path/"a.pth", make())), monkeypatch)
+    assert {key: answer_of(read_weights("weights.pth", key)) for key in answers} == answers and not pathlib.Path("ran").exists()
+
+def test_the_older_form_of_a_whole_model_gets_a_line_and_then_another(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    follow(failure(read_weights, saved(tmp_path/"a.pth", {"net": torch.nn.DataParallel(Net())}, _use_new_zipfile_serialization=False)), monkeypatch)
+    follow(failure(read_weights, "weights.pth"), monkeypatch, "weights_2.pth")
+    assert answer_of(read_weights("weights_2.pth")) == 0
+
+def test_code_without_weights_gets_no_line(tmp_path):
+    said = failure(read_weights, saved(tmp_path/"a.pth", {"settings": Settings()}))
+    assert "no weights can be seen in it" in said and "python -c" not in said
+
+def test_what_is_too_long_for_a_line_is_named_in_it(tmp_path):
+    folder = tmp_path/("a" * 120)/("b" * 120)
+    assert "torch.load('FILE'," in (said := failure(read_weights, saved(folder/"a.pth", {"model": RAW, "x": Settings()}))) and said.endswith("(put the path of the file for FILE)")
+    assert said.count("…") <= 1 # in the name at the front alone
+    said = failure(read_weights, saved(tmp_path/"a.pth", {"k" * 3000: RAW, "x": Settings()}))
+    assert "c['KEY']" in said and said.endswith("(put the key of its weights for KEY)")
+
+@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
+def test_a_plain_pickle_gets_a_line_that_reads_it(tmp_path, monkeypatch, protocol):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path/"a.pkl").write_bytes(content := pickle.dumps(RAW, protocol=protocol))
+    said = failure(read_weights, tmp_path/"a.pkl")
+    assert "of Python's pickle.dump, not of torch.save" in said and "contain code" not in said
+    follow(said, monkeypatch)
+    assert answer_of(read_weights("weights.pth")) == 0
+    (tmp_path/"a.pkl").write_bytes(content[:-50])
+    if protocol > 1: assert "that is cut short" in failure(read_weights, tmp_path/"a.pkl")
 
 class Code:
     def __reduce__(self): return pathlib.Path.touch, (pathlib.Path("ran"),)
@@ -152,6 +236,11 @@ def test_a_prefix_names_the_weights(tmp_path):
     path = saved(tmp_path/"a.pth", {"model": under("student.") | under("teacher.", OTHER), "model_ema": under("student.", AVERAGED)})
     assert [answer_of(read_weights(path, **named)) for named in (dict(prefix="teacher."), dict(prefix="student"), dict(key="model", prefix="teacher."), dict(key="model_ema", prefix="student."))] == [2, 0, 2, 1]
 
+def test_models_in_a_list_are_named_by_number(tmp_path):
+    path = saved(tmp_path/"a.pth", {"models": [RAW, OTHER], "optimizer_states": [{"state": {}}]})
+    assert "several models: 'models.0', 'models.1'" in failure(read_weights, path) and answer_of(read_weights(path, "models.1")) == 2
+    assert "averaged weights (EMA) under 'ema.0'" in open_weights(saved(tmp_path/"b.pth", {"model": RAW, "ema": [AVERAGED]})).notes[0]
+
 def test_two_models_of_equal_right_are_not_chosen_from(tmp_path):
     said = failure(read_weights, saved(tmp_path/"a.pth", under("student.") | under("teacher.", OTHER)))
     assert "several models: 'student', 'teacher'" in said and "--weights-key" in said
@@ -161,7 +250,7 @@ def test_two_models_of_equal_right_are_not_chosen_from(tmp_path):
 def test_a_model_tells_of_the_others_once_and_is_named_by_its_key(tmp_path, caplog):
     path = saved(tmp_path/"last.pth", {"model": RAW, "model_ema": AVERAGED})
     with caplog.at_level(logging.WARNING, "beit3_colab.model"): plain = load_model(path, HEADS, device="cpu")
-    assert [r.message for r in caplog.records] == list(plain.notes) and "--weights-key model_ema" in plain.notes[0]
+    assert [r.message for r in caplog.records] == list(plain.notes) and "weights_key='model_ema' (--weights-key" in plain.notes[0]
     same, averaged = (load_model(path, HEADS, device="cpu", weights_key=key) for key in ("model", "model_ema"))
     assert (plain.name, same.name, averaged.name) == ("last", "last", "last-model_ema") and averaged.notes == ()
     assert plain.hash_weights() == same.hash_weights() != averaged.hash_weights() and averaged.hash_weights().startswith(plain.hash_weights())
@@ -240,6 +329,108 @@ def test_only_what_is_cut_short_is_called_so(tmp_path):
         assert "is cut short" in failure(read_weights, tmp_path/name)
 
 
+NAMED = {
+    "unilm's prefix for DDP": (under("module."), dict(prefix="module."), 0), "of compiled": (under("_orig_mod."), dict(prefix="_orig_mod."), 0), "in model": ({"model": under("module.")}, dict(prefix="module."), 0),
+    "a key for a bare file": (under("module."), dict(key="module"), 0), "key and prefix": ({"state_dict": under("ema_model.module.", AVERAGED) | under("model.module.")}, dict(key="state_dict", prefix="ema_model.module."), 1),
+    "wrapped the other way": ({"state_dict": under("_orig_mod.ema_model.", AVERAGED)}, dict(key="state_dict", prefix="ema_model._orig_mod."), 1), "module is a key": ({"module": RAW, "ema": {"module": AVERAGED}}, dict(key="module"), 0),
+    "the ema's": ({"module": RAW, "ema": {"module": AVERAGED}}, dict(key="ema.module"), 1), "in vain wrapped": ({"model": RAW, "model_ema": AVERAGED}, dict(key="model_ema", prefix="module."), 1)}
+
+@pytest.mark.parametrize("what", NAMED)
+def test_a_wanted_name_is_unwrapped_as_names_are(tmp_path, what):
+    content, named, answer = NAMED[what]
+    assert answer_of(read_weights(saved(tmp_path/"a.pth", content), **named)) == answer
+
+@pytest.mark.parametrize("key", ["model_ema", "modelEMA", "ema", "swa_model"])
+def test_raw_weights_are_not_proposed_for_an_average(tmp_path, key):
+    said = failure(read_weights, saved(tmp_path/"a.pth", {"model": RAW, "model_em": OTHER}), key)
+    assert "no weights under" in said and "did you mean" not in said
+    assert "did you mean 'state_ema'?" in failure(read_weights, saved(tmp_path/"a.pth", {"state": RAW, "state_ema": AVERAGED}), "stat_ema")
+
+@pytest.mark.parametrize("key", ["netEMA", "model_EMA", "EMA_model", "EMAModel", "emaModel", "modelEma", "ema_0.9999", "polyak"])
+def test_an_average_is_known_however_it_is_spelled(tmp_path, key):
+    note, = open_weights(saved(tmp_path/"a.pth", {"model": RAW, key: AVERAGED})).notes
+    assert f"averaged weights (EMA) under {key!r}" in note
+    assert answer_of(read_weights(tmp_path/"a.pth")) == 0 and "the weights of another model under 'cinema'" in open_weights(saved(tmp_path/"b.pth", {"model": RAW, "cinema": OTHER})).notes[0]
+
+@pytest.mark.parametrize("key", ["best_optim", "learning_rng_net", "optimal_model", "schedule_free", "rescaler", "callback_net"])
+def test_only_whole_words_are_no_model(tmp_path, key): assert answer_of(read_weights(saved(tmp_path/"a.pth", {key: {"model": OTHER}}))) == 2
+
+@pytest.mark.parametrize("key", ["optimizer", "optim", "optimizer_state_dict", "lr_scheduler", "grad_scaler", "callbacks", "loops", "rng_state", "torch_rng_state", "random_states"])
+def test_weights_where_none_are_expected_are_told_and_never_taken_unasked(tmp_path, key):
+    found = open_weights(saved(tmp_path/"a.pth", {"net": RAW, key: {"model": OTHER}}))
+    assert answer_of(found.tensors) == 0 and f"the weights of another model under '{key}.model'" in found.notes[0] and answer_of(read_weights(tmp_path/"a.pth", f"{key}.model")) == 2
+    said = failure(read_weights, saved(tmp_path/"b.pth", {key: {"model": OTHER}}))
+    assert f"holds weights only where a training keeps other things, under '{key}.model'" in said and answer_of(read_weights(tmp_path/"b.pth", key)) == 2
+
+def test_moments_of_an_optimizer_are_no_weights(tmp_path):
+    assert open_weights(saved(tmp_path/"a.pth", {"model": RAW, "optimizer": {"exp_avg": OTHER, "exp_avg_sq": OTHER}})).notes == ()
+    for moments in ({"optim": {"exp_avg": list(RAW.values())}}, {"state": {"exp_avg": list(RAW.values())}}, {"optimizer": {"state": {0: {"exp_avg": torch.zeros(2)}}}}):
+        assert open_weights(saved(tmp_path/"a.pth", {"model": RAW, **moments})).notes == ()
+
+@pytest.mark.parametrize("beside", [argparse.Namespace(x=...), functools.partial(torch.optim.AdamW, lr=1e-5), functools.partial(torch.nn.LayerNorm, eps=1e-6), torch.optim.AdamW, torch.optim.lr_scheduler.StepLR, torch.nn.GELU, {np.str_("a"): 1}], ids=str)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_hyper_parameters_change_nothing(tmp_path, beside, zipped):
+    if not zipped and "torch.nn" in str(beside): return # the older form names modules with their source, which PyTorch refuses
+    found = open_weights(saved(tmp_path/"a.ckpt", {"state_dict": RAW, "hyper_parameters": {"it": beside}}, _use_new_zipfile_serialization=zipped))
+    assert answer_of(found.tensors) == 0 and found.notes == ()
+
+@pytest.mark.parametrize("names", [str, np.str_])
+@pytest.mark.parametrize("values", [lambda t: t, lambda t: t.numpy(), lambda t: np.asfortranarray(t.numpy()), lambda t: t.numpy().astype(">f4"), lambda t: t.numpy().astype("f8")])
+def test_names_and_arrays_of_numpy(tmp_path, names, values):
+    found = open_weights(saved(tmp_path/"a.pth", {"model": {names(name): values(tensor) for name, tensor in RAW.items()}}))
+    assert found.notes == () and list(found.tensors) == list(RAW) and all(type(name) is str and torch.equal(tensor.float(), RAW[name]) for name, tensor in found.tensors.items())
+
+@pytest.mark.parametrize("name", ["position_ids", "beit3.text_embed.position_ids"])
+def test_position_ids_are_left_out_and_told(tmp_path, name):
+    found = open_weights(saved(tmp_path/"a.pth", {"model": {**RAW, name: torch.arange(64)[None]}}))
+    assert set(found.tensors) == set(RAW) and "1 tensor beside the model's weights is left out" in found.notes[0] and "position_ids" in found.notes[0]
+
+@pytest.mark.parametrize("ema", [{"shadow_params": list(RAW.values())}, {"shadow": dict(enumerate(RAW.values()))}, tuple(RAW.values())], ids=["list", "numbers", "tuple"])
+def test_an_average_without_names_is_told(tmp_path, ema):
+    found = open_weights(saved(tmp_path/"a.pth", {"model": RAW, "ema": ema}))
+    assert answer_of(found.tensors) == 0 and f"averaged weights (EMA) under 'ema" in found.notes[0] and f"{len(RAW)} tensors without names, which cannot be used" in found.notes[0] and len(found.notes) == 1
+    assert "averaged weights lie there without names" in failure(read_weights, tmp_path/"a.pth", "ema")
+    assert "tensors without names (EMA)" in failure(read_weights, saved(tmp_path/"b.pth", {"ema": ema}))
+
+@pytest.mark.parametrize("key", [123, ["model"], b"model", {"a": 1}, 0, "x".encode()])
+def test_a_key_is_text(tmp_path, key):
+    path = saved(tmp_path/"a.pth", RAW)
+    for call in (open_weights, read_weights): assert "weights_key must be text, such as 'model_ema', not " in failure(call, path, key)
+    assert "prefix must be text" in failure(read_weights, path, prefix=key)
+
+@pytest.mark.parametrize("change, says", [(lambda t: t.to_sparse(), "is sparse"), (lambda t: t.to("meta"), "has no numbers"), (lambda t: t.to(torch.complex64), "holds complex numbers")])
+def test_tensors_without_plain_numbers_are_called_what_they_are(tmp_path, change, says):
+    name = "beit3.encoder.layers.0.ffn.A.fc1.weight"
+    said = failure(read_weights, saved(tmp_path/"a.pth", {"model": {**RAW, name: change(RAW[name])}, "model_ema": {**AVERAGED, name: change(RAW[name])}}))
+    assert f"{name} {says}" in said and "quantised" not in said
+
+def test_messages_are_short_however_long_the_keys(tmp_path):
+    path = saved(tmp_path/"a.pth", {f"{i}" + "k" * 3000: {name: tensor + i for name, tensor in RAW.items()} for i in range(30)})
+    for key in (None, "nothing", "n" * 3000):
+        with pytest.raises(UserError) as error: read_weights(path, key)
+        assert len(str(error.value)) < 1500 and "\n" not in str(error.value)
+    path = saved(tmp_path/"b.pth", {"model": RAW, "ema" + "k" * 3000: OTHER, **{f"net{i}": {name: tensor + i for name, tensor in RAW.items()} for i in range(30)}})
+    notes = open_weights(path).notes
+    assert len(notes) == 11 and all(len(note) < 600 for note in notes) and notes[-1].endswith("21 more models beside them")
+
+@pytest.mark.parametrize("kind", ["safetensors", "bin"])
+def test_the_index_alone_says_from_which_file_a_weight_is(tmp_path, kind):
+    name, files = "head.3.bias", [f"a.{kind}", f"b.{kind}"]
+    write = (lambda content, path: saved(path, content)) if kind == "bin" else save_file
+    stale = {name: AVERAGED[name], "gone.weight": torch.zeros(2)}
+    write(RAW | {}, tmp_path/files[0])
+    write({**stale, "beit3.cls_token": RAW.get("beit3.cls_token", torch.zeros(1))}, tmp_path/files[1])
+    index = tmp_path/f"model.{kind}.index.json"
+    index.write_text(json.dumps({"weight_map": {n: files[0] for n in RAW}}))
+    assert answer_of(open_weights(index).tensors) == 0
+    write(RAW, tmp_path/"b.x") if kind == "bin" else None
+    index.write_text(json.dumps({"weight_map": {n: files[n == name] for n in RAW}}))
+    found = open_weights(index)
+    assert answer_of(found.tensors) == 1 and "are left out" in found.notes[0] and "'head.3.bias'" in found.notes[0] and "'gone.weight'" in found.notes[0]
+    index.write_text(json.dumps({"weight_map": {n: files[n == "beit3.text_embed.weight"] for n in RAW}}))
+    assert "1 weight of index" in failure(open_weights, index) and "cannot be found in the files that it names for them: 'beit3.text_embed.weight'" in failure(open_weights, index)
+
+
 def part_of(names, weights=RAW): return {name: weights[name] for name in names}
 
 @pytest.mark.parametrize("kind", ["model.safetensors", "pytorch_model.bin"])
@@ -275,6 +466,93 @@ def test_a_folder_that_does_not_tell(tmp_path, files, says):
     for name in files: (tmp_path/name).touch()
     assert says in failure(locate, tmp_path)
 
+def states(folder, weights=RAW): return saved(folder/"mp_rank_00_model_states.pt", {"module": weights})
+
+@pytest.mark.parametrize("tag, is_there", [("global_step20", False), ("global_step20", True), ("", False), ("../global_step10", False), ("x" * 5000, False)])
+@pytest.mark.parametrize("stray", [False, True])
+def test_the_step_that_the_note_names_answers_and_no_other(tmp_path, tag, is_there, stray):
+    states(tmp_path/"global_step10")
+    if is_there: (tmp_path/tag).mkdir()
+    if stray: saved(tmp_path/"old.pth", RAW)
+    (tmp_path/"latest").write_text(tag)
+    said = failure(locate, tmp_path)
+    assert f"names '{tag[:5]}" in said and ("holds no weights (" if is_there else "is missing") in said and "there is 'global_step10'" in said and ("'old.pth'" in said) == stray
+    if not is_there: return
+    states(tmp_path/tag)
+    assert locate(tmp_path)[0].parent.name == tag
+
+def test_a_note_may_name_another_folder_or_a_file(tmp_path):
+    states(tmp_path/"best")
+    (tmp_path/"latest").write_text("best\r\n")
+    assert locate(tmp_path)[0].parent.name == "best"
+    (tmp_path/"latest").write_text("last.pth")
+    assert "names 'last.pth', which is missing" in (said := failure(locate, tmp_path)) and "there is 'best'" in said
+    for name in ("last.pth", "old.pth"): saved(tmp_path/name, RAW)
+    assert locate(tmp_path)[0].name == "last.pth"
+
+@pytest.mark.parametrize("beside", ["global_step10/x.txt", "pytorch_model_fsdp_0/__0_0.distcp", "epoch_3/model.safetensors"])
+def test_a_stray_file_does_not_hide_the_folders_beside_it(tmp_path, beside):
+    saved(tmp_path/"old.pth", RAW)
+    (tmp_path/"._old.pth").touch()
+    (tmp_path/beside).parent.mkdir()
+    (tmp_path/beside).touch()
+    note, = others_in_folder(tmp_path, locate(tmp_path)[0])
+    assert f"old.pth answers, and not {beside.split('/')[0]!r}" in note
+
+def test_of_several_steps_without_a_note_none_answers(tmp_path):
+    for step in (9, 10): states(tmp_path/f"global_step{step}")
+    saved(tmp_path/"old.pth", RAW)
+    assert "holds 2 steps ('global_step9', 'global_step10')" in failure(locate, tmp_path)
+
+@pytest.mark.parametrize("others", [["pytorch_model.bin"], ["model.safetensors.index.json"], ["last.pth", "best.pth"], ["model_ema.safetensors"]])
+@pytest.mark.parametrize("later", [-60, 60])
+def test_other_saves_of_a_folder_are_told_once(tmp_path, others, later):
+    save_file(RAW, tmp_path/"model.safetensors")
+    assert others_in_folder(tmp_path, locate(tmp_path)[0]) == ()
+    moment = (tmp_path/"model.safetensors").stat().st_mtime + later
+    for name in others:
+        saved(tmp_path/name, AVERAGED)
+        os.utime(tmp_path/name, (moment, moment))
+    assert locate(tmp_path)[0].name == "model.safetensors"
+    note, = others_in_folder(tmp_path, locate(tmp_path)[0])
+    assert "model.safetensors answers, and not " in note and all(repr(name)[:12] in note for name in others) and ("newer" in note) == (later > 0) and "give its own path" in note
+    assert others_in_folder(tmp_path/"model.safetensors", locate(tmp_path/"model.safetensors")[0]) == () # it was named
+
+def test_parts_and_older_steps_are_no_other_saves(tmp_path):
+    save_file(RAW, tmp_path/"model-00001-of-00001.safetensors")
+    (tmp_path/"model.safetensors.index.json").write_text(json.dumps({"weight_map": {name: "model-00001-of-00001.safetensors" for name in RAW}}))
+    saved(tmp_path/"checkpoint-9"/"pytorch_model.bin", RAW)
+    os.utime(tmp_path/"checkpoint-9", (1e9, 1e9))
+    assert others_in_folder(tmp_path, locate(tmp_path)[0]) == ()
+    saved(tmp_path/"checkpoint-10"/"pytorch_model.bin", RAW)
+    moment = (tmp_path/"model.safetensors.index.json").stat().st_mtime + 60
+    os.utime(tmp_path/"checkpoint-10", (moment, moment))
+    assert "not 'checkpoint-10'; newer" in others_in_folder(tmp_path, locate(tmp_path)[0])[0]
+
+def test_weights_alone_need_no_configuration(tmp_path):
+    save_file(RAW, tmp_path/"model.safetensors")
+    assert locate(tmp_path) == (tmp_path/"model.safetensors", None)
+    assert load_model(tmp_path, HEADS, device="cpu").config == load_model(tmp_path/"model.safetensors", HEADS, device="cpu").config == CONFIG
+    assert "the number of heads does not follow" in failure(load_model, tmp_path, device="cpu")
+    (tmp_path/"model.safetensors").write_bytes(POINTER)
+    assert "is a Git LFS pointer" in failure(load_model, tmp_path, device="cpu")
+
+@pytest.mark.parametrize("files, says", [
+    (["pytorch_model_fsdp_0/__0_0.distcp", "optimizer_0/__0_0.distcp", "random_states_0.pkl"], "the folder in it does: 'pytorch_model_fsdp_0'; give that one"),
+    (["checkpoint-10/model.safetensors", "checkpoint-9/model.safetensors", "runs/log.txt"], "the folders in it do: 'checkpoint-9', 'checkpoint-10'; give the one"),
+    (["checkpoint-1/global/x.txt", "optimizer.bin"], "holds no model.safetensors")])
+def test_a_folder_of_folders_names_those_with_weights(tmp_path, files, says):
+    for name in files:
+        (tmp_path/name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path/name).touch()
+    assert says in failure(locate, tmp_path)
+
+@pytest.mark.parametrize("name, is_weights", [("optimal_model.pth", True), ("optimizer_0.pt", False), ("scaler.pt", False), ("scalers_net.pth", True), ("lr_scheduler.pt", False), ("zeroshot.pth", True), ("best_optimizer.pt", False)])
+def test_names_of_states_are_whole_words(tmp_path, name, is_weights):
+    saved(tmp_path/name, RAW)
+    if is_weights: assert locate(tmp_path)[0].name == name
+    else: assert "no other file of weights" in failure(locate, tmp_path)
+
 def test_a_name_that_is_nearly_there(tmp_path):
     saved(tmp_path/"checkpoint-best.pth", RAW)
     assert failure(locate, tmp_path/"checkpoint_best.pth").endswith("did you mean 'checkpoint-best.pth'?")
@@ -302,7 +580,7 @@ def test_an_address_is_fetched_once(tmp_path, monkeypatch):
 def test_a_newer_pickle_is_whole(tmp_path, protocol):
     "PyTorch's reader without code knows protocol 2 alone; such a file is refused with the line that saves its weights."
     said = failure(read_weights, saved(tmp_path/"a.pth", {"model": RAW}, pickle_protocol=protocol)) if protocol > 3 else ""
-    assert not said or "If you trust the file" in said and "c['model']" in said and "zip archive" not in said
+    assert not said or f"is a file of pickle protocol {protocol}" in said and "If you trust the file" in said and "zip archive" not in said
 
 def test_quantised_weights_are_refused(tmp_path):
     weights = {**RAW, "beit3.encoder.layers.0.ffn.A.fc1.weight": RAW["beit3.encoder.layers.0.ffn.A.fc1.weight"].to(torch.int8)}

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/07_model/07_checkpoint.ipynb #e7deba69
 from __future__ import annotations
-import contextlib, difflib, json, math, os
+import contextlib, difflib, json, math, os, re
 from dataclasses import replace
 from pathlib import Path
 import torch
@@ -23,7 +23,7 @@ from .weights_file import INDEX_ENDING, read_weights
 # %% auto #0
 __all__ = ['WEIGHTS_FILE', 'CONFIG_FILE', 'ANSWERS_FILE', 'TOKENIZER_FILE', 'MODEL_TYPE', 'WHOLE_FOLDERS', 'infer_config',
            'build_model', 'save_folder', 'read_config', 'read_answers', 'sample_folder', 'locate', 'find_in_folder',
-           'convert']
+           'others_in_folder', 'convert']
 
 # %% ../../nbs/07_model/07_checkpoint.ipynb #bfa82b4f
 @contextlib.contextmanager
@@ -240,7 +240,9 @@ def _missing(path) -> str:
 # weights of folders that `convert` or transformers wrote
 WHOLE_FOLDERS = WEIGHTS_FILE, f"{WEIGHTS_FILE}{INDEX_ENDING}", "pytorch_model.bin", f"pytorch_model.bin{INDEX_ENDING}"
 _STATES = "mp_rank_00_model_states.pt"
-_NO_WEIGHTS = ("optim", "scheduler", "scaler", "rng_state", "training_args", "zero_pp_rank", "bf16_zero")
+_NO_WEIGHTS = re.compile( # beginnings of names, in whole words
+    r"(\w*_)?(optim(izers?)?|(lr_)?schedulers?|scaler|rng_state|random_states?|training_args|(bf16_)?zero)(?![a-z])",
+    re.I)
 
 def find_in_folder(
     folder: Path, # that exists
@@ -252,20 +254,43 @@ def find_in_folder(
                         "FOLDER weights.pth`")
     found = next((folder/name for name in WHOLE_FOLDERS if (folder/name).is_file()), None) or _deepspeed(folder)
     if found is None:
-        files = sorted(p for p in folder.iterdir() if p.suffix in _ENDINGS and p.is_file())
-        files = [p for p in files if not p.name.startswith(_NO_WEIGHTS) and not p.stem.endswith("optim_states")]
+        files = _loose_files(folder)
         if len(files) > 1:
             raise UserError(f"folder {short_name(folder)} holds {len(files)} files of weights "
                             f"({first_few(p.name for p in files)}); give the one that is meant")
-        if not files:
-            raise UserError(f"folder {short_name(folder)} holds no {WEIGHTS_FILE} and no other file of weights; "
-                            "give the .pth file itself, or a folder that `convert` wrote")
+        if not files: raise UserError(_nothing_in(folder))
         found = files[0]
     return found, _folder_of(found, folder)
 
+# %% ../../nbs/07_model/07_checkpoint.ipynb #cb22186f
+def _loose_files(folder) -> list[Path]:
+    "Files of weights under names of their own."
+    files = sorted(p for p in folder.iterdir() if p.suffix in _ENDINGS and p.is_file())
+    files = [p for p in files if not p.name.startswith("._")] # macOS's notes about files
+    return [p for p in files if not _NO_WEIGHTS.match(p.name) and not p.stem.endswith("optim_states")]
+
+def _nothing_in(folder) -> str:
+    if some := [p.name for p in _saves_in(folder)]:
+        return (f"folder {short_name(folder)} holds no weights itself, but the "
+                f"{'folder' if len(some) == 1 else 'folders'} in it "
+                f"{'does' if len(some) == 1 else 'do'}: {first_few(some, 6)}; give "
+                f"{'that one' if len(some) == 1 else 'the one that is meant'}")
+    return (f"folder {short_name(folder)} holds no {WEIGHTS_FILE} and no other file of weights; "
+            "give the .pth file itself, or a folder that `convert` wrote")
+
+def _saves_in(folder) -> list[Path]:
+    "The folders in a folder that hold weights, checkpoint-9 before checkpoint-10."
+    def is_save(p):
+        return (any((p/name).is_file() for name in (*WHOLE_FOLDERS, _STATES)) or bool(_loose_files(p))
+                or any(next(p.glob(ending), None) for ending in ("*.distcp", "zero_pp_rank_*_model_states.pt")))
+    def number(p): return [int(part) if part.isdigit() else 0 for part in re.split(r"(\d+)", p.name)[:9]]
+    folders = [p for p in folder.iterdir() if p.is_dir() and not _NO_WEIGHTS.match(p.name)][:1000]
+    return sorted(filter(is_save, folders), key=lambda p: (re.sub(r"\d+", "", p.name), number(p)))
+
+# %% ../../nbs/07_model/07_checkpoint.ipynb #e7151b44
 def _folder_of(file, folder=None) -> Path|None:
-    "The folder whose configuration belongs to weights; `save_folder` writes it last, so without it ours is not whole."
-    if file.name != WEIGHTS_FILE and not (file.parent/CONFIG_FILE).is_file(): return None
+    "The folder whose configuration belongs to weights; without one it is inferred, as for any file."
+    if not (file.parent/CONFIG_FILE).is_file(): return None
     return file.parent if file.name in WHOLE_FOLDERS else folder
 
 # %% ../../nbs/07_model/07_checkpoint.ipynb #d84513df
@@ -279,11 +304,50 @@ def _deepspeed(folder: Path) -> Path|None:
     if next(folder.glob("zero_pp_rank_*_model_states.pt"), None):
         raise UserError(f"folder {short_name(folder)} holds a DeepSpeed ZeRO-3 checkpoint in parts: join them with the "
                         "script that DeepSpeed put there or in the folder above, `python zero_to_fp32.py . weights`")
-    if (folder/"latest").is_file():
-        tag = (folder/"latest").read_bytes()[:200].decode("utf-8", "replace").strip()
-        if tag and Path(tag).name == tag and (folder/tag).is_dir(): return _deepspeed(folder/tag)
-    steps = [p for p in folder.glob("global_step*") if p.is_dir()]
-    return _deepspeed(steps[0]) if len(steps) == 1 else None
+    steps = sorted((p for p in folder.glob("global_step*") if p.is_dir()), key=lambda p: (len(p.name), p.name))
+    if (folder/"latest").is_file(): return _latest(folder, steps)
+    if len(steps) > 1:
+        raise UserError(f"folder {short_name(folder)} holds {len(steps)} steps ({first_few(p.name for p in steps)}) "
+                        "and no note `latest` that names one; give the folder of the step that is meant")
+    return _deepspeed(steps[0]) if steps else None
+
+# %% ../../nbs/07_model/07_checkpoint.ipynb #aae901f2
+def _latest(folder, steps) -> Path:
+    "The weights of the step that DeepSpeed's note names, and of no other."
+    tag = (folder/"latest").read_bytes()[:300].decode("utf-8", "replace").strip()
+    is_name = 0 < len(tag.encode()) < 250 and Path(tag).name == tag != ".." and "\0" not in tag
+    if is_name and (folder/tag).is_dir() and (found := _deepspeed(folder/tag)): return found
+    files = _loose_files(folder)
+    if is_name and folder/tag in files: return folder/tag
+    is_there = is_name and (folder/tag).exists()
+    others = [p.name for p in dict.fromkeys([*steps, *_saves_in(folder), *files]) if p.name != tag]
+    there = f"; there is {first_few(others, 6)}: give the one that is meant" if others else ""
+    raise UserError(f"folder {short_name(folder)} is DeepSpeed's, and its note `latest` names {short_repr(tag)}, which "
+                    f"{'holds no weights (' + _STATES + ')' if is_there else 'is missing'}: fetch that again{there}")
+
+# %% ../../nbs/07_model/07_checkpoint.ipynb #bc9d54e2
+def others_in_folder(
+    name_or_path: str|Path, # that was asked for
+    file: Path|None, # which `locate` found for it
+) -> tuple[str, ...]: # one sentence, or none
+    "What should be known where a folder holds other weights than those that answer."
+    if file is None or is_address(name_or_path) or str(name_or_path) == "sample": return ()
+    folder = Path(name_or_path).expanduser()
+    if not folder.is_dir(): return ()
+    def when(path): return path.stat().st_mtime
+    parts = re.compile(r"-\d+-of-\d+\.\w+$")
+    others = [folder/name for name in WHOLE_FOLDERS if (folder/name).is_file()]
+    others += [p for p in _loose_files(folder) if p not in others and not parts.search(p.name)]
+    others = [p for p in others if p != file and p.name != _STATES]
+    inside = {*_saves_in(folder), *(p for p in folder.glob("global_step*") if p.is_dir())} - {file.parent}
+    is_named = file.name in WHOLE_FOLDERS or file.name == _STATES # else any of those may be what is meant
+    others += sorted(p for p in inside if not is_named or when(p) > when(file) + 1)
+    if not others: return ()
+    newer = [p.name for p in others if when(p) > when(file) + 1]
+    names = first_few((p.name for p in others), 6)
+    told = f"; newer than it {'is' if len(newer) == 1 else 'are'} {first_few(newer, 6)}" if newer else ""
+    return (f"folder {short_name(folder)} holds several saves: {file.relative_to(folder)} answers, "
+            f"and not {names}{told}; to use another, give its own path, such as {short_name(folder/others[0].name)}",)
 
 # %% ../../nbs/07_model/07_checkpoint.ipynb #eeb2f615
 @with_parameters

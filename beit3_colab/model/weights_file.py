@@ -4,11 +4,12 @@
 
 # %% ../../nbs/07_model/06_weights_file.ipynb #4214f05e
 from __future__ import annotations
-import contextlib, logging, pickle, pickletools, re, warnings, zipfile
+import contextlib, logging, pickle, pickletools, re, shlex, warnings, zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
 from pathlib import Path
 from typing import NamedTuple
+import numpy as np
 import torch
 from ..machine.messages import did_you_mean, first_few, plural, short_name, short_repr, UserError
 from ..machine.contents import recognise_file
@@ -32,6 +33,20 @@ class _Row:
     "Stands for a class of lists."
     def __new__(cls, *args, **kwargs): return []
 
+# %% ../../nbs/07_model/06_weights_file.ipynb #3f0219ed
+class _Noted(_Inert):
+    "Keeps what it is given: an object whose weights are looked for, an array of NumPy's, a dtype."
+    given = state = ()
+    def __init__(self, *args, **kwargs): self.given = args
+    def __setstate__(self, state): self.state = state
+
+class _Number:
+    "Stands for NumPy's scalar; makes text of text, for it may be the name of a weight."
+    def __new__(cls, dtype=None, data=None):
+        kind = str(next(iter(getattr(dtype, "given", ())), ""))
+        if kind[:1] != "U" or not isinstance(data, bytes): return None
+        return data.decode("utf-32-be" if dtype.state[1:2] == (">",) else "utf-32-le", "replace").rstrip("\0")
+
 # %% ../../nbs/07_model/06_weights_file.ipynb #363caf85
 _MAPPINGS = r"""
 collections\.defaultdict
@@ -42,6 +57,8 @@ addict\.addict\.Dict
 (pytorch_lightning|lightning_fabric|lightning)\.[\w.]*AttributeDict
 """.split()
 _ROWS = [r"collections\.deque"]
+_NOTED = [r"numpy\.(_core|core)\.multiarray\._reconstruct", r"numpy\.dtype"]
+_NUMBERS = [r"numpy\.(_core|core)\.multiarray\.scalar"]
 _OBJECTS = r"""
 argparse\.Namespace
 types\.SimpleNamespace
@@ -50,11 +67,13 @@ datetime\.(datetime|date|time|timedelta|timezone)
 decimal\.Decimal
 fractions\.Fraction
 uuid\.(UUID|SafeUUID)
-builtins\.(bool|int|float|complex|str|bytes|list|tuple|dict|frozenset|object|range|slice)
+builtins\.(bool|int|float|complex|str|bytes|list|tuple|dict|frozenset|object|range|slice|Ellipsis|NotImplemented)
+functools\.partial
+torch\.optim\.[\w.]+
+torch\.nn\.modules\.(activation|normalization)\.\w+
 copyreg\._reconstructor
-numpy\.(_core|core)\.multiarray\.(scalar|_reconstruct)
 numpy\.(_core|core)\.numeric\._frombuffer
-numpy\.(ndarray|dtype|generic|bool_?|u?int\d*|float\d*|complex\d*|str_|bytes_|void|longdouble|datetime64|timedelta64)
+numpy\.(ndarray|generic|bool_?|u?int\d*|float\d*|complex\d*|str_|bytes_|void|longdouble|datetime64|timedelta64)
 numpy\.dtypes\.\w+
 numpy\.random\._pickle\.__\w+_ctor
 numpy\.random\._\w+\.(MT19937|PCG64|PCG64DXSM|Philox|SFC64)
@@ -67,7 +86,8 @@ typing\.Any
 deepspeed\.[\w.]+
 """.split()
 _STAND_INS = {re.compile("|".join(names)): base
-              for names, base in ((_MAPPINGS, _Mapping), (_ROWS, _Row), (_OBJECTS, _Inert))}
+              for names, base in ((_MAPPINGS, _Mapping), (_ROWS, _Row), (_NOTED, _Noted), (_NUMBERS, _Number),
+                                   (_OBJECTS, _Inert))}
 
 # %% ../../nbs/07_model/06_weights_file.ipynb #11c018f9
 def _stand_in(name: str, default=None):
@@ -119,7 +139,23 @@ def _load_pickle(path, default=None):
     with _allowing(stand_ins), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with open(path, "rb") as f: # for PyTorch looks at a path's ending
-            return torch.load(f, map_location="cpu", weights_only=True)
+            return _with_tensors(torch.load(f, map_location="cpu", weights_only=True))
+
+# %% ../../nbs/07_model/06_weights_file.ipynb #bd3ef9de
+def _with_tensors(content, depth=0):
+    "The same with tensors for NumPy's arrays of plain numbers."
+    if isinstance(content, _Noted): return _tensor_of(content)
+    if isinstance(content, dict) and depth < 6:
+        for name, value in content.items(): content[name] = _with_tensors(value, depth + 1)
+    return content
+
+def _tensor_of(array): # the tensor of a stand-in for an array; any other as it is
+    try:
+        _, shape, dtype, by_columns, data = array.state
+        if not re.fullmatch("b1|u1|i[1248]|f[248]", dtype.given[0]) or not isinstance(data, bytes): return array
+        values = np.frombuffer(data, dtype.state[1] + dtype.given[0]).reshape(shape, order="F" if by_columns else "C")
+        return torch.from_numpy(np.array(values, values.dtype.newbyteorder("="), order="C"))
+    except (AttributeError, IndexError, TypeError, ValueError): return array
 
 # %% ../../nbs/07_model/06_weights_file.ipynb #6d46f4b3
 def _read_one(path):
@@ -154,17 +190,22 @@ def list_files(
     return [path, *(path.parent/name for name in files)]
 
 # %% ../../nbs/07_model/06_weights_file.ipynb #4ee523ea
-def _read_parts(path) -> dict:
-    "The weights of all files of an index."
-    weights = {}
-    for part in list_files(path)[1:]:
-        content = _read(part)
+def _read_parts(path) -> tuple[dict, tuple[str, ...]]:
+    "The weights of all files of an index, each from the file that it names, and a sentence about what else they hold."
+    weights, left, files = {}, [], list_files(path)[1:]
+    owner = read_json(path, "index")["weight_map"]
+    for part in files:
+        content, _ = _read(part)
         if not isinstance(content, dict): raise UserError(f"{short_name(part)} holds no weights")
-        weights |= content
-    absent = set(read_json(path, "index")["weight_map"]) - set(weights)
-    if absent: raise UserError(f"{plural(len(absent), 'weight')} of index {short_name(path)} "
-                               f"cannot be found in its files: {first_few(sorted(absent))}")
-    return weights
+        mine = {name: value for name, value in content.items() if owner.get(name) == part.name}
+        left += [name for name in content if name not in mine]
+        weights |= mine
+    if absent := set(owner) - set(weights):
+        raise UserError(f"{plural(len(absent), 'weight')} of index {short_name(path)} "
+                        f"cannot be found in the files that it names for them: {first_few(sorted(absent))}")
+    if not left: return weights, ()
+    return weights, (f"index {short_name(path)}: {plural(len(left), 'tensor')} that its files hold and it does not "
+                     f"name there {'is' if len(left) == 1 else 'are'} left out ({first_few(left)})",)
 
 # %% ../../nbs/07_model/06_weights_file.ipynb #f6e1a27f
 def _diagnose(path, error) -> str:
@@ -177,9 +218,9 @@ def _diagnose(path, error) -> str:
     inside = zipfile.ZipFile(path).namelist() if known and known.kind == "zip" else []
     if any(name.endswith("/constants.pkl") for name in inside):
         return "is a TorchScript program, not weights: save those of the model with torch.save(model.state_dict(), …)"
+    if told := _about_protocol(path, error): return told
     if known and isinstance(error, pickle.UnpicklingError): return _about_code(path, error)
-    if known and known.kind == "pickle":
-        return "is a Python pickle that is cut short or was not written by PyTorch; fetch it again, or save it again"
+    if known and known.kind == "pickle": return _CUT_PICKLE
     name, says = type(error).__name__, short_repr(str(error).splitlines()[0] if str(error) else "")
     if name == "SafetensorError": return f"is cut short, or damaged ({says}); download it again"
     return f"is not a PyTorch or safetensors file, or is damaged ({name}); download it again"
@@ -189,20 +230,100 @@ def _about_code(path, error) -> str:
     "A clause about a file that names code, with the line that saves its weights alone."
     named = re.search(r"GLOBAL ([\w.<>]+)", str(error))
     which = f"contains code ({named[1][:100]})" if named else "is a Python pickle that may contain code"
-    return (f"{which}, which is never run. If you trust the file (this line runs its code), save its weights alone: "
-            f"python -c \"import torch; c = torch.load({short_name(path.name)!r}, map_location='cpu', "
-            f"weights_only=False); torch.save({{'model': {_weights_expression(path)}}}, 'weights.pth')\"")
+    what = _what_to_save(path)
+    if not what: return (f"{which}, which is never run, and no weights can be seen in it: save those of the model with "
+                         "torch.save(model.state_dict(), …)")
+    return (f"{which}, which is never run. {_IF_TRUSTED}, save its weights alone: {_command(path, _LOAD, what)}")
 
-def _weights_expression(path) -> str:
-    "Where the weights lie in `c`; found with a stand-in for each name of the file."
-    try: content = _load_pickle(path, _Inert)
-    except Exception: return "c['model']"
-    if isinstance(content, _Inert): return "c.state_dict()"
-    found = _preferred(list(_places(content))) if isinstance(content, dict) else None
-    if found and not found.keys: return "{k: v for k, v in c.items() if torch.is_tensor(v)}"
-    if found: return "c" + "".join(f"[{key!r}]" for key in found.keys)
-    key = next((key for key in _MODEL_KEYS if isinstance(content, dict) and isinstance(content.get(key), _Inert)), None)
-    return "c['model']" if key is None else f"c[{key!r}].state_dict()"
+_IF_TRUSTED = "If you trust the file (this line runs its code, and needs the libraries that it names)"
+
+# %% ../../nbs/07_model/06_weights_file.ipynb #d6a54dd6
+_LOAD = "import torch; c = torch.load({file}, map_location='cpu', weights_only=False)"
+_CUT_PICKLE = "is a Python pickle that is cut short or was not written by PyTorch; fetch it again, or save it again"
+_MAGIC = (0x1950a86a20f9469cfc6c).to_bytes(10, "little") # with which PyTorch's older form begins
+
+def _about_protocol(path, error) -> str: # "" where it is not the protocol
+    "A clause about a pickle that PyTorch cannot read without running it."
+    is_zip = zipfile.is_zipfile(path)
+    with contextlib.ExitStack() as opened:
+        file = opened.enter_context(open(path, "rb"))
+        if is_zip:
+            archive = opened.enter_context(zipfile.ZipFile(path))
+            file = opened.enter_context(archive.open(_programs(archive)[0]))
+        head = file.read(40)
+    is_text = head[:1] in (b"(", b"}", b"]", b"c") and not is_zip and _is_whole(path) # protocol 0 or 1
+    if head[:1] != b"\x80" and not is_text: return ""
+    is_plain, protocol = not is_zip and _MAGIC not in head, head[1]
+    if is_plain and not _is_whole(path): return _CUT_PICKLE
+    if not is_plain and (protocol < 3 or "GLOBAL " in str(error)): return ""
+    which = "of Python's pickle.dump, not of torch.save" if is_plain else f"of pickle protocol {protocol}"
+    load = "import pickle, torch; c = pickle.load(open({file}, 'rb'))" if is_plain else _LOAD
+    return (f"is a file {which}, which PyTorch cannot read without running what it names (it can read pickle protocol "
+            f"2 of torch.save, the usual one). {_IF_TRUSTED}, save it again: "
+            + _command(path, load, "c"))
+
+def _is_whole(path) -> bool: # a pickle to its end
+    try:
+        with open(path, "rb") as f: return [op.name for op, *_ in pickletools.genops(f)][-1] == "STOP"
+    except Exception: return False
+
+# %% ../../nbs/07_model/06_weights_file.ipynb #eb486df2
+def _command(path, load: str, what: str) -> str:
+    "A line for a shell that reads a file and saves a part of it, whatever names there are in it."
+    file, about = repr(str(path.absolute())), []
+    if len(file) > 250: file, about = "'FILE'", ["the path of the file for FILE"]
+    if len(what) > 250: what, about = "{'model': c['KEY']}", [*about, "the key of its weights for KEY"]
+    names = ("weights.pth", *(f"weights_{i}.pth" for i in range(2, 100)))
+    target = next((name for name in names if not Path(name).exists()), "new_weights.pth")
+    program = f"{load.format(file=file)}; torch.save({what}, {target!r})"
+    is_easy = not re.search(r'["$`!%\\]', program) # the same in every shell
+    told = f" (put {' and '.join(about)})" if about else ""
+    return "python -c " + (f'"{program}"' if is_easy else shlex.quote(program)) + told
+
+# %% ../../nbs/07_model/06_weights_file.ipynb #1cefb3f0
+def _what_to_save(path) -> str:
+    "An expression of the weights in `c`; found with a stand-in for each name of the file."
+    content = None
+    for default in (_Noted, _Mapping):
+        with contextlib.suppress(Exception): content = _load_pickle(path, default)
+        if content is not None: break
+    if content is None: return "{'model': c['model']}" if zipfile.is_zipfile(path) else "c" # to be looked into then
+    found = _expressions(content, default is _Noted)
+    if not found: return ""
+    if len(found) == 1: return f"{{'model': {next(iter(found.values()))}}}"
+    return "{" + ", ".join(f"{name!r}: {value}" for name, value in found.items()) + "}"
+
+def _expressions(content, is_plain: bool) -> dict[str, str]: # name → expression
+    "Where the weights lie in `c`, as tensors or inside objects."
+    if isinstance(content, _Noted): return {"model": f"c{_module_in(content) or ''}.state_dict()"}
+    if not isinstance(content, dict): return {}
+    places = list(_places(content))
+    different = dict.fromkeys(place.keys for place in places)
+    found = {".".join(keys) or "model": _expression(content, keys, is_plain) for keys in different}
+    objects = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, _Noted)}
+    inside = {key: _module_in(value) for key, value in objects.items()}
+    found |= {key: f"c[{key!r}]{attribute}.state_dict()" for key, attribute in inside.items() if attribute is not None}
+    if found: return found
+    return next(({key: f"c[{key!r}].state_dict()"} for key in _MODEL_KEYS if key in objects), {})
+
+# %% ../../nbs/07_model/06_weights_file.ipynb #d8daa92e
+def _expression(content, keys, is_plain: bool) -> str:
+    where = "c"
+    for key in keys:
+        key = int(key) if isinstance(content, (list, tuple)) else key
+        content, where = content[key], f"{where}[{key!r}]"
+    is_plain = is_plain and all(isinstance(value, torch.Tensor) for value in content.values())
+    return where if keys and is_plain else f"{{k: v for k, v in {where}.items() if torch.is_tensor(v)}}"
+
+def _module_in(thing, attribute="") -> str|None: # such as ".module"; None where there is none
+    "Where in an object PyTorch's model lies; of one for several GPUs the model inside."
+    state = thing.state if isinstance(thing.state, dict) else {}
+    if isinstance(inner := state.get("_modules"), dict):
+        return attribute + (".module" if list(inner) == ["module"] else "")
+    if attribute.count(".") > 1: return None
+    names = [name for name, value in state.items() if isinstance(value, _Noted) and str(name).isidentifier()]
+    found = (_module_in(state[name], f"{attribute}.{name}") for name in names)
+    return next((path for path in found if path is not None), None)
 
 # %% ../../nbs/07_model/06_weights_file.ipynb #7390a466
 _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
@@ -219,6 +340,10 @@ class _Place(NamedTuple):
     others: tuple[str, ...] # names beside them that belong to no model
 
     @property
+    def is_aside(self) -> bool: # where no model is expected
+        return any(_NO_MODEL.fullmatch(key) for key in self.keys)
+
+    @property
     def label(self) -> str: return ".".join([*self.keys, *filter(None, self.prefix.split("."))])
 
 def unwrap_name(
@@ -228,7 +353,10 @@ def unwrap_name(
     return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 # %% ../../nbs/07_model/06_weights_file.ipynb #6101676c
-_NO_MODEL = re.compile("optim|scaler|sched|callback|loops|rng", re.I)
+_NO_MODEL = re.compile( # keys under which no model is expected
+    r"optim(izers?)?(_states?|_state_dicts?)?|((lr|LR)_)?schedulers?(_states?|_state_dicts?)?|callbacks?|loops?"
+    r"|((grad|loss|amp)_)?scalers?(_states?|_state_dicts?)?|(\w+_)?rng_states?|rng|random_states?", re.I)
+_MOMENTS = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg"} # of an optimizer, never weights
 
 def _mappings(content, keys=()):
     "Dictionaries of a file that hold tensors: keys → tensors by name."
@@ -236,8 +364,10 @@ def _mappings(content, keys=()):
     tensors = {name: value for name, value in tensors.items() if isinstance(name, str)}
     if tensors: yield keys, tensors
     for key, value in content.items():
-        if len(keys) < 5 and isinstance(key, str) and isinstance(value, dict) and not _NO_MODEL.search(key):
-            yield from _mappings(value, (*keys, key))
+        if len(keys) >= 5 or not isinstance(key, str) or key in _MOMENTS: continue
+        if isinstance(value, dict): yield from _mappings(value, (*keys, key))
+        for i, each in enumerate(value[:10] if isinstance(value, (list, tuple)) else ()): # by number
+            if isinstance(each, dict): yield from _mappings(each, (*keys, key, str(i)))
 
 def _unwrapped(tensors) -> dict:
     "The same under the names before wrapping; where two would become one, as they are."
@@ -252,40 +382,72 @@ def _places(content: dict):
         begun = {name.removesuffix(end) for name in clean for end in _ANCHORS if name.endswith(end)}
         begun = [prefix for prefix in sorted(begun, key=lambda p: (-len(p), p)) if not prefix or prefix.endswith(".")]
         owner = {name: next((p for p in begun if name.startswith(p)), None) for name in clean}
-        alone = [name for name, p in owner.items() if p is None or not p and clean[name].ndim == 0]
+        alone = [name for name, p in owner.items() if p is None or not p and clean[name].ndim == 0
+                 or name.endswith("position_ids") and not clean[name].is_floating_point()]
         for p in begun:
             weights = {name[len(p):]: t for name, t in clean.items() if owner[name] == p and name not in alone}
             yield _Place(keys, p, weights, tuple(alone))
 
 # %% ../../nbs/07_model/06_weights_file.ipynb #7db90476
-def _is_average(place) -> bool:
-    words = set(re.split(r"[^a-z]+", place.label.lower()))
-    return bool(words & {"ema", "swa", "avg", "average", "averaged", "averages", "shadow"})
+_AVERAGES = {"ema", "swa", "avg", "average", "averaged", "averages", "shadow", "polyak"}
+
+def _is_average(label: str) -> bool:
+    words = re.findall("[A-Z]+(?![a-z])|[A-Z]?[a-z]+", label) # netEMA, model_ema, EMAModel
+    return bool({word.lower() for word in words} & _AVERAGES)
 
 def _preferred(places: list) -> _Place|None: # None where nobody can know
     "The model that is meant where nothing is said."
-    raw = [place for place in places if not _is_average(place)] or places
+    places = [place for place in places if not place.is_aside]
+    raw = [place for place in places if not _is_average(place.label)] or places
     for key in _MODEL_KEYS:
         if len(raw) == 1: break
         if some := [place for place in raw if place.keys[:1] == (key,)]: raw = some
     return raw[0] if len(raw) == 1 else None
 
 # %% ../../nbs/07_model/06_weights_file.ipynb #c6bf7ab3
-def _told(place) -> str: return repr(place.label or "the file's own names")
+_LONG = 60 # characters of a label that a message shows
 
-def _choose(places: list, key: str|None, where: str) -> _Place:
+def _told(place) -> str: return repr(short_name(place.label, _LONG) or "the file's own names")
+
+def _all_told(places) -> str: return ", ".join(map(_told, places[:10])) + (", …" if len(places) > 10 else "")
+
+def _fits(place, wanted: str) -> bool: # whether a key means a place, wrapped or not
+    if wanted and f"{place.label}.".startswith(f"{wanted}."): return True
+    plain = unwrap_name(wanted)
+    if not plain: return not unwrap_name(".".join(place.keys))
+    return f"{unwrap_name(place.label)}.".startswith(f"{plain}.")
+
+# %% ../../nbs/07_model/06_weights_file.ipynb #0f4e0ec1
+def _choose(places: list, key: str|None, where: str, nameless: str = "") -> _Place:
     "The model that a key names, or that is meant without one."
     for wanted in ["*"] if key is None else key.split("|"):
         wanted = wanted.strip(".")
-        def fits(place): return place.keys == () if wanted == "" else f"{place.label}.".startswith(f"{wanted}.")
-        some = [place for place in places if wanted == "*" or fits(place)]
-        if some and (found := _preferred(some)): return found
+        some = [place for place in places if (not place.is_aside if wanted == "*" else _fits(place, wanted))]
+        exact = [place for place in some if wanted in (place.label, *place.keys[:1])] # others only when unwrapped
+        if found := _preferred(exact) or _preferred(some): return found
+        if len(some) == 1: return some[0]
         if some:
             raise UserError(f"checkpoint {where} holds the weights of several models: "
-                            f"{', '.join(map(_told, some[:10]))}; name one with weights_key=… (--weights-key)")
-    labels = [place.label for place in places]
+                            f"{_all_told(some)}; name one with weights_key=… (--weights-key)")
+    if key is None:
+        raise UserError(f"checkpoint {where} holds weights only where a training keeps other things, under "
+                        f"{_all_told(places)}; if they are meant, name them with weights_key=… (--weights-key)")
+    labels = [place.label for place in places[:100] if 0 < len(place.label) <= _LONG]
+    if _is_average(key): labels = [label for label in labels if _is_average(label)] # raw weights are no average
     raise UserError(f"checkpoint {where} has no weights under {short_repr(key)}, but under "
-                    f"{', '.join(map(_told, places[:10]))}{did_you_mean(key, filter(None, labels))}")
+                    f"{_all_told(places)}{nameless}{did_you_mean(key, labels)}")
+
+# %% ../../nbs/07_model/06_weights_file.ipynb #4339d931
+def _nameless(content, keys=()):
+    "Averaged weights that were saved as a list, or by number: where, and how many."
+    for key, value in content.items() if len(keys) < 5 else ():
+        if key in _MOMENTS or _NO_MODEL.fullmatch(str(key)): continue
+        inner, label = (*keys, str(key)), ".".join((*keys, str(key)))
+        listed = value if isinstance(value, (list, tuple)) else list(value.values()) if isinstance(value, dict) else []
+        named = isinstance(value, dict) and any(isinstance(name, str) for name in value)
+        is_tensors = len(listed) > 1 and all(isinstance(tensor, torch.Tensor) for tensor in listed)
+        if is_tensors and not named and _is_average(label): yield label, len(listed)
+        if isinstance(value, dict): yield from _nameless(value, inner)
 
 # %% ../../nbs/07_model/06_weights_file.ipynb #7c68c4d8
 def join_key(
@@ -293,10 +455,16 @@ def join_key(
     prefix: str|None, # as unilm's --model_prefix: how the names begin, such as "backbone."
 ) -> str|None: # one key
     "A key and a prefix as one key."
+    _check_text("weights_key", key)
+    _check_text("prefix", prefix)
     prefix = (prefix or "").strip(".")
     if not prefix: return key
     keys = [*_MODEL_KEYS, ""] if key is None else key.split("|")
     return "|".join(".".join(filter(None, (k.strip("."), prefix))) for k in keys)
+
+def _check_text(name, value):
+    if value is None or isinstance(value, str): return
+    raise UserError(f"{name} must be text, such as 'model_ema', not {short_repr(value)}")
 
 # %% ../../nbs/07_model/06_weights_file.ipynb #aaa11226
 class Weights(NamedTuple):
@@ -309,14 +477,22 @@ def _notes(place, places, key, where):
     left = len(place.others)
     if left: yield (f"checkpoint {where}: {plural(left, 'tensor')} beside the model's weights "
                     f"{'is' if left == 1 else 'are'} left out ({first_few(place.others)})")
-    for other in [] if key is not None else places:
-        if other is place or _is_same(other.weights, place.weights): continue
-        what = "averaged weights (EMA)" if _is_average(other) else "the weights of another model"
+    others = [] if key is not None else [p for p in places if p is not place and not _is_same(p.weights, place.weights)]
+    for other in others[:10]:
+        what = "averaged weights (EMA)" if _is_average(other.label) else "the weights of another model"
+        named = repr(other.label) if len(other.label) <= _LONG else "… with that whole name"
         yield (f"checkpoint {where} holds {what} under {_told(other)} beside those used ({_told(place)}); "
-               f"weights_key={other.label!r} (--weights-key, in unilm's command --model_key) answers with them")
+               f"weights_key={named} (--weights-key, in unilm's command --model_key) answers with them")
+    if len(others) > 10: yield f"checkpoint {where} holds {plural(len(others) - 10, 'more model')} beside them"
+
+def _about_nameless(content, where): # a sentence for each
+    for label, count in list(_nameless(content))[:3]:
+        yield (f"checkpoint {where} holds averaged weights (EMA) under {short_name(label, _LONG)!r}, {count} tensors "
+               "without names, which cannot be used; save them with their names to answer with them")
 
 def _is_same(weights, others) -> bool: # one model, saved under two keys
-    return weights.keys() == others.keys() and all(t.data_ptr() == others[n].data_ptr() for n, t in weights.items())
+    def is_one(a, b): return a.layout == b.layout == torch.strided and a.data_ptr() == b.data_ptr()
+    return weights.keys() == others.keys() and all(is_one(tensor, others[name]) for name, tensor in weights.items())
 
 # %% ../../nbs/07_model/06_weights_file.ipynb #e2df92bb
 def open_weights(
@@ -325,19 +501,24 @@ def open_weights(
 ) -> Weights: # with what should be known of them
     """Find the weights of a file without running anything in it. Raises `UserError` when it is something else, or
     holds several models of which none is the usual one."""
-    path = Path(path)
+    _check_text("weights_key", key)
+    path, key = Path(path), key or None
     if not path.is_file(): raise UserError(f"checkpoint {short_name(path)} does not exist")
-    content, where = _read(path), short_name(path)
+    where = short_name(path)
+    content, notes = _read(path)
     places = list(_places(content)) if isinstance(content, dict) else []
-    if not places: return Weights(_other_weights(content, key, where))
-    place = _choose(places, key or None, where)
+    if not places: return Weights(_other_weights(content, key, where), None, notes)
+    nameless = tuple(_about_nameless(content, where))
+    place = _choose(places, key, where, "; averaged weights lie there without names" if nameless else "")
     _refuse_pieces(place.weights, where)
+    _refuse_odd(place.weights, where)
     usual = place is _preferred(places)
-    return Weights(place.weights, None if usual else place.label, tuple(_notes(place, places, key or None, where)))
+    notes = (*notes, *_notes(place, places, key, where), *(nameless if key is None else ()))
+    return Weights(place.weights, None if usual else place.label, notes)
 
 def _read(path):
-    "What a file holds. Raises `UserError` for a file of another kind."
-    try: return _read_parts(path) if path.name.endswith(INDEX_ENDING) else _read_one(path)
+    "What a file holds, and what should be known of it. Raises `UserError` for a file of another kind."
+    try: return _read_parts(path) if path.name.endswith(INDEX_ENDING) else (_read_one(path), ())
     except UserError: raise
     except Exception as error: raise UserError(f"checkpoint {short_name(path)} {_diagnose(path, error)}") from error
 
@@ -360,15 +541,22 @@ def _other_weights(content, key, where) -> dict:
     expected = "expected {\"model\": {name: tensor}}"
     if not isinstance(content, dict):
         raise UserError(f"checkpoint {where} holds no weights by name: {expected}, found {type(content).__name__}")
-    found = max((tensors for _, tensors in _mappings(content)), key=len, default=None)
+    known = [tensors for keys, tensors in _mappings(content) if not any(map(_NO_MODEL.fullmatch, keys))]
+    found = max(known, key=len, default=None)
     if found and key:
         raise UserError(f"checkpoint {where} has no weights of BEiT-3, under {short_repr(key)} or elsewhere")
+    bare = next(_nameless(content), None)
+    if bare and not found:
+        raise UserError(f"checkpoint {where} holds no weights by name: {expected}, but under "
+                        f"{short_name(bare[0], _LONG)!r} {bare[1]} tensors without names (EMA); "
+                        "give the file of the model")
     if found: return _unwrapped(found)
     entries = f"its entries are {first_few(content, 6)}" if content else "it is an empty dictionary"
-    states = any(_NO_MODEL.search(str(name)) for name in content)
+    states = any(_NO_MODEL.fullmatch(str(name)) for name in content)
     raise UserError(f"checkpoint {where} holds no weights: {expected}, but {entries}"
                     + ("; these are an optimizer's states: give the file with the model's weights" if states else ""))
 
+# %% ../../nbs/07_model/06_weights_file.ipynb #21501c67
 def _refuse_pieces(weights, where):
     "Raise `UserError` for one process's part of a model that was trained in pieces."
     empty = [name for name, tensor in weights.items() if tensor.numel() == 0]
@@ -376,3 +564,13 @@ def _refuse_pieces(weights, where):
         raise UserError(f"checkpoint {where} is one part of a DeepSpeed ZeRO-3 checkpoint ({first_few(empty, 2)} "
                         f"{'is' if len(empty) == 1 else 'are'} empty in it): join the parts with the script that "
                         "DeepSpeed put beside them, `python zero_to_fp32.py . weights`, and give what it writes")
+
+def _refuse_odd(weights, where):
+    "Raise `UserError` for tensors that hold no plain numbers."
+    for name, tensor in weights.items():
+        what = None
+        if tensor.is_meta: what = "has no numbers (PyTorch's meta device): save the model after its weights are loaded"
+        elif tensor.is_quantized: what = "is quantised: give the weights before quantisation"
+        elif tensor.is_nested or tensor.layout != torch.strided: what = "is sparse or nested: save tensor.to_dense()"
+        elif tensor.is_complex(): what = "holds complex numbers, but BEiT-3's weights are real"
+        if what: raise UserError(f"checkpoint {where}: {short_name(name, _LONG)} {what}")
