@@ -22,8 +22,8 @@ from .weights_file import INDEX_ENDING, read_weights
 
 # %% auto #0
 __all__ = ['WEIGHTS_FILE', 'CONFIG_FILE', 'ANSWERS_FILE', 'TOKENIZER_FILE', 'MODEL_TYPE', 'WHOLE_FOLDERS', 'infer_config',
-           'build_model', 'save_folder', 'read_config', 'read_answers', 'sample_folder', 'locate', 'find_in_folder',
-           'convert']
+           'build_model', 'save_folder', 'read_config', 'read_answers', 'refuse_two_lists', 'find_answers',
+           'find_tokenizer', 'sample_folder', 'locate', 'find_in_folder', 'convert']
 
 # %% ../../nbs/07_model/07_checkpoint.ipynb #bfa82b4f
 @contextlib.contextmanager
@@ -201,6 +201,58 @@ def read_answers(
         raise UserError(f"{folder} holds two answer lists that differ: id2label in {CONFIG_FILE}, and {ANSWERS_FILE}; "
                         f"delete {ANSWERS_FILE} if it is the older one")
     return beside
+
+# %% ../../nbs/07_model/07_checkpoint.ipynb #7a776eea
+def refuse_two_lists(
+    lists: dict[Path, list[str]], # file → the answers it says
+    remedy: str = "pass answers=… (--answers), the one that the head was trained with", # what to do
+):
+    "Raise `UserError` where answer lists differ."
+    if not lists: return
+    first, *others = lists
+    other = next((path for path in others if lists[path] != lists[first]), None)
+    if other is None: return
+    one, two = lists[first], lists[other]
+    if len(one) != len(two): why = f"{len(one):,} answers and {len(two):,}"
+    else:
+        i = next(i for i, (a, b) in enumerate(zip(one, two)) if a != b)
+        why = f"class {i} is {short_repr(one[i])} and {short_repr(two[i])}"
+    raise UserError(f"the answer lists {short_name(first)} and {short_name(other)} differ ({why}); {remedy}")
+
+# %% ../../nbs/07_model/07_checkpoint.ipynb #ee91463e
+_ANSWERS_OF_INDEX, _TOKENIZER_OF_UNILM = "answer2label.txt", "beit3.spm"
+
+def _places(file, folder): # where something may lie that belongs to weights, the nearest first
+    above = [file.parent.parent] if file.name.startswith("mp_rank_") else [] # DeepSpeed makes a folder each time
+    return [folder or file.parent, *above]
+
+def find_answers(
+    file: Path, # of weights
+    folder: Path|None = None, # the one that belongs to them, see `locate`
+) -> tuple[list[str]|None, Path|None]: # the answer of each class and the file that says so; None where there is none
+    "The answer list that lies beside weights. Raises `UserError` where there are two that differ."
+    found = {}
+    if folder and (own := read_answers(folder)) is not None:
+        found[folder/(ANSWERS_FILE if (folder/ANSWERS_FILE).is_file() else CONFIG_FILE)] = own
+    for place in _places(file, folder):
+        for name in (ANSWERS_FILE, _ANSWERS_OF_INDEX)[place == folder:]:
+            if (place/name).is_file(): found[place/name] = read_answer_list(place/name)
+    refuse_two_lists(found)
+    return next(((answers, path) for path, answers in found.items()), (None, None))
+
+# %% ../../nbs/07_model/07_checkpoint.ipynb #4f52470b
+def find_tokenizer(
+    file: Path, # of weights
+    folder: Path|None = None, # the one that belongs to them, see `locate`
+) -> Path|None: # a SentencePiece model; None where there is none
+    "The tokenizer that lies beside weights. Raises `UserError` where there are two that differ."
+    names = TOKENIZER_FILE, _TOKENIZER_OF_UNILM
+    found = [place/name for place in _places(file, folder) for name in names if (place/name).is_file()]
+    for other in found[1:]:
+        if other.read_bytes() != found[0].read_bytes():
+            raise UserError(f"the tokenizers {short_name(found[0])} and {short_name(other)} differ; "
+                            "pass tokenizer=… (--tokenizer), the one that the model was trained with")
+    return found[0] if found else None
 
 # %% ../../nbs/07_model/07_checkpoint.ipynb #f938dd24
 def sample_folder() -> Path: # inside the installed package

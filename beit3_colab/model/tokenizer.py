@@ -124,7 +124,7 @@ class Tokenizer:
             raise UserError(f"tokenizer {self._name} has only {len(self)} ids, but the model knows {vocab_size}: "
                             "it is another model's; BEiT-3's is beit3.spm")
 
-SPARE_ROWS = 128 # of the text embedding, that a small model may have for nothing
+SPARE_ROWS = 16 # of the text embedding, that a small model may have for nothing; a large one a tenth of its rows
 
 # %% ../../nbs/07_model/04_tokenizer.ipynb #22ee17b3
 def _read_model(path) -> bytes:

@@ -27,8 +27,8 @@ from .kernels import can_fuse, check_float8, KernelError, why_not
 from .fused import FastBeit3, repays_compilation
 from .tokenizer import tell_cut_questions, Tokenizer
 from .weights import PUBLISHED
-from .checkpoint import ANSWERS_FILE, build_model, CONFIG_FILE, locate, read_answers, read_config
-from .checkpoint import save_folder, TOKENIZER_FILE, WHOLE_FOLDERS
+from .checkpoint import build_model, CONFIG_FILE, find_answers, find_tokenizer, locate, read_config
+from .checkpoint import save_folder, WHOLE_FOLDERS
 from .weights_file import list_files, open_weights
 
 # %% auto #0
@@ -143,6 +143,7 @@ class VQA:
         self.float8, self.published, self.rough = float8, published, rough
         self.compiles = float8 # whether kernels are worth their compilation, see `expect`; float8 has no plain form
         self.weights_key = None # where in the file the weights were, if others are usually taken
+        self.answers_file = None # the list beside the weights, where the answers are from there
         self.notes = () # what should be known of the weights, such as that averaged ones lie beside them
         self._fast = None # the compiled form, and the weights that it was made from
         self.kernel_fault, self._notice = "", "" # why the kernels do not run here, and whether it is still to be told
@@ -356,26 +357,17 @@ def load_model(
     weights = open_weights(file, weights_key)
     model = build_model(weights.tensors, known, image_size, dtype).to(device)
     rough = build_model(model.state_dict(), model.config, dtype=torch.bfloat16) if twice else None
-    found = _find_beside(file, folder)
-    if answers is None: answers = found["answers"]
-    if tokenizer is None: tokenizer = found["tokenizer"]
-    if answers is not None: answers = read_answer_list(answers)
+    if answers is None: answers, answers_file = find_answers(file, folder)
+    else: answers, answers_file = read_answer_list(answers), None
+    if tokenizer is None: tokenizer = find_tokenizer(file, folder)
     if tokenizer is not None: tokenizer = Tokenizer(tokenizer)
     published = folder is None and file.stem in PUBLISHED
     vqa = VQA(model, answers, tokenizer, _name_of(name_or_path, file, weights.key), file, float8, published, rough)
-    vqa.weights_key, vqa.notes = weights.key, weights.notes
+    vqa.weights_key, vqa.notes, vqa.answers_file = weights.key, weights.notes, answers_file
     for note in weights.notes: _log.warning(note)
     return vqa
 
 # %% ../../nbs/07_model/10_vqa.ipynb #93cacea8
-def _find_beside(file: Path, folder: Path|None) -> dict: # "answers" and "tokenizer"; None where there are none
-    "What lies beside weights."
-    places = [folder or file.parent]
-    if file.name.startswith("mp_rank_"): places.append(file.parent.parent) # DeepSpeed makes a folder each time
-    answers = read_answers(folder) if folder else _first(places, ANSWERS_FILE)
-    if answers is None: answers = _first(places, "answer2label.txt")
-    return dict(answers=answers, tokenizer=_first(places, TOKENIZER_FILE, "beit3.spm"))
-
 def _name_of(name_or_path, file: Path, key) -> str:
     "What a model is called in reports: its folder, or its file; with the key of weights that are not the usual ones."
     path = Path(name_or_path).expanduser()
@@ -395,6 +387,3 @@ def _choose_precision(device, dtype) -> tuple[torch.dtype, bool, bool]:
         check_float8(device)
         dtype = choose_dtype(device)
     return dtype, float8, twice
-
-def _first(folders, *names):
-    return next((folder/name for folder in folders for name in names if (folder/name).is_file()), None)
