@@ -4,13 +4,15 @@
 
 # %% ../../nbs/07_model/07_checkpoint.ipynb #e7deba69
 from __future__ import annotations
-import contextlib, difflib, json, math, os
+import contextlib, difflib, json, logging, math, os, shutil
 from dataclasses import replace
 from pathlib import Path
 import torch
 from ..machine.docstrings import with_parameters
-from ..machine.messages import did_you_mean, first_few, short_name, short_repr, UserError
-from ..machine.files import atomic_write, check_parent, check_space, explain_disk, read_json, replacing
+from ..machine.messages import did_you_mean, first_few, format_bytes, short_name, short_repr, UserError
+from ..machine.files import atomic_write, check_parent, explain_disk, explain_os_errors, read_json
+from ..machine.files import replacing
+from ..downloads.records import read_note
 from ..data.answer_list import read_answer_list
 from ..data.dataset import converted_from
 from ..data.vqav2_online import official_answers
@@ -18,12 +20,12 @@ from .beit3 import Beit3Config, Beit3ForVQA, resize_positions
 from .tokenizer import Tokenizer
 from .weights import count_layers, download_address, download_published, find_published, is_address
 from .weights import PUBLISHED, to_official, to_ours
-from .weights_file import INDEX_ENDING, read_weights
+from .weights_file import INDEX_ENDING, open_weights
 
 # %% auto #0
 __all__ = ['WEIGHTS_FILE', 'CONFIG_FILE', 'ANSWERS_FILE', 'TOKENIZER_FILE', 'MODEL_TYPE', 'WHOLE_FOLDERS', 'infer_config',
            'build_model', 'save_folder', 'read_config', 'read_answers', 'refuse_two_lists', 'find_answers',
-           'find_tokenizer', 'sample_folder', 'locate', 'find_in_folder', 'convert']
+           'find_tokenizer', 'sample_folder', 'locate', 'find_in_folder', 'convert', 'key_of_origin']
 
 # %% ../../nbs/07_model/07_checkpoint.ipynb #bfa82b4f
 @contextlib.contextmanager
@@ -126,9 +128,8 @@ def save_folder(
     if answers is not None:
         known |= {"id2label": dict(enumerate(answers)), "label2id": {a: i for i, a in enumerate(answers)}}
     content = save({k: v.contiguous() for k, v in weights.items()}, metadata={"format": "pt"})
-    with explain_disk(folder/CONFIG_FILE):
-        folder.mkdir(parents=True, exist_ok=True)
-        check_space(folder, len(content))
+    with explain_disk(folder/CONFIG_FILE), explain_os_errors(folder), _new_folder(folder):
+        _check_room(folder, len(content))
         with replacing(folder/WEIGHTS_FILE) as part:
             atomic_write(part, content)
             for name in (CONFIG_FILE, ANSWERS_FILE): # of an older checkpoint: they say nothing of these weights
@@ -151,6 +152,25 @@ def _for_transformers(image_size):
         resample=3) # Pillow's bicubic
     tokenizer = dict(tokenizer_class="Beit3Tokenizer", processor_class="Beit3Processor", model_max_length=64)
     return {"preprocessor_config.json": processor, "tokenizer_config.json": tokenizer}
+
+# %% ../../nbs/07_model/07_checkpoint.ipynb #8b5c93b0
+@contextlib.contextmanager
+def _new_folder(folder: Path):
+    "Make a folder; after an error, folders that were made for it are gone if nothing is in them."
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for path in made:
+            with contextlib.suppress(OSError): path.rmdir()
+        raise
+
+def _check_room(folder: Path, needed: int): # bytes
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(f"{format_bytes(needed)} are needed under {short_name(folder)}, and {format_bytes(free)} are "
+                        "free: free some space, or choose another target")
 
 # %% ../../nbs/07_model/07_checkpoint.ipynb #f819d700
 def read_config(
@@ -343,27 +363,39 @@ def convert(
     source: str|Path, # official .pth, a folder or .safetensors of ours, "sample", or a published name
     target: str|Path, # a folder for ours; a path that ends in .pth for the official format
     config: dict|str|Path|Beit3Config|None = None, # what the shapes do not tell
-    answers: list[str]|str|Path|None = None, # the answer of each class, or a file of it, to store with ours
-    tokenizer: str|Path|None = None, # SentencePiece model file, to store with ours
+    answers: list[str]|str|Path|None = None, # answer list, or a file of it, for ours; else the one beside the weights
+    tokenizer: str|Path|None = None, # SentencePiece model file, for ours; without it the one beside the weights
     weights_key: str|None = None, # which weights of the file, where it holds several: such as "model_ema"
 ) -> Path: # `target`
     """Convert a checkpoint between the official format and ours; the direction follows from `target`. For a published
     name, answers and tokenizer are fetched as well. An error leaves what was there."""
     target = _check_target(Path(target).expanduser())
+    if target.suffix == ".pth": _refuse_unused(target, answers=answers, tokenizer=tokenizer)
     file, folder = locate(source)
-    with _fitting(): ours = to_ours(read_weights(file, weights_key))
-    _check_shapes(ours, infer_config(ours, {"num_heads": 1}))
+    _refuse_itself(source, file, folder, target)
+    found = open_weights(file, weights_key)
+    for note in found.notes: _log.warning(note)
+    with _fitting(): ours = to_ours(found.tensors)
+    config = read_config(config)
+    _check_shapes(ours, infer_config(ours, {"num_heads": 1, **config}))
     if target.suffix == ".pth": return _save_official(to_official(ours), target)
     known = read_config(folder/CONFIG_FILE) if folder else {}
-    if answers is not None: answers = read_answer_list(answers)
-    if answers is None and folder: answers = read_answers(folder)
-    if tokenizer is None and folder and (folder/TOKENIZER_FILE).exists(): tokenizer = folder/TOKENIZER_FILE
-    config = infer_config(ours, {**known, **read_config(config)})
+    config = infer_config(ours, {**known, **config})
+    answers = _answers_for(config, file, folder) if answers is None else read_answer_list(answers)
+    if tokenizer is None: tokenizer = find_tokenizer(file, folder)
     by_name = str(source) in PUBLISHED and not Path(source).exists()
     if answers is None and by_name: answers = official_answers(config.num_classes)
     if tokenizer is None and by_name: tokenizer = file.with_name("beit3.spm")
-    about = {"converted_from": converted_from(file) or file.name}
+    about = {"converted_from": converted_from(file) or file.name} | key_of_origin(file, found.key)
     return save_folder(target, ours, config, answers, _read_tokenizer(tokenizer, config), about)
+
+def _answers_for(config, file, folder) -> list[str]|None:
+    "The answer list beside weights, of the head's length."
+    answers, path = find_answers(file, folder)
+    if answers is not None and len(answers) != config.num_classes:
+        raise UserError(f"{short_name(path)} has {len(answers):,} answers, but the head has {config.num_classes:,}; "
+                        "pass answers=… (--answers), the list that it was trained with")
+    return answers
 
 def _read_tokenizer(path, config) -> bytes|None:
     "The content of a tokenizer that can be the model's."
@@ -371,6 +403,17 @@ def _read_tokenizer(path, config) -> bytes|None:
     tokenizer = Tokenizer(path)
     tokenizer.check_vocab_size(config.vocab_size)
     return tokenizer.model_bytes
+
+# %% ../../nbs/07_model/07_checkpoint.ipynb #20f164d6
+_log = logging.getLogger("beit3_colab.model")
+
+def key_of_origin(
+    file: Path, # of weights
+    key: str|None, # where they were in it, if others are usually taken
+) -> dict: # for config.json; empty where there is nothing to say
+    "Under which key a conversion found its weights, or the one before it."
+    if key is None and converted_from(file): key = read_note(file.with_name(CONFIG_FILE)).get("weights_key")
+    return {"weights_key": key} if key else {}
 
 # %% ../../nbs/07_model/07_checkpoint.ipynb #02a56c06
 def _check_target(target: Path) -> Path:
@@ -380,8 +423,21 @@ def _check_target(target: Path) -> Path:
                         "name one, or a path that ends in .pth for the official format")
     return target
 
+def _refuse_unused(target, **given):
+    "Raise `UserError` for arguments that the official format has no place for."
+    names = [f"{name}=… (--{name})" for name, value in given.items() if value is not None]
+    if names:
+        raise UserError(f"{short_name(target)} would be in the official format, which holds weights alone: leave out "
+                        f"{' and '.join(names)}, or name a folder as the target")
+
+def _refuse_itself(source, file, folder, target):
+    "Raise `UserError` where the target is what is read."
+    read = [file, *filter(None, [folder])] + ([] if str(source) == "sample" else [Path(source).expanduser()])
+    if target.resolve() in [path.resolve() for path in read] or (target/WEIGHTS_FILE).resolve() == file.resolve():
+        raise UserError(f"{short_name(target)} is itself what would be converted; name another target")
+
 def _save_official(weights, target: Path) -> Path:
-    with explain_disk(target):
-        check_space(target.parent, sum(t.nbytes for t in weights.values()))
+    with explain_disk(target), explain_os_errors(target.parent):
+        _check_room(target.parent, sum(t.nbytes for t in weights.values()))
         with replacing(target) as part: torch.save({"model": weights}, part)
     return target

@@ -27,8 +27,8 @@ from .kernels import can_fuse, check_float8, KernelError, why_not
 from .fused import FastBeit3, repays_compilation
 from .tokenizer import tell_cut_questions, Tokenizer
 from .weights import PUBLISHED
-from .checkpoint import build_model, CONFIG_FILE, find_answers, find_tokenizer, locate, read_config
-from .checkpoint import save_folder, WHOLE_FOLDERS
+from .checkpoint import build_model, CONFIG_FILE, find_answers, find_tokenizer
+from .checkpoint import key_of_origin, locate, read_config, save_folder, WHOLE_FOLDERS
 from .weights_file import list_files, open_weights
 
 # %% auto #0
@@ -332,7 +332,8 @@ class VQA:
         "Write weights, configuration, answers and tokenizer, so that `load_model(folder)` needs nothing else."
         tokenizer = None if self.tokenizer is None else self.tokenizer.model_bytes
         origin = converted_from(self.source) or (self.source.name if self.published else None)
-        about = {"converted_from": origin} if origin else None
+        about = {"converted_from": origin} if origin else {}
+        if self.source: about |= key_of_origin(self.source, self.weights_key)
         return save_folder(folder, self.model.state_dict(), self.config, self.answers, tokenizer, about)
 
 # %% ../../nbs/07_model/10_vqa.ipynb #79788186
