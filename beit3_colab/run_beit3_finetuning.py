@@ -256,7 +256,9 @@ def explain_whole_file(
     if not (args.model_key and key and weights == args.finetune): return ""
     from beit3_colab.model.checkpoint import locate
     from beit3_colab.model.weights_file import open_weights
-    try: open_weights(locate(weights)[0], key.rpartition("|")[0])
+    from beit3_colab.progress.choosing import showing
+    with showing(True): file, _ = locate(weights) # an address is fetched now, and once
+    try: open_weights(file, key.rpartition("|")[0])
     except UserError as error:
         if "has no weights under" not in str(error): return "" # it will be said in its place
         return (f"{short_name(weights)} has no entry {short_repr(args.model_key)}: its weights without such a key "

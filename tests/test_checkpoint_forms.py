@@ -329,7 +329,7 @@ def test_two_answer_lists_beside_weights(tmp_path):
     write_list(tmp_path/"answer2label.txt", OTHER_ORDER)
     for call in (lambda **more: load_model(path, HEADS, device="cpu", **more), lambda **more: convert(path, tmp_path/"new", HEADS, **more)):
         said = failure(call)
-        assert "answers.json and " in said and "answer2label.txt differ (class 0 is 'answer 0' and" in said and said.endswith("pass answers=… (--answers), the one that the head was trained with")
+        assert "answers.json and " in said and "answer2label.txt differ (class 0 is 'answer 0' and" in said and said.endswith("pass answers=… (--answers), the one that the head was trained with, or remove the other")
     assert not (tmp_path/"new").exists()
     assert load_model(path, HEADS, answers=OTHER_ORDER, device="cpu").answers == OTHER_ORDER
     folder = convert(path, tmp_path/"new", HEADS, answers=LABELS)

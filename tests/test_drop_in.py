@@ -173,6 +173,12 @@ def test_the_list_of_the_index_answers_and_says_so(place, tmp_path, capsys, list
     listed(ANSWERS)
     found, err = answered(place, tmp_path/"b", capsys, "--finetune", place/"ck"/"best.pth")
     assert found == "raw" and "answer2label.txt" not in err
+    (place/"ck"/"answer2label.txt").write_text(json.dumps({"answer": "x", "label": 0})) # two beside the weights
+    found, err = answered(place, tmp_path/"d", capsys, "--finetune", place/"ck"/"best.pth")
+    assert found == "raw" and "answer2label.txt, as in unilm's script; not used: the answer lists" in err
+    (place/"data"/"answer2label.txt").unlink()
+    assert "(4 answers and 1); pass answers=… (--answers), the one that the head was trained with, or remove the other" in refused(place, tmp_path/"e", capsys, "--finetune", place/"ck"/"best.pth")
+    (place/"ck"/"answer2label.txt").unlink()
     listed(ANSWERS[:3])
     assert main(command(place, tmp_path/"c", "--finetune", place/"ck"/"best.pth")) == 2
     assert "the answer list has 3 answers, but the head has 4" in capsys.readouterr().err

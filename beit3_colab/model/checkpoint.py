@@ -225,7 +225,6 @@ def read_answers(
 # %% ../../nbs/07_model/07_checkpoint.ipynb #7a776eea
 def refuse_two_lists(
     lists: dict[Path, list[str]], # file → the answers it says
-    remedy: str = "pass answers=… (--answers), the one that the head was trained with", # what to do
 ):
     "Raise `UserError` where answer lists differ."
     if not lists: return
@@ -237,7 +236,8 @@ def refuse_two_lists(
     else:
         i = next(i for i, (a, b) in enumerate(zip(one, two)) if a != b)
         why = f"class {i} is {short_repr(one[i])} and {short_repr(two[i])}"
-    raise UserError(f"the answer lists {short_name(first)} and {short_name(other)} differ ({why}); {remedy}")
+    raise UserError(f"the answer lists {short_name(first)} and {short_name(other)} differ ({why}); "
+                    "pass answers=… (--answers), the one that the head was trained with, or remove the other")
 
 # %% ../../nbs/07_model/07_checkpoint.ipynb #ee91463e
 _ANSWERS_OF_INDEX, _TOKENIZER_OF_UNILM = "answer2label.txt", "beit3.spm"
