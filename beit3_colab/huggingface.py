@@ -16,11 +16,12 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.processing_utils import ProcessorMixin
 from .model import beit3 as architecture
-from .machine.messages import short_repr, UserError
+from .machine.contents import recognise_file
+from .machine.messages import short_name, short_repr, UserError
 from .pictures.given import ImageError
 from .pictures.reading import normalize, open_picture, preprocess
 from .model.tokenizer import BOS, EOS, PAD, tell_cut_questions, Tokenizer
-from .model.checkpoint import MODEL_TYPE, TOKENIZER_FILE
+from .model.checkpoint import MODEL_TYPE, TOKENIZER_FILE, WEIGHTS_FILE
 
 # %% auto #0
 __all__ = ['Beit3Config', 'Beit3ForVisualQuestionAnswering', 'Beit3Tokenizer', 'Beit3ImageProcessor', 'Beit3Processor']
@@ -124,7 +125,9 @@ class Beit3ForVisualQuestionAnswering(PreTrainedModel):
         image_size: int|None = None, # pixels; another size than the checkpoint's resizes the position table
         **kwargs, # likewise
     ) -> Beit3ForVisualQuestionAnswering: # in evaluation mode
-        "Load a checkpoint, resizing the picture positions where another size is wanted."
+        """Load a checkpoint, resizing the picture positions where another size is wanted. Raises `UserError` for a file
+        that is no weights, such as a Git LFS pointer."""
+        _refuse_other_files(name)
         if isinstance(config, Beit3Config) and name is not None:
             saved = _saved_image_size(name, kwargs)
             image_size = image_size or config.image_size # an Auto class has put `image_size=…` there
@@ -148,6 +151,13 @@ class Beit3ForVisualQuestionAnswering(PreTrainedModel):
     def get_input_embeddings(self) -> nn.Module: return self.text_embedding.tokens
     def set_input_embeddings(self, value: nn.Module): self.text_embedding.tokens = value
 
+def _refuse_other_files(name): # a folder, or a repository, which is not looked at
+    if name is None: return
+    for path in (Path(name)/file for file in (WEIGHTS_FILE, "pytorch_model.bin")):
+        found = recognise_file(path) if path.is_file() else None
+        if found and found.kind in ("lfs", "html", "empty"):
+            raise UserError(f"checkpoint {short_name(path)} {found.instead_of('weights')}")
+
 _OF_THE_HUB = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder", "proxies")
 
 def _saved_image_size(name, options): # of a folder or repository; `options` are those of a `from_pretrained`
@@ -155,6 +165,8 @@ def _saved_image_size(name, options): # of a folder or repository; `options` are
 
 # %% ../nbs/07_model/12_huggingface.ipynb #27eee3ad
 _log = logging.getLogger("beit3_colab.model")
+_NO_TOKENIZER = (f"the folder has no {TOKENIZER_FILE}, by which questions are read: copy beit3.spm there under that name, "
+                 "or write the folder again with convert(…, tokenizer=\"beit3.spm\") (--tokenizer)")
 
 class Beit3Tokenizer(PreTrainedTokenizer):
     "The reference's tokenizer for transformers: `<s>` question `</s>`, SentencePiece in XLM-R's numbering."
@@ -165,6 +177,7 @@ class Beit3Tokenizer(PreTrainedTokenizer):
         model_max_length: int = 64, # ids of a question, `<s>` and `</s>` included, when truncation is asked for
         **kwargs, # as for `PreTrainedTokenizer`
     ):
+        if vocab_file is None: raise UserError(_NO_TOKENIZER)
         self.vocab_file = str(vocab_file)
         self.reading = Tokenizer(vocab_file, max_length=2**31) # transformers cuts by itself
         special = dict(bos_token="<s>", cls_token="<s>", eos_token="</s>", sep_token="</s>",

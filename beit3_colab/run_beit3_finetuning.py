@@ -10,7 +10,8 @@ from .machine.messages import find_nearest, short_name, short_repr, UserError
 from .commands.cli import guarded, OneLineParser
 
 # %% auto #0
-__all__ = ['list_arguments', 'make_parser', 'parse_arguments', 'choose_weights', 'check_arguments', 'explain_ignored', 'main']
+__all__ = ['list_arguments', 'make_parser', 'parse_arguments', 'choose_weights', 'check_arguments', 'explain_ignored',
+           'choose_answers', 'explain_size', 'explain_whole_file', 'main']
 
 # %% ../nbs/13_commands/04_run_beit3_finetuning.ipynb #07ccebec
 _USED = { # name → for argparse, what it does in unilm under --eval, and here
@@ -20,7 +21,8 @@ _USED = { # name → for argparse, what it does in unilm under --eval, and here
     "task": (dict(help="vqav2; others are refused"),
         "chooses the task", "vqav2; others are refused"),
     "input_size": (dict(type=int, metavar="N", help="pixels; without it those in --model"),
-        "pixels of the pictures, 224 without it; must be those in --model", "the same; without it those in --model"),
+        "pixels of the pictures, 224 without it; must be those in --model",
+        "the same; others than those in --model resize the position table, and are told; without it those in --model"),
     "sentencepiece_model": (dict(metavar="FILE", help="beit3.spm"),
         "makes tokens of the questions", "the same"),
     "vocab_size": (dict(type=int, metavar="N", help="must be the checkpoint's"),
@@ -32,9 +34,11 @@ _USED = { # name → for argparse, what it does in unilm under --eval, and here
         "the same; what does not fit is refused"),
     "model_key": (dict(metavar="KEY",
         help="which weights of --finetune, such as model_ema; a|b takes the first there is"),
-        "entry of --finetune with the weights, the first that there is; “model|module” without it", "the same"),
+        "entry of --finetune with the weights, the first that there is, else the whole file; “model|module” without it",
+        "the same, and the whole file is told; named as ignored where --resume or --auto_resume replaces --finetune"),
     "model_prefix": (dict(metavar="TEXT", help="how the names of the weights of --finetune begin"),
-        "how the names of the weights begin", "the same"),
+        "how the names of the weights begin",
+        "the same; named as ignored where --resume or --auto_resume replaces --finetune"),
     "resume": (dict(metavar="FILE", help="checkpoint that takes the place of --finetune"),
         "its entry “model” takes the place of --finetune; not read with --enable_deepspeed",
         "the same; refused with --enable_deepspeed"),
@@ -50,7 +54,8 @@ _USED = { # name → for argparse, what it does in unilm under --eval, and here
         "weights in float16; --auto_resume takes DeepSpeed's folder checkpoint-N",
         "the folder is taken; the number format is what the device is good at"),
     "data_path": (dict(metavar="DIR", help="VQAv2, official files or unilm's index"),
-        "folder with unilm's index, that of training too", "the same, or the official files"),
+        "folder with unilm's index, that of training too; its answer2label.txt says what the classes are",
+        "the same, or the official files; answer2label.txt goes before a list beside the weights, and says so"),
     "output_dir": (dict(metavar="DIR", help="takes submit_vqav2_test.json"),
         "takes submit_vqav2_test.json", "the same"),
     "batch_size": (dict(type=int, default=64, metavar="N", help="questions in a batch of each process"),
@@ -91,6 +96,7 @@ _IGNORED = { # why → names; those without a value first
 }
 _SWITCHES = [name for switches, _ in _IGNORED.values() for name in switches.split()]
 _VALUES = [name for _, values in _IGNORED.values() for name in values.split()]
+_OF_FINETUNE = ["model_key", "model_prefix"]
 
 # %% ../nbs/13_commands/04_run_beit3_finetuning.ipynb #b4bc540e
 def list_arguments() -> list[tuple[str, str, str]]: # name, what it does in unilm under --eval, what it does here
@@ -178,7 +184,9 @@ def check_arguments(
         needed = ", ".join(f"--{name}" for name in _NEEDED)
         raise UserError(f"{', '.join(missing)} missing; unilm's command for VQAv2 names {needed}")
     _check_values(args)
-    return [f"--{name}" for name in (*_SWITCHES, *_VALUES) if getattr(args, name) is not None]
+    names = [*_SWITCHES, *_VALUES]
+    if choose_weights(args)[2]: names += _OF_FINETUNE # another file takes its place
+    return [f"--{name}" for name in names if getattr(args, name) is not None]
 
 def _check_values(args):
     if args.num_workers is not None and args.num_workers < 0:
@@ -203,10 +211,59 @@ def explain_ignored(
 ) -> str: # one line; "" where nothing is ignored
     "Which arguments do nothing, and why."
     groups = []
-    for why, names in _IGNORED.items():
+    replaced = "of --finetune, which is replaced: of another checkpoint unilm's script takes the entry “model”"
+    for why, names in {**_IGNORED, replaced: _OF_FINETUNE}.items():
         given = [f"--{name}" for name in " ".join(names).split() if f"--{name}" in ignored]
         if given: groups.append(f"{' '.join(given)} ({why})")
     return f"ignored: {'; '.join(groups)}" if groups else ""
+
+# %% ../nbs/13_commands/04_run_beit3_finetuning.ipynb #96f0f38b
+def choose_answers(
+    data_path: str, # of the command
+    weights: str, # from `choose_weights`
+) -> tuple[Path|None, str]: # answer list; None for the one beside the weights. And a sentence where the two differ
+    "Which answer list the command means: as in unilm's script that of the index, where there is one."
+    index = Path(data_path).expanduser()/"answer2label.txt"
+    if not index.is_file(): return None, ""
+    from beit3_colab.data.answer_list import read_answer_list
+    from beit3_colab.model.checkpoint import find_answers, locate
+    file, folder = locate(weights, download=False)
+    try: beside, path = find_answers(file, folder) if file else (None, None)
+    except UserError as error: return index, f"answers of {short_name(index)}, as in unilm's script; not used: {error}"
+    if beside is None or beside == read_answer_list(index): return index, ""
+    return index, (f"answers of {short_name(index)}, as unilm's script takes them; {short_name(path)} beside "
+                   "the weights differs, and is not used")
+
+# %% ../nbs/13_commands/04_run_beit3_finetuning.ipynb #cc61d0b4
+def explain_size(
+    args: argparse.Namespace, # from `parse_arguments`
+) -> str: # one line; "" where there is nothing to say
+    "That pictures have another size than --model says."
+    size = _size_in(args.model)
+    if None in (args.input_size, size) or args.input_size == size: return ""
+    return f"--input_size {args.input_size} is not the {size} of --model: the position table is resized"
+
+def _size_in(model) -> int|None: # pixels
+    found = re.search(r"_patch\d+_(\d+)", model)
+    return found and int(found[1])
+
+def explain_whole_file(
+    args: argparse.Namespace, # from `parse_arguments`
+    weights: str, # from `choose_weights`
+    key: str|None, # likewise
+) -> str: # one line; "" where there is nothing to say
+    "That a file has no entry of the name that --model_key gives."
+    if not (args.model_key and key and weights == args.finetune): return ""
+    from beit3_colab.model.checkpoint import locate
+    from beit3_colab.model.weights_file import open_weights
+    from beit3_colab.progress.choosing import showing
+    with showing(True): file, _ = locate(weights) # an address is fetched now, and once
+    try: open_weights(file, key.rpartition("|")[0])
+    except UserError as error:
+        if "has no weights under" not in str(error): return "" # it will be said in its place
+        return (f"{short_name(weights)} has no entry {short_repr(args.model_key)}: its weights without such a key "
+                "answer, as unilm's script takes the whole file")
+    return ""
 
 # %% ../nbs/13_commands/04_run_beit3_finetuning.ipynb #e99df1a2
 @guarded("run_beit3_finetuning")
@@ -220,10 +277,14 @@ def main(
     from beit3_colab.evaluation import evaluate
     is_main = find_world(local_rank=args.local_rank).is_main
     weights, key, instead = choose_weights(args)
-    for line in filter(None, (explain_ignored(ignored), instead)):
-        if is_main: print(line, file=sys.stderr)
+    answers, told = choose_answers(args.data_path, weights)
+    if is_main:
+        whole = explain_whole_file(args, weights, key)
+        for line in filter(None, (explain_ignored(ignored), instead, whole, explain_size(args), told)):
+            print(line, file=sys.stderr)
     run = evaluate(
         weights, "test", args.data_path,
+        answers=answers,
         tokenizer=args.sentencepiece_model,
         config=None if args.vocab_size is None else {"vocab_size": args.vocab_size},
         image_size=args.input_size or _size_in(args.model),
@@ -235,10 +296,6 @@ def main(
         weights_key=key)
     if is_main: _print_end(run, args)
     return 0
-
-def _size_in(model) -> int|None: # pixels
-    found = re.search(r"_patch\d+_(\d+)", model)
-    return found and int(found[1])
 
 def _print_end(run, args):
     print(run.report(), f"submission: {run.submission}", sep="\n")

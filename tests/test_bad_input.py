@@ -16,7 +16,7 @@ from PIL import Image
 import beit3_colab
 from beit3_colab import evaluate, load_model, soft_score
 from beit3_colab.data.answer_list import soft_labels
-from beit3_colab.model.checkpoint import read_weights
+from beit3_colab.model.weights_file import read_weights
 from beit3_colab.commands.cli import main, make_parser
 from beit3_colab.machine.messages import UserError
 from beit3_colab.run.journal import read_journals

@@ -586,3 +586,83 @@ def test_quantised_weights_are_refused(tmp_path):
     weights = {**RAW, "beit3.encoder.layers.0.ffn.A.fc1.weight": RAW["beit3.encoder.layers.0.ffn.A.fc1.weight"].to(torch.int8)}
     for call in (lambda path: load_model(path, HEADS, device="cpu"), lambda path: convert(path, tmp_path/"new", HEADS)):
         assert "holds numbers of type int8: the weights are quantised" in failure(call, saved(tmp_path/"a.pth", weights))
+
+
+# what lies beside weights, and what `convert` does with it
+import errno # noqa: E402
+
+from beit3_colab.model import checkpoint # noqa: E402
+
+LABELS, OTHER_ORDER = [f"answer {i}" for i in range(CONFIG.num_classes)], [f"answer {i}" for i in range(CONFIG.num_classes)][::-1]
+
+def write_list(path, answers):
+    lines = [json.dumps({"answer": a, "label": i}) for i, a in enumerate(answers)]
+    path.write_text("\n".join(lines) if path.suffix == ".txt" else json.dumps(answers))
+
+def test_two_answer_lists_beside_weights(tmp_path):
+    path = saved(tmp_path/"best.pth", {"model": RAW})
+    write_list(tmp_path/"answers.json", LABELS)
+    write_list(tmp_path/"answer2label.txt", LABELS)
+    assert load_model(path, HEADS, device="cpu").answers == LABELS # equal: no word
+    write_list(tmp_path/"answer2label.txt", OTHER_ORDER)
+    for call in (lambda **more: load_model(path, HEADS, device="cpu", **more), lambda **more: convert(path, tmp_path/"new", HEADS, **more)):
+        said = failure(call)
+        assert "answers.json and " in said and "answer2label.txt differ (class 0 is 'answer 0' and" in said and said.endswith("pass answers=… (--answers), the one that the head was trained with, or remove the other")
+    assert not (tmp_path/"new").exists()
+    assert load_model(path, HEADS, answers=OTHER_ORDER, device="cpu").answers == OTHER_ORDER
+    folder = convert(path, tmp_path/"new", HEADS, answers=LABELS)
+    write_list(folder/"answer2label.txt", OTHER_ORDER)
+    assert "config.json and " in failure(load_model, folder, device="cpu")
+    write_list(tmp_path/"answer2label.txt", LABELS[:-1])
+    assert f"({len(LABELS)} answers and {len(LABELS) - 1})" in failure(load_model, path, HEADS, device="cpu")
+
+def test_two_tokenizers_beside_weights(tmp_path):
+    path = saved(tmp_path/"best.pth", {"model": RAW})
+    for name in ("sentencepiece.model", "beit3.spm"): (tmp_path/name).write_bytes(name.encode())
+    said = failure(load_model, path, HEADS, device="cpu")
+    assert "sentencepiece.model and " in said and "beit3.spm differ; pass tokenizer=… (--tokenizer)" in said
+
+@pytest.mark.parametrize("answers, tokenizer", [("answers.json", "sentencepiece.model"), ("answer2label.txt", "beit3.spm")])
+def test_convert_takes_what_lies_beside_the_weights(tmp_path, answers, tokenizer):
+    path = saved(tmp_path/"best.pth", {"model": RAW, "model_ema": AVERAGED})
+    write_list(tmp_path/answers, LABELS)
+    (tmp_path/tokenizer).write_bytes((sample_folder()/"sentencepiece.model").read_bytes())
+    folder = convert(path, tmp_path/"ours", HEADS, weights_key="model_ema")
+    assert read_answers(folder) == LABELS and (folder/"sentencepiece.model").read_bytes() == (tmp_path/tokenizer).read_bytes()
+    about = json.loads((folder/"config.json").read_text())
+    assert (about["converted_from"], about["weights_key"]) == ("best.pth", "model_ema")
+    again = convert(folder, tmp_path/"again") # what is known is handed on
+    assert json.loads((again/"config.json").read_text()) == about
+    kept = load_model(path, HEADS, device="cpu", weights_key="model_ema").save(tmp_path/"kept")
+    assert json.loads((kept/"config.json").read_text())["weights_key"] == "model_ema"
+    assert "weights_key" not in json.loads((convert(path, tmp_path/"raw", HEADS)/"config.json").read_text())
+    write_list(tmp_path/answers, LABELS[:-1])
+    assert f"{answers} has {len(LABELS) - 1} answers, but the head has {len(LABELS)}; pass answers=" in failure(convert, path, tmp_path/"new", HEADS)
+
+@pytest.mark.parametrize("given, says", [(dict(answers="missing.json", tokenizer="missing"), "leave out answers=… (--answers) and tokenizer=… (--tokenizer), or name a folder"), (dict(tokenizer="x.spm"), "leave out tokenizer=… (--tokenizer), or"), (dict(config={"vocab_size": 9}), "config says vocab_size=9, but the weights have 185")])
+def test_convert_refuses_what_would_do_nothing(tmp_path, given, says):
+    assert says in failure(convert, saved(tmp_path/"best.pth", {"model": RAW}), tmp_path/"out.pth", **given)
+    assert not (tmp_path/"out.pth").exists()
+
+def test_convert_never_writes_onto_its_source(tmp_path):
+    path = saved(tmp_path/"best.pth", {"model": RAW, "epoch": 3})
+    before = path.read_bytes()
+    (tmp_path/"link.pth").symlink_to(path)
+    folder = convert(path, tmp_path/"ours", HEADS)
+    for source, target in ((path, path), (tmp_path/"link.pth", path), (path, tmp_path/"link.pth"), (folder, folder), (folder, f"{tmp_path}/ours/../ours"), (folder/"model.safetensors", folder)):
+        assert "is itself what would be converted; name another target" in failure(convert, source, target)
+    assert path.read_bytes() == before
+
+def test_a_full_disk_under_converts_target(tmp_path, monkeypatch):
+    path = saved(tmp_path/"best.pth", {"model": RAW})
+    def full(*_): raise OSError(errno.ENOSPC, "No space left on device")
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "atomic_write", full)
+        patched.setattr(torch, "save", full)
+        for target, named in ((tmp_path/"a"/"new", tmp_path/"a"/"new"), (tmp_path/"new.pth", tmp_path)):
+            said = failure(convert, path, target, None if target.suffix else HEADS)
+            assert f"output folder {named} is on a full disk: free some space" in said and "CACHE" not in said
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: types.SimpleNamespace(free=9))
+    said = failure(convert, path, tmp_path/"a"/"new", HEADS)
+    assert "are needed under" in said and said.endswith("choose another target")
+    assert [p.name for p in tmp_path.iterdir()] == ["best.pth"] # no folder is left

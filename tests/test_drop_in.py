@@ -7,6 +7,7 @@ import pytest
 import torch
 from file_server import FileServer
 
+from beit3_colab import convert, evaluate, load_model
 from beit3_colab.machine.messages import UserError
 from beit3_colab.model.beit3 import Beit3Config, Beit3ForVQA, init_weights
 from beit3_colab.model.checkpoint import sample_folder
@@ -64,9 +65,9 @@ def refused(place, out, capsys, *more):
 
 @pytest.mark.parametrize("arguments, answer, says", [
     ("--finetune best.pth", "raw", ""), ("--finetune best.pth --model_key model_ema", "averaged", ""), ("--finetune best.pth --model-key=model_ema", "averaged", ""), ("--finetune best.pth --model_key ema|model_ema|model", "averaged", ""),
-    ("--finetune best.pth --model_key model|module", "raw", ""), ("--finetune bare.pth --model_key model_ema", "raw", ""), ("--finetune prefixed.pth --model_prefix backbone.", "prefixed", ""),
+    ("--finetune best.pth --model_key model|module", "raw", ""), ("--finetune bare.pth --model_key model_ema", "raw", "bare.pth has no entry 'model_ema': its weights without such a key answer"), ("--finetune prefixed.pth --model_prefix backbone.", "prefixed", ""),
     ("--finetune prefixed.pth --model_prefix teacher.", "second", ""), ("--finetune prefixed.pth --model_key model --model_prefix backbone.", "prefixed", ""), ("--finetune best.pth --resume second.pth", "second", "best.pth is not used"),
-    ("--resume second.pth", "second", "as unilm's --resume takes them"), ("--resume second.pth --model_key model_ema", "second", ""), ("--finetune best.pth --model_ema", "raw", "ignored: --model_ema (unilm evaluates the raw weights"),
+    ("--resume second.pth", "second", "as unilm's --resume takes them"), ("--resume second.pth --model_key model_ema", "second", "ignored: --model_key (of --finetune, which is replaced"), ("--finetune best.pth --model_ema", "raw", "ignored: --model_ema (unilm evaluates the raw weights"),
     ("--finetune checkpoint-9 --enable_deepspeed --zero_stage 1", "second", "ignored: --zero_stage (of training)")])
 def test_the_weights_that_the_command_names_answer(place, tmp_path, capsys, arguments, answer, says):
     words = [place/"ck"/word if word in ("best.pth", "second.pth", "bare.pth", "prefixed.pth", "checkpoint-9") else word for word in arguments.split()]
@@ -154,3 +155,54 @@ def test_what_is_ignored_is_named_with_its_reason(place, tmp_path, capsys):
 def test_a_slip_is_named_with_the_nearest():
     for slip, right in [("--model_keys", "--model_key"), ("--no_autoresume", "--no_auto_resume"), ("--finetun", "--finetune")]:
         with pytest.raises(UserError, match=f"did you mean {right}"): parse_arguments([slip, "x"])
+
+
+INDEX = ["second", "prefixed", "raw", "averaged"] # another order than the list beside the weights
+
+@pytest.fixture
+def listed(place):
+    "Write an answer list into --data_path; it is gone afterwards."
+    path = place/"data"/"answer2label.txt"
+    yield lambda answers: path.write_text("".join(json.dumps({"answer": a, "label": i}) + "\n" for i, a in enumerate(answers)))
+    path.unlink(missing_ok=True)
+
+def test_the_list_of_the_index_answers_and_says_so(place, tmp_path, capsys, listed):
+    listed(INDEX)
+    found, err = answered(place, tmp_path/"a", capsys, "--finetune", place/"ck"/"best.pth")
+    assert found == INDEX[0] and err.count("answer2label.txt") == 1 and "answers.json beside the weights differs, and is not used" in err
+    listed(ANSWERS)
+    found, err = answered(place, tmp_path/"b", capsys, "--finetune", place/"ck"/"best.pth")
+    assert found == "raw" and "answer2label.txt" not in err
+    (place/"ck"/"answer2label.txt").write_text(json.dumps({"answer": "x", "label": 0})) # two beside the weights
+    found, err = answered(place, tmp_path/"d", capsys, "--finetune", place/"ck"/"best.pth")
+    assert found == "raw" and "answer2label.txt, as in unilm's script; not used: the answer lists" in err
+    (place/"data"/"answer2label.txt").unlink()
+    assert "(4 answers and 1); pass answers=… (--answers), the one that the head was trained with, or remove the other" in refused(place, tmp_path/"e", capsys, "--finetune", place/"ck"/"best.pth")
+    (place/"ck"/"answer2label.txt").unlink()
+    listed(ANSWERS[:3])
+    assert main(command(place, tmp_path/"c", "--finetune", place/"ck"/"best.pth")) == 2
+    assert "the answer list has 3 answers, but the head has 4" in capsys.readouterr().err
+
+def test_another_door_refuses_two_lists_unless_one_is_named(place, tmp_path, listed):
+    listed(INDEX)
+    common = dict(tokenizer=sample_folder()/"sentencepiece.model", device="cpu", progress=False)
+    vqa = load_model(place/"ck"/"best.pth", tokenizer=common["tokenizer"], device="cpu")
+    for checkpoint, more in ((place/"ck"/"best.pth", common), (vqa, dict(progress=False)), (convert(place/"ck"/"best.pth", tmp_path/"folder", answers=ANSWERS), common)):
+        with pytest.raises(UserError, match=r"(answers|config).json and .*answer2label.txt differ .class 0 is 'raw' and 'second'.; pass answers="):
+            evaluate(checkpoint, "test", place/"data", output_dir=tmp_path/"run", **more)
+    for answers, says in ((INDEX, "second"), (ANSWERS, "raw")):
+        run = evaluate(place/"ck"/"best.pth", "test", place/"data", answers=answers, output_dir=tmp_path/says, **common)
+        assert {r["answer"] for r in json.loads(run.submission.read_text())} == {says}
+    listed(ANSWERS)
+    evaluate(vqa, "test", place/"data", output_dir=tmp_path/"equal", progress=False)
+
+def test_a_size_that_is_not_the_models_is_told(place, tmp_path, capsys):
+    _, err = answered(place, tmp_path/"a", capsys, "--finetune", place/"ck"/"best.pth", "--input_size", 64)
+    assert "--input_size 64 is not the 32 of --model: the position table is resized" in err
+    assert "resized" not in answered(place, tmp_path/"b", capsys, "--finetune", place/"ck"/"best.pth", "--input_size", 32)[1]
+
+def test_what_belongs_to_finetune_is_ignored_where_it_is_replaced(place, tmp_path, weights, capsys):
+    in_training_folder(tmp_path, weights)
+    found, err = answered(place, tmp_path, capsys, "--auto_resume", "--finetune", place/"ck"/"best.pth", "--model_key", "model_ema", "--model-prefix", "net.")
+    assert found == "second" and "ignored: --model_key --model_prefix (of --finetune, which is replaced" in err
+    assert "no entry" not in err

@@ -17,7 +17,8 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForVisualQuest
 import beit3_colab.huggingface as huggingface # noqa: E402 - tells the Auto classes
 from beit3_colab import UserError, convert, load_model
 from beit3_colab.data.answer_list import soft_labels
-from beit3_colab.model.checkpoint import build_model, read_answers, read_weights
+from beit3_colab.model.checkpoint import build_model, read_answers
+from beit3_colab.model.weights_file import read_weights
 from beit3_colab.model.checkpoint import sample_folder
 from beit3_colab.scenes.drawing import draw_scene
 from beit3_colab.scenes.description import make_scene

@@ -168,6 +168,32 @@ def test_a_lost_gpu_ends_a_run_with_a_sentence_wherever_it_shows(monkeypatch, tm
         evaluate(limit=4, output_dir=tmp_path, device="cpu", progress=False)
     assert "asynchronously" not in str(caught.value) and list(tmp_path.glob("answers-*"))
 
+def fails_where(name, is_form):
+    "A kernel that does what its plain form does, but for some calls."
+    plain = getattr(kernels, name)
+    def run(*args, **kwargs):
+        if is_form(args, kwargs): raise RuntimeError("Triton Error [CUDA]: invalid device function")
+        return plain(*args, **kwargs)
+    return run
+
+@pytest.mark.parametrize("name, is_form", [
+    ("norm_rows", lambda args, more: args[0].shape[1] == 768), ("norm_rows", lambda args, more: args[0].shape[1] == 3072), ("norm_rows", lambda args, more: more.get("gelu")), ("norm_rows", lambda args, more: more.get("shift") is not None),
+    ("norm_rows", lambda args, more: more.get("source")), ("norm_rows", lambda args, more: more.get("target") and more.get("add") is not None), ("norm_rows", lambda args, more: more.get("add") is None and not more.get("gelu")),
+    ("cut_patches", lambda args, more: True), ("attend_rows", lambda args, more: len(args) == 3), ("attend_rows", lambda args, more: len(args) > 3), ("attend_cls", lambda args, more: len(args) == 3), ("attend_cls", lambda args, more: len(args) > 3)])
+def test_every_form_of_a_run_is_tried(monkeypatch, name, is_form):
+    monkeypatch.setattr(kernels, "can_attend", lambda device, head_dim: True)
+    for form in FORMS: monkeypatch.setattr(kernels, f"fused_{form}", getattr(kernels, form))
+    tried = kernels.try_kernels(torch.device("cpu"), torch.bfloat16)
+    assert tried == dict.fromkeys(FORMS, "") # the plain forms agree with themselves
+    monkeypatch.setattr(kernels, f"fused_{name}", fails_where(name, is_form))
+    assert kernels.try_kernels(torch.device("cpu"), torch.bfloat16) == tried | {name: "RuntimeError: Triton Error [CUDA]: invalid device function"}
+    plain = getattr(kernels, name)
+    def wrong(*args, **kwargs): # numbers that are off in this form alone
+        found = plain(*args, **kwargs)
+        return found + 1 if is_form(args, kwargs) else found
+    monkeypatch.setattr(kernels, f"fused_{name}", wrong)
+    assert "its numbers are up to 1" in kernels.try_kernels(torch.device("cpu"), torch.float16)[name]
+
 def test_the_doctor_tries_kernels(monkeypatch):
     found = {"norm_rows": "", "cut_patches": "CompilationError: no sm_75"}
     monkeypatch.setattr(kernels, "can_fuse", lambda *_: True)

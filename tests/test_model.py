@@ -5,7 +5,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from beit3_colab.model.checkpoint import build_model, convert, read_weights
+from beit3_colab.model.checkpoint import build_model, convert
+from beit3_colab.model.weights_file import read_weights
 from beit3_colab.model.weights import from_official
 from beit3_colab.model.beit3 import resize_positions
 from beit3_colab.model.vqa import load_model

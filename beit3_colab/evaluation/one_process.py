@@ -47,6 +47,7 @@ def open_model(
     answers = check_answer_list(given or task.answer_list(vqa), vqa.config.num_classes)
     if not plan.is_loaded: vqa.answers = answers # `run.vqa` can be asked
     task.check_tokens(vqa)
+    task.check_answers(vqa)
     return vqa, answers
 
 # %% ../../nbs/12_evaluation/01_one_process.ipynb #a4cc2b88

@@ -36,7 +36,7 @@ class World:
 def _number(environment: Mapping[str, str], name: str) -> int:
     "A variable that must be a whole number."
     value = environment.get(name, "")
-    if not value.isdigit():
+    if not (value.isascii() and value.isdecimal()): # "²" is a digit, and no number
         raise UserError(f"the launcher set {name}={value!r}, which is not a number; unset it to run as one process")
     return int(value)
 
@@ -132,7 +132,7 @@ def _alone(e: Mapping[str, str]) -> World:
     "A single process. Raises `UserError` where half of a launcher's variables say otherwise."
     for name, other in (("WORLD_SIZE", "RANK"), ("RANK", "WORLD_SIZE")):
         value = e.get(name) or ""
-        if value.isdigit() and int(value) > (name == "WORLD_SIZE") and not e.get(other):
+        if value.isascii() and value.isdecimal() and int(value) > (name == "WORLD_SIZE") and not e.get(other):
             raise UserError(f"{name}={value} is set, as for one of several processes, but {other} is not: start with "
                             f"torchrun, which sets both, or unset {name} to run as one process")
     tasks = _slurm_says(e, "SLURM_NTASKS", "SLURM_NPROCS") if e.get("SLURM_PROCID") in (None, "", "0") else 1

@@ -371,31 +371,55 @@ def check_float8(
                         f"and Triton, not {name}; use bfloat16 or float16")
 
 # %% ../../nbs/07_model/02_kernels.ipynb #92a17816
-def _try_norm(device, dtype):
-    x, add, w, b = (torch.randn(*size, device=device, dtype=dtype) for size in ((8, 96), (8, 96), (96,), (96,)))
-    return [form(x.clone(), w, b, 1e-5, add=add) for form in (norm_rows, guarded_kernel(fused_norm_rows, "norm_rows"))]
+def _try_norm(norm, draw):
+    "The norms of a base model's layer: before attention, after it, before the feed-forward network, and in it."
+    w, b, shift, x, hidden = draw(768), draw(768), draw(768), draw(6, 768), draw(6, 3072)
+    picture = RowMap(3, 4)
+    def empty(): return torch.zeros_like(draw(8, 768))
+    yield norm(x, w, b, 1e-5, out=empty(), target=picture)
+    yield norm(x, w, b, 1e-5, add=draw(6, 768), shift=shift, out=empty(), target=picture)
+    yield norm(draw(8, 768), w, b, 1e-5, source=picture)
+    yield norm(x, w, b, 1e-5, add=draw(6, 768), shift=shift)
+    yield norm(hidden, draw(3072), draw(3072), 1e-5, shift=draw(3072), gelu=True, out=hidden)
+    yield x # changed in place
 
-def _try_patches(device, dtype):
-    images = torch.randint(0, 256, (1, 32, 32, 3), dtype=torch.uint8, device=device)
-    return [form(images, 16, dtype) for form in (cut_patches, guarded_kernel(fused_cut_patches, "cut_patches"))]
+def _try_patches(cut, draw):
+    images = (128 + 50*draw(1, 32, 32, 3).float()).clamp(0, 255).to(torch.uint8)
+    yield cut(images, 16, draw(1).dtype)
 
-def _try_attention(device, dtype):
-    qkv = torch.randn(2*70, 3*2*64, device=device, dtype=dtype)
-    return [form(qkv, 2, 2) for form in (attend_rows, guarded_kernel(fused_attend_rows, "attend_rows"))]
+def _try_attention(attend, draw):
+    "All rows, counts that leave the same number of whole tiles, and counts that do not."
+    qkv = draw(2*70, 3*768)
+    yield attend(qkv, 2, 12)
+    for fewest in (66, 30): yield attend(qkv, 2, 12, torch.tensor([70, fewest], device=qkv.device).int(), fewest)
+
+def _try_cls(attend, draw):
+    q, kv = draw(2, 768), draw(2*70, 2*768)
+    yield attend(q, kv, 12)
+    yield attend(q, kv, 12, torch.tensor([70, 30], device=q.device).int())
+
+def _results(run, form, device, dtype): # of a form; the numbers drawn are the same every time
+    generator = torch.Generator().manual_seed(0)
+    return list(run(form, lambda *size: torch.randn(*size, generator=generator).to(device, dtype)))
 
 # %% ../../nbs/07_model/02_kernels.ipynb #09674bda
 def try_kernels(
     device: torch.device, # a GPU
     dtype: torch.dtype, # float16 or bfloat16
 ) -> dict[str, str]: # kernel → what is wrong with it; "" where it does what its plain form does
-    "Compile and start each kernel that a run would use."
-    tries = {"norm_rows": _try_norm, "cut_patches": _try_patches}
-    if can_attend(device, 64): tries["attend_rows"] = _try_attention
+    "Compile and start each kernel that a run would use, at a base model's widths and in every form a layer has."
+    tries = {
+        "norm_rows": (_try_norm, norm_rows, fused_norm_rows),
+        "cut_patches": (_try_patches, cut_patches, fused_cut_patches)}
+    if can_attend(device, 64):
+        tries["attend_rows"] = _try_attention, attend_rows, fused_attend_rows
+        tries["attend_cls"] = _try_cls, attend_cls, fused_attend_cls
     found = {}
-    for name, run in tries.items():
-        try: plain, fused = (rows.float() for rows in run(device, dtype))
+    for name, (run, plain, fused) in tries.items():
+        expected = _results(run, plain, device, dtype)
+        try: shown = _results(run, guarded_kernel(fused, name), device, dtype)
         except KernelError as error: found[name] = str(error).removeprefix(f"{name}: ")
         else:
-            apart = (plain - fused).abs().max().item()
+            apart = torch.stack([(a.float() - b.float()).abs().max() for a, b in zip(expected, shown)]).max().item()
             found[name] = "" if apart < 0.1 else f"its numbers are up to {apart:.3g} off" # half precision: 0.03
     return found

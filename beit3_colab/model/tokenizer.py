@@ -120,11 +120,11 @@ class Tokenizer:
         if len(self) > vocab_size:
             raise UserError(f"tokenizer {self._name} has {len(self)} ids, but the model knows {vocab_size}: "
                             "it is not the model's tokenizer")
-        if vocab_size - len(self) > max(SPARE_ROWS, vocab_size // 10):
+        if vocab_size - len(self) > max(vocab_size // 10, min(SPARE_ROWS, vocab_size*6 // 10)):
             raise UserError(f"tokenizer {self._name} has only {len(self)} ids, but the model knows {vocab_size}: "
                             "it is another model's; BEiT-3's is beit3.spm")
 
-SPARE_ROWS = 128 # of the text embedding, that a small model may have for nothing
+SPARE_ROWS = 128 # of the text embedding, that a small model may have for nothing, though never more than 60 %
 
 # %% ../../nbs/07_model/04_tokenizer.ipynb #22ee17b3
 def _read_model(path) -> bytes:

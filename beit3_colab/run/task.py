@@ -114,6 +114,18 @@ class Task:
         if vqa.tokenizer is None and any(q.token_ids is None for q in self.questions):
             raise UserError(f"{vqa.name} was loaded without a tokenizer; pass tokenizer=… (--tokenizer: beit3.spm)")
 
+    def check_answers(self,
+        vqa: VQA, # knows where its answer list lay
+    ):
+        "Raise `UserError` where unilm's index has an answer list that is not the one beside the weights."
+        path = self.dataset.data_path
+        if path is None or self.choice.answers is not None or vqa.answers_file is None: return
+        index = Path(path)/"answer2label.txt"
+        listed = self.dataset.answer_list(vqa.config.num_classes) if index.is_file() else None
+        if listed is None: return
+        from beit3_colab.model.checkpoint import refuse_two_lists
+        refuse_two_lists({vqa.answers_file: vqa.answers, index: listed})
+
     def warnings(self,
         vqa: VQA, # loaded model
     ) -> list[str]: # sentences
