@@ -305,3 +305,12 @@ def test_quotes_of_python_around_every_line(tmp_path):
 def test_numbers_may_be_answers(answers, tmp_path):
     (tmp_path/"a.txt").write_text("\n".join(answers))
     assert read_answer_list(tmp_path/"a.txt") == answers
+
+def test_the_models_own_list_in_another_order_is_told(caplog):
+    "Each class gets another's answer."
+    own = load_model("sample", device="cpu").answers
+    for given in (own, [f"class {i}" for i in range(len(own))]): # its own, or one's own for the same head
+        found = load_model("sample", device="cpu", answers=given)
+        assert found.answers == given and found.notes == ()
+    found = load_model("sample", device="cpu", answers=sorted(own, key=len))
+    assert "in another order: each class says what another says there" in found.notes[0] and found.notes[0] in caplog.text

@@ -666,3 +666,11 @@ def test_a_full_disk_under_converts_target(tmp_path, monkeypatch):
     said = failure(convert, path, tmp_path/"a"/"new", HEADS)
     assert "are needed under" in said and said.endswith("choose another target")
     assert [p.name for p in tmp_path.iterdir()] == ["best.pth"] # no folder is left
+
+def test_convert_leaves_no_list_of_older_weights(tmp_path):
+    "One that lay in the target would answer for weights that came without a list."
+    convert("sample", tmp_path/"alone.pth")
+    (tmp_path/"out").mkdir()
+    (tmp_path/"out"/"answer2label.txt").write_text("".join(json.dumps(dict(answer=f"old {i}", label=i)) + "\n" for i in range(60)))
+    convert(tmp_path/"alone.pth", tmp_path/"out", HEADS)
+    assert load_model(tmp_path/"out", device="cpu").answers is None

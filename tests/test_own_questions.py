@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 from file_server import FileServer
 
 from beit3_colab import compare, evaluate, open_run
@@ -326,3 +327,44 @@ def test_a_damaged_questions_file_is_said_to_be(tmp_path, cache, damage):
     assert open_saved(path).questions[0].question_id == "q1"
     path.write_text(json.dumps(dict(schema_version=1, root=str(tmp_path), pictures=None, questions=[{**row, **damage}])))
     with pytest.raises(UserError, match="is damaged"): open_saved(path)
+
+def test_a_buffer_that_is_filled_again_is_another_picture(cache):
+    "Cameras and videos give the same array, picture or file for every frame."
+    from beit3_colab.pictures.reading import open_picture
+    frames = [np.asarray(draw_scene(make_scene(seed)).resize((64, 48))) for seed in (3, 7, 11)]
+    def arrays():
+        buffer = np.empty_like(frames[0])
+        for frame in frames:
+            buffer[:] = frame
+            for question in ("Why?", "Where?"): yield dict(image=buffer, question=question)
+    def pictures():
+        picture = Image.new("RGB", frames[0].shape[1::-1])
+        for frame in frames:
+            picture.paste(Image.fromarray(frame))
+            yield dict(image=picture, question="Why?")
+    def files():
+        file = io.BytesIO()
+        for frame in frames:
+            file.seek(0)
+            file.truncate()
+            Image.fromarray(frame).save(file, "PNG")
+            yield dict(image=file, question="Why?")
+    for source, each in ((arrays, 2), (pictures, 1), (files, 1)):
+        data = open_questions(source())
+        assert [np.asarray(data.read_image(q)).tobytes() for q in data.questions] == [frame.tobytes() for frame in frames for _ in range(each)]
+
+@pytest.mark.parametrize("answers, read", [(["yes\u200b"]*10, "yes"), (["\ufeffno"]*3, "no"), ("co\u00adoperate", "cooperate")])
+def test_characters_that_nobody_sees_do_not_count(cache, answers, read):
+    found = open_questions([dict(image=Image.new("RGB", (8, 8)), question="Is it?", answers=answers)])
+    assert set(found.annotations[1].answers) == {read}
+
+@pytest.mark.parametrize("answers, notes", [(["Rainy"]*10, 1), (["a boat."]*12, 1), (["rainy"]*10, 0), (["Rainy"]*9, 0), (["Rainy"]*9 + ["rain"], 0)])
+def test_ten_equal_answers_that_only_their_spelling_matches(cache, answers, notes):
+    "The official rule compares letter by letter where all agree."
+    found = open_questions([dict(image=Image.new("RGB", (8, 8)), question="Is it?", answers=answers)]).notes
+    assert len([note for note in found if "letter by letter" in note]) == notes
+
+def test_y_and_n_and_annotations_beside_questions_are_refused(cache):
+    rows = [dict(image=Image.new("RGB", (8, 8)), question="Is it?", answers=a) for a in ("Y", "n", "y")]
+    with pytest.raises(UserError, match="y and n; write yes and no"): open_questions(rows)
+    with pytest.raises(UserError, match="into each question, as answers"): open_questions({"questions": [dict(image="a.jpg", question="Is it?", question_id=1)], "annotations": [dict(question_id=1, answers=["no"])]})

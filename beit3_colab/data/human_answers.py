@@ -162,7 +162,7 @@ def read_human_answers(
     "The texts alone. Raises `UserError` for what cannot be meant."
     return read_answers(value).texts
 
-# %% ../../nbs/05_data/13_human_answers.ipynb #f49860b5
+# %% ../../nbs/05_data/13_human_answers.ipynb #23be0188
 _TRUTH = {"true", "false", "vrai", "faux", "wahr", "falsch", "verdadero", "falso", "vero", "waar", "onwaar"}
 _ELSEWHERE = set("""VRAI FAUX WAHR FALSCH VERDADERO FALSO VERO VERDADEIRO WAAR ONWAAR SANT FALSKT SAND FALSK SANN USANN
     PRAWDA FAŁSZ PRAVDA NEPRAVDA ИСТИНА ЛОЖЬ TOSI EPÄTOSI DOĞRU YANLIŞ IGAZ HAMIS""".split())
@@ -176,6 +176,8 @@ def _truths(rows) -> dict: # question_id → what is wrong
     answered = {i: found for i, found in rows.items() if found.texts}
     if all(found.alone and found.texts[0].lower() in _TRUTH for found in answered.values()):
         return dict.fromkeys(answered, _NO_TRUTH)
+    if all({a.lower() for a in found.texts} <= {"y", "n"} for found in answered.values()):
+        return dict.fromkeys(answered, "the answers of people are y and n; write yes and no, which the model says")
     typed = {i: found.texts for i, found in answered.items() if found.typed}
     said = {a for texts in typed.values() for a in texts}
     capitals = any(a.isupper() and len(a) > 2 for a in said - _ELSEWHERE)

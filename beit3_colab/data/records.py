@@ -39,9 +39,12 @@ def _read_columns(content, where) -> Iterable[dict]:
         columns = [c.values() for c in columns]
     return (dict(zip(content, values)) for values in zip(*columns))
 
-# %% ../../nbs/05_data/09_records.ipynb #38234208
+# %% ../../nbs/05_data/09_records.ipynb #1c3711e8
 def _in_frame(content) -> list|None: # None where there is no frame
-    "The list of rows in a dictionary such as {'questions': […]}."
+    "The list of rows in a dictionary such as {'questions': […]}. Raises `UserError` where answers lie beside it."
+    if all(isinstance(content.get(name), (list, tuple)) for name in ("questions", "annotations")):
+        raise UserError("questions and annotations are two lists here, as in VQAv2's files; "
+                        "write what people said into each question, as answers")
     for name in ("questions", "data"):
         inner = content.get(name)
         if not isinstance(inner, (list, tuple)) or "image" in content: continue

@@ -13,8 +13,8 @@ from uuid import UUID
 from ..machine.messages import short_repr, UserError
 
 # %% auto #0
-__all__ = ['plain_value', 'is_missing', 'whole_text', 'write_number', 'why_not_text', 'read_id', 'read_question_id',
-           'read_image_id']
+__all__ = ['plain_value', 'is_missing', 'whole_text', 'visible_text', 'write_number', 'why_not_text', 'read_id',
+           'read_question_id', 'read_image_id']
 
 # %% ../../nbs/05_data/01_values.ipynb #434e102b
 _PLAIN = (str, int, float, bool, type(None))
@@ -69,6 +69,15 @@ def whole_text(
     except UnicodeEncodeError: joined = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     else: return text
     return joined.replace("\ufffd", "?")
+
+# %% ../../nbs/05_data/01_values.ipynb #d83a77c5
+_UNSEEN = dict.fromkeys(map(ord, "\u200b\u200e\u200f\u00ad\u2060\ufeff\0"))
+
+def visible_text(
+    text: str, # that may hold characters that nobody sees
+) -> str: # without these, and without spaces around it
+    "A text as people see it."
+    return text.translate(_UNSEEN).strip()
 
 # %% ../../nbs/05_data/01_values.ipynb #cff321d1
 def write_number(

@@ -103,12 +103,13 @@ def build_model(
     model.load_state_dict({k: v.to(dtype) for k, v in weights.items()}, assign=True)
     return model.eval().requires_grad_(False)
 
-# %% ../../nbs/07_model/07_checkpoint.ipynb #5a5bd913
+# %% ../../nbs/07_model/07_checkpoint.ipynb #afc789e2
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 ANSWERS_FILE, TOKENIZER_FILE = "answers.json", "sentencepiece.model"
+_ANSWERS_OF_INDEX, _TOKENIZER_OF_UNILM = "answer2label.txt", "beit3.spm" # as unilm has them
 MODEL_TYPE = "beit3_vqa" # by which transformers finds the classes of `beit3_colab.huggingface`
 
-# %% ../../nbs/07_model/07_checkpoint.ipynb #c4fb927f
+# %% ../../nbs/07_model/07_checkpoint.ipynb #04d4dedb
 def save_folder(
     folder: str|Path, # made when absent
     weights: dict[str, torch.Tensor], # under our names
@@ -133,7 +134,8 @@ def save_folder(
         _check_room(folder, len(content))
         with replacing(folder/WEIGHTS_FILE) as part:
             atomic_write(part, content)
-            for name in (CONFIG_FILE, ANSWERS_FILE): # of an older checkpoint: they say nothing of these weights
+            # of an older checkpoint: they say nothing of these weights
+            for name in (CONFIG_FILE, ANSWERS_FILE, _ANSWERS_OF_INDEX):
                 (folder/name).unlink(missing_ok=True)
         if tokenizer is not None: atomic_write(folder/TOKENIZER_FILE, tokenizer)
         for name, values in _for_transformers(config.image_size).items():
@@ -240,9 +242,7 @@ def refuse_two_lists(
     raise UserError(f"the answer lists {short_name(first)} and {short_name(other)} differ ({why}); "
                     "pass answers=… (--answers), the one that the head was trained with, or remove the other")
 
-# %% ../../nbs/07_model/07_checkpoint.ipynb #9ffc7830
-_ANSWERS_OF_INDEX, _TOKENIZER_OF_UNILM = "answer2label.txt", "beit3.spm"
-
+# %% ../../nbs/07_model/07_checkpoint.ipynb #3b7843f9
 def _places(file, folder): # where something may lie that belongs to weights, the nearest first
     above = [file.parent.parent] if file.name.startswith("mp_rank_") else [] # DeepSpeed makes a folder each time
     return [folder or file.parent, *above]
