@@ -119,14 +119,14 @@ def _names_in(path) -> set[str]:
 def _programs(file: zipfile.ZipFile) -> list[str]: # one in a file of PyTorch's
     return [name for name in file.namelist() if name.split("/")[-1] == "data.pkl"]
 
-# %% ../../nbs/07_model/06_weights_file.ipynb #dfaa5c0c
+# %% ../../nbs/07_model/06_weights_file.ipynb #209378f0
 @contextlib.contextmanager
 def _allowing(classes):
     "Let a checkpoint hold objects of these classes; `torch.serialization.safe_globals`, which came with torch 2.5."
     if hasattr(torch.serialization, "safe_globals"):
         with torch.serialization.safe_globals(classes): yield
         return
-    before = torch.serialization.get_safe_globals()
+    before = list(torch.serialization.get_safe_globals()) # a copy: PyTorch 2.4 gives the list that it adds to
     torch.serialization.add_safe_globals(classes)
     try: yield
     finally:
