@@ -25,7 +25,7 @@ class Contents(NamedTuple):
         if self.kind == "empty": return f"is empty; {self.remedy}"
         return f"is {self.name}, not {expected}: {self.remedy}"
 
-# %% ../../nbs/01_machine/02_contents.ipynb #ad07159c
+# %% ../../nbs/01_machine/02_contents.ipynb #fe5671a4
 _AGAIN = "the download went wrong; fetch it again"
 _UNPACK = "unpack it, and give the file inside"
 _OTHER = "give the file that is meant"
@@ -36,6 +36,8 @@ _XML = Contents("xml", "an XML file", _OTHER)
 _SVG = Contents("svg", "an SVG drawing", "export it as PNG")
 _ZIP = Contents("zip", "a zip archive", _UNPACK)
 _HEIC = Contents("heic", "a HEIC picture", "convert it to JPEG (phones can be set to write “most compatible”)")
+_VIDEO = Contents("video", "a video", _OTHER)
+_PICKLE = Contents("pickle", "a Python pickle", _OTHER)
 
 _TEXTS = ( # beginnings of texts, in lower case
     ("version https://git-lfs", _LFS),
@@ -63,23 +65,10 @@ _BYTES = ( # place, bytes
     (0, b"\xff\xd8\xff", Contents("jpeg", "a JPEG picture", _OTHER)),
     (0, b"GIF8", Contents("gif", "a GIF picture", _OTHER)),
     (8, b"WEBP", Contents("webp", "a WebP picture", _OTHER)),
-    (4, b"ftypheic", _HEIC),
-    (4, b"ftypheix", _HEIC),
-    (4, b"ftypmif1", _HEIC),
-    (4, b"ftyphevc", _HEIC),
-    (4, b"ftypheim", _HEIC),
-    (4, b"ftypmsf1", _HEIC),
-    (4, b"ftypmp4", Contents("video", "a video", _OTHER)),
-    (4, b"ftypisom", Contents("video", "a video", _OTHER)),
-    (4, b"ftypqt", Contents("video", "a video", _OTHER)),
-    (4, b"ftypavc1", Contents("video", "a video", _OTHER)),
-    (4, b"ftypM4V", Contents("video", "a video", _OTHER)),
-    (4, b"ftyp3gp", Contents("video", "a video", _OTHER)),
-    (0, b"\x1aE\xdf\xa3", Contents("video", "a video", _OTHER)), # Matroska, WebM
-    (0, b"\x80\x02", Contents("pickle", "a Python pickle", _OTHER)),
-    (0, b"\x80\x03", Contents("pickle", "a Python pickle", _OTHER)),
-    (0, b"\x80\x04", Contents("pickle", "a Python pickle", _OTHER)),
-    (0, b"\x80\x05", Contents("pickle", "a Python pickle", _OTHER)))
+    *((4, b"ftyp" + brand, _HEIC) for brand in (b"heic", b"heix", b"mif1", b"hevc", b"heim", b"msf1")),
+    *((4, b"ftyp" + brand, _VIDEO) for brand in (b"mp4", b"isom", b"qt", b"avc1", b"M4V", b"3gp")),
+    (0, b"\x1aE\xdf\xa3", _VIDEO), # Matroska, WebM
+    *((0, b"\x80" + version, _PICKLE) for version in (b"\2", b"\3", b"\4", b"\5")))
 
 # %% ../../nbs/01_machine/02_contents.ipynb #5c12e149
 _LINES = Contents("jsonl", "JSON Lines (a value on each line)", "write one list, or name the file .jsonl where such are read")

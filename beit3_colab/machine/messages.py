@@ -8,9 +8,9 @@ import difflib, html, re, reprlib, textwrap, traceback, unicodedata
 from collections.abc import Iterable, Mapping
 
 # %% auto #0
-__all__ = ['UserError', 'short_repr', 'check_whole_number', 'read_count', 'find_nearest', 'did_you_mean', 'check_choice',
-           'format_bytes', 'format_seconds', 'format_interval', 'plural', 'first_few', 'describe_causes', 'clean_line',
-           'short_name', 'clean_text', 'text_html', 'attribute_html', 'hide_passwords']
+__all__ = ['UserError', 'short_repr', 'check_whole_number', 'read_count', 'plain_name', 'find_nearest', 'did_you_mean',
+           'check_choice', 'format_bytes', 'format_seconds', 'format_interval', 'plural', 'first_few',
+           'describe_causes', 'clean_line', 'short_name', 'clean_text', 'text_html', 'attribute_html', 'hide_passwords']
 
 # %% ../../nbs/01_machine/01_messages.ipynb #a48859d2
 class UserError(ValueError):
@@ -53,8 +53,12 @@ def read_count(
         raise UserError(f"{name} must be a whole number of 1 or more, or 'auto', not {short_repr(value)}")
     return count
 
-# %% ../../nbs/01_machine/01_messages.ipynb #a9462571
-def _plain(name): return re.sub(r"[\W_]+", "", str(name).lower())
+# %% ../../nbs/01_machine/01_messages.ipynb #734ed9a7
+def plain_name(
+    name, # of a column, an option, a choice
+) -> str: # such as "questionid" for "Question ID" and question_id
+    "A name without what spellings of one name differ in: capitals, spaces, marks between words."
+    return re.sub(r"[\W_]+", "", str(name).lower())
 
 def find_nearest(
     name, # that is not known
@@ -63,8 +67,8 @@ def find_nearest(
 ) -> str|None: # the nearest of them; None where none is near
     "The word that is probably meant."
     plain = {}
-    for choice in choices: plain.setdefault(_plain(choice), choice)
-    given = _plain(name)[:200]
+    for choice in choices: plain.setdefault(plain_name(choice), choice)
+    given = plain_name(name)[:200]
     near = difflib.get_close_matches(given, plain, 1, cutoff)
     begun = [c for c in plain if min(len(c), len(given)) > 2 and (c.startswith(given) or given.startswith(c))]
     found = near or sorted(begun, key=len, reverse=True)
