@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 # %% auto #0
 __all__ = ['UserError', 'short_repr', 'check_whole_number', 'read_count', 'plain_name', 'find_nearest', 'did_you_mean',
            'check_choice', 'format_bytes', 'format_seconds', 'format_interval', 'plural', 'first_few',
-           'describe_causes', 'clean_line', 'short_name', 'clean_text', 'text_html', 'attribute_html', 'hide_passwords']
+           'describe_causes', 'clean_line', 'short_name', 'clean_text', 'text_html', 'attribute_html', 'printable',
+           'is_secret', 'split_user', 'replace_secrets', 'hide_passwords']
 
 # %% ../../nbs/01_machine/01_messages.ipynb #a48859d2
 class UserError(ValueError):
@@ -238,11 +239,56 @@ def attribute_html(
     "The same for the value of an attribute, which takes no elements."
     return html.escape(clean_line(text, limit))
 
-# %% ../../nbs/01_machine/01_messages.ipynb #b65d3f66
+# %% ../../nbs/01_machine/01_messages.ipynb #6d355375
+_ORDERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+def printable(
+    text, # anything
+) -> str: # any number of lines
+    "Text without characters that a terminal obeys or that cannot be seen; line ends, tabs and joiners stay."
+    text = _ORDERS.sub("", str(text).replace("\r\n", "\n"))
+    if text.isascii(): return text
+    hidden = {c for c in set(text) if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")} - set("\n\t\u200c\u200d")
+    return "".join("?" if "\ud800" <= c <= "\udfff" else c for c in text if c not in hidden or "\ud800" <= c <= "\udfff")
+
+# %% ../../nbs/01_machine/01_messages.ipynb #38b2e7e4
+_SECRETS = re.compile(r"tok|key|sig|auth|pass|pw|secret|cred|sess|sid|jwt|hmac|polic|user|login|account|bearer|saml"
+                      r"|ticket|nonce|otp|pin|access|code|hash|email|id_?token", re.I)
+_VALUE = re.compile(r"(?<=[?&;#])([^=&;#\s]{1,100})=([^&;#\s]*)")
+_LONGEST_VALUE = 24 # characters; what is longer may be a secret under any name
+
+def is_secret(
+    name: str, # of a value in an address
+    value: str, # what it is
+) -> bool: # whether it may open a door
+    "Whether a value in an address is one that others should not see."
+    return bool(value) and (len(value) > _LONGEST_VALUE or _SECRETS.search(name) is not None)
+
+def split_user(
+    address: str, # such as "https://name:password@host/path"
+) -> tuple[str, str, str]: # "https", "name:password", "host/path"
+    "Scheme, user name and password, and the rest of an address."
+    scheme, _, rest = address.partition("://")
+    name = re.match(r"[^/?#]*", rest)[0] # of the host, by the rules; all of its @ but the last are a password's
+    end = name.rfind("@")
+    before, colon, port = name.rpartition(":")
+    if end < 0 and colon and not port.isdecimal() and not before.startswith("["): end = rest.rfind("@")
+    return scheme, rest[:max(end, 0)], rest[end + 1:]
+
+def replace_secrets(
+    text: str, # what stands behind the host of an address
+    value, # called with each secret: what stands for it
+) -> str: # the same, with that in their place
+    "The path of an address with other values where it has secrets."
+    def found(match): return f"{match[1]}={value(match[2])}" if is_secret(match[1], match[2]) else match[0]
+    return _VALUE.sub(found, text)
+
 def hide_passwords(
     text, # anything
     one_address: bool = False, # the whole text is one address, in whose password there may be blanks
 ) -> str: # the same, any number of lines
-    "Text in which addresses have neither user name nor password."
-    ends = r"/?#" if one_address else r"/?#\s"
-    return re.sub(rf"(?<=://)[^{ends}]*@", "", str(text)) # up to the last @: a password may hold one
+    "Text in which addresses have neither user name nor password, nor values such as `?token=…`."
+    def hide(address):
+        scheme, _, rest = split_user(address[0])
+        return f"{scheme}://{replace_secrets(rest, lambda secret: '…')}"
+    return re.sub(r"(?s)\w+://.*" if one_address else r"\w+://\S*", hide, str(text))
