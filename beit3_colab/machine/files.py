@@ -56,7 +56,7 @@ def atomic_write(
         os.fsync(f.fileno()) # else a crash soon after may leave an empty file under the new name
     return path
 
-# %% ../../nbs/01_machine/03_files.ipynb #4f18324e
+# %% ../../nbs/01_machine/03_files.ipynb #e2ea4a2f
 _KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 _OF_SHELL = re.compile(r"/dev/stdin|/(dev|proc/self)/fd/\d+")
 
@@ -97,9 +97,16 @@ def read_file(
     "Read a file. Raises `UserError` for what is no regular file or has too many bytes, `OSError` as `open` does."
     with open_regular(path, name, follow) as file:
         size = os.fstat(file.fileno()).st_size
-        content = b"" if size > limit(most) else file.read(limit(most) + 1)
+        content = b"" if size > limit(most) else _read_at_most(file, limit(most) + 1, size + 1)
     if max(size, len(content)) <= limit(most): return content
     raise UserError(f"{name or short_name(path)} has {format_bytes(max(size, len(content)))}; {raise_limit(most)}")
+
+def _read_at_most(file, count, expected) -> bytes: # in pieces: asked for at once, so much memory would be set aside
+    content = file.read(min(count, expected))
+    if len(content) < expected: return content # as long as it was said to be
+    parts = [content] # of a pipe, or of a file that grows
+    while (count := count - len(parts[-1])) > 0 and (part := file.read(min(count, 1 << 20))): parts.append(part)
+    return b"".join(parts)
 
 # %% ../../nbs/01_machine/03_files.ipynb #c3165393
 def leads_out(
