@@ -8,14 +8,28 @@ import difflib, html, re, reprlib, textwrap, traceback, unicodedata
 from collections.abc import Iterable, Mapping
 
 # %% auto #0
-__all__ = ['UserError', 'short_repr', 'check_whole_number', 'read_count', 'plain_name', 'find_nearest', 'did_you_mean',
-           'check_choice', 'format_bytes', 'format_seconds', 'format_interval', 'plural', 'first_few',
-           'describe_causes', 'clean_line', 'short_name', 'clean_text', 'text_html', 'attribute_html', 'printable',
-           'is_secret', 'split_user', 'replace_secrets', 'hide_passwords']
+__all__ = ['printable', 'UserError', 'short_repr', 'check_whole_number', 'read_count', 'plain_name', 'find_nearest',
+           'did_you_mean', 'check_choice', 'format_bytes', 'format_seconds', 'format_interval', 'plural', 'first_few',
+           'describe_causes', 'clean_line', 'short_name', 'clean_text', 'text_html', 'attribute_html', 'is_secret',
+           'split_user', 'replace_secrets', 'hide_passwords']
 
-# %% ../../nbs/01_machine/01_messages.ipynb #a48859d2
+# %% ../../nbs/01_machine/01_messages.ipynb #6d355375
+_ORDERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+def printable(
+    text, # anything
+) -> str: # any number of lines
+    "Text without characters that a terminal obeys or that cannot be seen; line ends, tabs and joiners stay."
+    text = _ORDERS.sub("", str(text).replace("\r\n", "\n"))
+    if text.isascii(): return text
+    hidden = {c for c in set(text) if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")} - set("\n\t\u200c\u200d")
+    return "".join("?" if "\ud800" <= c <= "\udfff" else c for c in text if c not in hidden or "\ud800" <= c <= "\udfff")
+
+# %% ../../nbs/01_machine/01_messages.ipynb #f79a1cab
 class UserError(ValueError):
     "Bad input: the message says what was wrong, with which value, and what to do."
+    def __str__(self): return printable(super().__str__()) # Python itself shows it in a terminal or a log
+
     def _render_traceback_(self): # IPython asks for it
         """What a notebook shows: the lines of its own cells, and the message.
 
@@ -238,18 +252,6 @@ def attribute_html(
 ) -> str: # to be put between quotes
     "The same for the value of an attribute, which takes no elements."
     return html.escape(clean_line(text, limit))
-
-# %% ../../nbs/01_machine/01_messages.ipynb #6d355375
-_ORDERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-def printable(
-    text, # anything
-) -> str: # any number of lines
-    "Text without characters that a terminal obeys or that cannot be seen; line ends, tabs and joiners stay."
-    text = _ORDERS.sub("", str(text).replace("\r\n", "\n"))
-    if text.isascii(): return text
-    hidden = {c for c in set(text) if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")} - set("\n\t\u200c\u200d")
-    return "".join("?" if "\ud800" <= c <= "\udfff" else c for c in text if c not in hidden or "\ud800" <= c <= "\udfff")
 
 # %% ../../nbs/01_machine/01_messages.ipynb #38b2e7e4
 _SECRETS = re.compile(r"tok|key|sig|auth|pass|pw|secret|cred|sess|sid|jwt|hmac|polic|user|login|account|bearer|saml"
