@@ -40,7 +40,7 @@ def plain_text(
     "Text with simpler characters for those that an encoding lacks."
     return text.encode(encoding, SIMPLER).decode(encoding)
 
-# %% ../../nbs/01_machine/09_streams.ipynb #edad7445
+# %% ../../nbs/01_machine/09_streams.ipynb #2144a5fd
 class CleanStream:
     "Writes to another stream, without the characters that a terminal obeys."
     def __init__(self,
@@ -65,13 +65,6 @@ class CleanStream:
         if name == "stream": raise AttributeError(name)
         return getattr(self.stream, name)
 
-def bare_stream(
-    stream, # any
-): # the one that is written to in the end
-    "The stream inside of those of this page."
-    while isinstance(stream, (CleanStream, SafeStream)): stream = stream.stream
-    return stream
-
 # %% ../../nbs/01_machine/09_streams.ipynb #8ccbf586
 LOGGERS = ("beit3_colab", "beit3_colab.data", "beit3_colab.model", "beit3_colab.pictures", "beit3_colab.scoring")
 
@@ -82,7 +75,14 @@ def _clean_record(record) -> bool: # for `addFilter`
 
 for _name in LOGGERS: logging.getLogger(_name).addFilter(_clean_record)
 
-# %% ../../nbs/01_machine/09_streams.ipynb #a83c7ac3
+# %% ../../nbs/01_machine/09_streams.ipynb #54625e01
+def bare_stream(
+    stream, # any
+): # the one that is written to in the end
+    "The stream inside of those of this page."
+    while isinstance(stream, (CleanStream, SafeStream)): stream = stream.stream
+    return stream
+
 class SafeStream:
     "Writes to another stream what that can take, and is silent where it fails."
     def __init__(self,
