@@ -17,8 +17,8 @@ from beit3_colab.commands import cli
 from beit3_colab.commands.cli import guarded, main
 from beit3_colab.data.dataset import Annotation
 from beit3_colab.machine.distributed import GroupError, WorkerError
-from beit3_colab.machine.messages import UserError
-from beit3_colab.machine.streams import LOGGERS, SafeStream
+from beit3_colab.machine.messages import LOGGERS, UserError
+from beit3_colab.machine.streams import SafeStream
 from beit3_colab.model.checkpoint import convert
 from beit3_colab.progress.bars import LogLines, TextBar
 from beit3_colab.progress.display import Stopped
@@ -60,12 +60,9 @@ def said(capsys):
 def checkpoint(tmp_path_factory):
     "A checkpoint folder of a hostile name, whose answers are hostile."
     folder = tmp_path_factory.mktemp("model")/NAME
-    convert("sample", folder)
-    path = folder/"answers.json"
-    path.write_text(json.dumps([f"{ORDERS}\n0.99 {answer}" for answer in json.loads(path.read_text())]))
-    config = json.loads((folder/"config.json").read_text())
-    config.pop("sha256", None)
-    (folder/"config.json").write_text(json.dumps(config | {"converted_from": ORDERS}))
+    answers = folder.with_name("answers.json")
+    answers.write_text(json.dumps([f"{ORDERS}\n0.99 {answer}" for answer in load_model("sample", device="cpu").answers]))
+    convert("sample", folder, answers=answers)
     return folder
 
 @pytest.fixture(scope="module")
@@ -99,7 +96,7 @@ def test_evaluate_tells_cleanly_of_what_it_did(said, checkpoint, pictures, tmp_p
 def test_a_run_is_told_cleanly(said, runs, tmp_path, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
     folders = runs if arguments[0] == "compare" else runs[:1]
-    status, _ = said(arguments[0], *folders, *arguments[1:], shows="" if "page.html" in arguments else "title")
+    status, _ = said(arguments[0], *folders, *arguments[1:], shows="" if {"page.html", "--json"} & set(arguments) else "title")
     assert status == 0
 
 def test_a_run_is_asked_for_its_figures_cleanly(runs):
@@ -128,7 +125,7 @@ def test_score_and_check_are_clean(said, tmp_path, how):
 CSV = {
     "picture": f"image,question\n\"{NAME.replace(chr(13), '')}.png\",q\n",
     "column": f"image{ORDERS},question\na.png,q\n",
-    "id": f"image,question,question_id\na.png,q,7\nb.png,q,\"{'x' + EVIL.replace(chr(0), '').replace(chr(13), '')}\"\n",
+    "id": "image,question,question_id\n" + 2*f"a.png,q,\"{'x' + ORDERS.replace(chr(13), '')}\"\n",
 }
 
 @pytest.mark.parametrize("what", CSV)
@@ -144,7 +141,7 @@ def test_json_is_refused_cleanly(said, tmp_path, content):
     path.write_text(json.dumps(content))
     assert said("evaluate", "--questions", path, "--output-dir", tmp_path/"run", shows="")[0] == 2
 
-@pytest.mark.parametrize("content", [{EVIL: EVIL}, {"embed_dim": EVIL}, [EVIL], EVIL], ids=ascii)
+@pytest.mark.parametrize("content", [{"embed_dim": EVIL}, [EVIL], EVIL], ids=ascii)
 def test_a_config_is_refused_cleanly(said, tmp_path, content):
     (tmp_path/NAME).write_text(json.dumps(content))
     assert said("evaluate", "--config", tmp_path/NAME, "--output-dir", tmp_path/"run", shows="")[0] == 2
@@ -155,9 +152,9 @@ def test_weights_are_refused_cleanly(said, tmp_path, weights, command):
     import torch
     path = tmp_path/f"{NAME}.pth"
     torch.save({"model": {name: torch.zeros(3) for name in weights}}, path)
-    assert said(*(("convert", path, tmp_path/"out") if command == "convert" else ("ask", "a.png", "q?", "--checkpoint", path)))[0] == 2
+    assert said(*(("convert", path, tmp_path/"out") if command == "convert" else ("ask", "a.png", "q?", "--checkpoint", path)), shows="")[0] == 2
 
-@pytest.mark.parametrize("change", [lambda info: info.update({"submission": EVIL}), lambda info: info["identity"].update({EVIL: EVIL}), lambda info: info["identity"].update(split=EVIL), lambda info: info.update(report=EVIL), lambda info: info.update(question_ids=[EVIL]),
+@pytest.mark.parametrize("change", [lambda info: info.update({"submission": EVIL}), lambda info: info["identity"].update(split=EVIL), lambda info: info.update(question_ids=[EVIL]),
                                     lambda info: info.update(dataset=EVIL), lambda info: info["identity"].update(checkpoint=EVIL)])
 def test_a_changed_run_is_told_or_refused_cleanly(said, runs, tmp_path, change):
     import shutil
@@ -166,9 +163,7 @@ def test_a_changed_run_is_told_or_refused_cleanly(said, runs, tmp_path, change):
     change(info)
     (folder/"run.json").write_text(json.dumps(info))
     for command in (("report", folder), ("report", folder, "--html", tmp_path/"page.html"), ("compare", folder, runs[1])):
-        try: status, _ = said(*command, shows="")
-        except (KeyError, TypeError, AttributeError, ValueError) as error: raise AssertionError(f"a changed run.json is a traceback: {error!r}") from None
-        assert status in (0, 2)
+        assert said(*command, shows="")[0] in (0, 2)
 
 @pytest.mark.parametrize("arguments", [(NAME,), ("ask", NAME), ("evaluate", f"--{NAME}"), ("evaluate", "--limit", NAME), ("score", NAME, "--annotations", NAME), ("check", NAME, "--questions", NAME), ("compare", NAME, NAME), ("report", NAME), ("convert", NAME, NAME),
                                        ("evaluate", "--checkpoint", NAME), ("evaluate", "--split", NAME), ("evaluate", "--dtype", NAME), ("evaluate", "--local-rank", NAME), ("ask", "a.png", "q?", "--answers", NAME), ("ask", "a.png", "q?", "--tokenizer", NAME)], ids=ascii)
@@ -185,7 +180,6 @@ def test_the_doctor_is_clean(said, monkeypatch, tmp_path):
     monkeypatch.setenv("BEIT3_COLAB_CACHE", str(tmp_path/NAME))
     monkeypatch.setenv("HTTPS_PROXY", f"http://{ORDERS}:8080")
     said("doctor", shows="")
-    said("doctor", "--json", shows="")
 
 @pytest.mark.parametrize("error, status", [(UserError(EVIL), 2), (WorkerError(EVIL), 1), (GroupError(EVIL), 1), (Stopped(EVIL, EVIL, Path(NAME)), 130), (Stopped(EVIL), 130)], ids=repr)
 def test_errors_of_a_command_are_clean(said, error, status):
@@ -204,7 +198,6 @@ def test_errors_are_shown_cleanly_by_python(error):
 
 def test_streams_are_given_back(capsys):
     before = sys.stdout, sys.stderr
-    main(["ask"]) if False else None
     with pytest.raises(SystemExit): main(["--version"])
     assert (sys.stdout, sys.stderr) == before
 
@@ -221,15 +214,11 @@ def test_every_logger_of_ours_is_clean():
         finally: logger.removeHandler(heard)
         assert heard.stream.getvalue().endswith("and 3 %\n") and not orders(heard.stream.getvalue())
 
-def test_what_logs_has_the_filter():
-    "Whichever module is imported first."
-    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in (ROOT/"beit3_colab").rglob("*.py") if "getLogger(\"" in path.read_text(encoding="utf-8")]
-    for path, module in ((m.replace(".", "/"), m) for m in modules):
-        text = (ROOT/f"{path}.py").read_text(encoding="utf-8")
-        assert module == "beit3_colab.machine.streams" or re.search(r"^from \.+(machine)?\.?\w*", text, re.M)
-    code = f"import sys, importlib, logging; importlib.import_module(sys.argv[1]); print(all(logging.getLogger(n).filters for n in {LOGGERS!r}))"
-    done = subprocess.run([sys.executable, "-c", code, "beit3_colab.data.columns"], capture_output=True, text=True, cwd=ROOT)
-    assert done.stdout == "True\n", done.stderr
+def test_the_filter_is_there_whichever_module_is_imported():
+    code = f"import beit3_colab.data.columns, logging; print(all(logging.getLogger(n).filters for n in {LOGGERS!r}))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout == "True\n"
+    silent = [path for path in (ROOT/"beit3_colab").rglob("*.py") if "getLogger(\"" in (text := path.read_text(encoding="utf-8")) and "messages import" not in text]
+    assert not silent, "these log, and do not import machine.messages, which cleans what is logged"
 
 
 @pytest.mark.parametrize("display", [TextBar, LogLines])

@@ -16,7 +16,7 @@ from .columns import field_of, read_header, warn
 from .records import number_rows, Row
 
 # %% auto #0
-__all__ = ['read_content', 'decode_text', 'read_csv_text', 'read_json_text']
+__all__ = ['read_content', 'decode_text', 'any_length', 'read_csv_text', 'read_json_text']
 
 # %% ../../nbs/05_data/10_text_tables.ipynb #a5f3710b
 def read_content(
@@ -71,7 +71,7 @@ def decode_text(
         raise UserError(f"{where}, line {line} holds a zero byte, which is no text; the file is damaged: save it again")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
-# %% ../../nbs/05_data/10_text_tables.ipynb #673d8615
+# %% ../../nbs/05_data/10_text_tables.ipynb #d3fd6e87
 def _parse(line, mark) -> list[str]:
     try: return next(csv.reader([line], delimiter=mark), [])
     except csv.Error: return []
@@ -89,7 +89,7 @@ def _find_mark(text) -> tuple[str, bool]:
 _limit = threading.Lock()
 
 @contextmanager
-def _any_length():
+def any_length():
     "Fields of any length, such as pictures in base64; Python's limit is the whole program's and is put back."
     with _limit:
         before = csv.field_size_limit(2**31 - 1)
@@ -134,7 +134,7 @@ def _fields(names, values, line, where, mark) -> dict:
     fields.pop(None, None)
     return fields
 
-# %% ../../nbs/05_data/10_text_tables.ipynb #1ee342b4
+# %% ../../nbs/05_data/10_text_tables.ipynb #8b5b81b9
 def read_csv_text(
     text: str, # with a header
     where: str, # name of the file
@@ -144,7 +144,7 @@ def read_csv_text(
     "Rows of CSV, separated by commas, semicolons, tabs or |. Raises `UserError` naming the line."
     mark, says_mark = _find_mark(text)
     spaced = f"{mark} " in text.lstrip().partition("\n")[0][:10_000] # as people write it
-    with _any_length():
+    with any_length():
         records = islice(_records(text, where, delimiter=mark, skipinitialspace=spaced), says_mark, None)
         header = next(records, None)
         if header is None: raise UserError(f"{where} holds 0 questions")
