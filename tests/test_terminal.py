@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 
 from beit3_colab import load_model
-from beit3_colab.commands import cli
 from beit3_colab.commands.cli import guarded, main
 from beit3_colab.data.dataset import Annotation
 from beit3_colab.machine.distributed import GroupError, WorkerError

@@ -50,7 +50,7 @@ _OPTIONAL = ("image_error",) # a text or nothing
 # This one stands for no character.
 _ESCAPE = None if sys.version_info >= (3, 11) else "\U0010ffff"
 
-# %% ../../nbs/11_look/03_tables.ipynb #ee1f158e
+# %% ../../nbs/11_look/03_tables.ipynb #195269b9
 def write_csv(
     table, # pandas.DataFrame of `full_table` or of a comparison
     path: str|Path, # of the file; its folder must exist
@@ -68,8 +68,9 @@ def write_csv(
     content = text.encode("utf-8-sig" if spreadsheet else "utf-8", "replace")
     with explain_os_errors(path.parent): return atomic_write(path, content)
 
-def _harmless(value):
-    return "'" + value if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+_FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@＝＋－＠]") # blanks and wide signs are taken off by some programs
+
+def _harmless(value): return "'" + value if isinstance(value, str) and _FORMULA.match(value) else value
 
 # %% ../../nbs/11_look/03_tables.ipynb #7a324999
 _CELL = r'(?:"[^"]*"|[^",\n])*' # "" inside of quotes is an end and a beginning to it
