@@ -203,3 +203,11 @@ def test_a_long_answer_in_results_is_an_answer(place):
 def test_a_list_in_a_table_of_ours_that_is_none(place, cell):
     (place/"t.csv").write_text(f"question_id,top5\n1,{cell}\n")
     assert "is not a CSV file of ours, or was changed" in refused(read_csv, "t.csv")
+
+def test_rows_that_have_nothing_in_common(place, monkeypatch):
+    monkeypatch.setenv("BEIT3_COLAB_LIMITS", "columns=50")
+    rows = [dict(image="a.png", question="Why?") | {f"k{i}": 1} for i in range(60)]
+    assert "row 51: no two rows have the same fields; the limit is 50" in refused(open_questions, rows)
+    (place/"q.json").write_text(json.dumps(rows))
+    assert "row 51: no two rows have the same fields" in refused(open_questions, place/"q.json")
+    assert len(open_questions(rows[:50]).questions) == 50

@@ -41,7 +41,7 @@ def _picture_source(value): # a text, bytes, or what `to_file` takes; None where
     if hasattr(value, "as_py"): return _picture_source(value.as_py()) # a scalar of pyarrow
     return None if is_missing(value) else value
 
-# %% ../../nbs/05_data/15_own_rows.ipynb #fadffb09
+# %% ../../nbs/05_data/15_own_rows.ipynb #45e15e28
 _REMEMBERED = 8 # pictures of the memory
 
 def _fingerprint(source) -> bytes|None: # of what a picture holds now: a camera's buffer is filled again and again
@@ -96,6 +96,8 @@ class RowReader:
                             "a row must be {'image': …, 'question': …}")
         names = tuple(values)
         if names not in self.columns:
+            if len(self.columns) >= limit("columns"): # each takes a look at its names
+                raise UserError(f"no two rows have the same fields; {raise_limit('columns')}")
             try: self.columns[names] = find_columns(names)
             except UserError as error: self.columns[names] = error
         found = self.columns[names]
