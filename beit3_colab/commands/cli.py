@@ -305,12 +305,12 @@ def make_parser() -> argparse.ArgumentParser: # of all commands
     parser.commands = tuple(commands.choices)
     return parser
 
-# %% ../../nbs/13_commands/03_cli.ipynb #39f1a024
+# %% ../../nbs/13_commands/03_cli.ipynb #6822137b
 def guarded(
     program: str, # name that stands before the message
 ): # decorator
     """Make a command end with status 2 and one line for bad input, with 1 for a group that broke, with 130 when it is
-    stopped, and with 141 when nobody reads on (`| head`)."""
+    stopped, and with 141 when nobody reads on (`| head`). What it prints holds no order to a terminal."""
     def decorate(command):
         @functools.wraps(command)
         def run(arguments=None):
