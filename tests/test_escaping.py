@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import beit3_colab
+from beit3_colab.data.own import open_questions
 from beit3_colab.data.own_rows import RowReader
 from beit3_colab.data.records import Row
 from beit3_colab.data.rows import read_rows
@@ -217,4 +218,10 @@ def test_a_new_table_of_questions_names_its_pictures_without_secrets(secret):
 @pytest.mark.parametrize("address", ["https://bob:HUNTER2@host/questions.csv?token=SESAME", "https://bob:HUNTER/SESAME@host/\ud800.png", "https://bob:HUNTER2@[host/a.png"])
 def test_messages_about_addresses_of_tables_show_no_secrets(secret, address):
     with pytest.raises(UserError) as caught: read_rows(address) if address.endswith("SESAME") else RowReader(secret.folder, secret.folder, False).question(1, Row("row 1", dict(image=address, question="What?")))
+    assert not has_secrets(str(caught.value)) and "host" in str(caught.value)
+
+@pytest.mark.parametrize("name, content", [("q.json", '["https://bob:HUNTER2@host/a.png"]'), ("q.jsonl", '{"image": "a", "question": "b"}\n"https://host/a?token=SESAME'), ("q.json", '[{"image": "https://bob:HUNTER2@[host/a.png?token=SESAME", "question": "b"}]'), ("q.csv", "image,question\nhttps://bob:HUNTER2@[host/a.png?token=SESAME,b\n")], ids=ascii)
+def test_messages_about_rows_show_no_secrets(tmp_path, name, content):
+    (tmp_path/name).write_text(content)
+    with pytest.raises(UserError) as caught: open_questions(tmp_path/name)
     assert not has_secrets(str(caught.value)) and "host" in str(caught.value)
