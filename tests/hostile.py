@@ -7,6 +7,7 @@ from dataclasses import replace
 import ipywidgets
 from PIL import Image
 
+from beit3_colab.pictures.given import ImageError
 from beit3_colab.run.journal import Identity
 from beit3_colab.run.folder import write_submission
 from beit3_colab.look.run import Run
@@ -74,3 +75,26 @@ def check(content, allowed=()):
         assert not re.search(r"[\x00-\x08\x0b-\x1f\u202a-\u202e\ud800-\udfff]", text), repr(text[:200])
         assert text in ("$", "\\") or not re.search(r"[$\\]", text), f"a notebook takes this for a formula: {text[:200]!r}"
     return seen
+
+
+SECRETS = ("HUNTER2", "SESAME", "bob")
+
+class Elsewhere:
+    "Pictures that cannot be fetched; the message names the whole address, as one of somebody else's library may."
+    remote = False
+    def path(self, name): return name
+    fetch = path
+    def missing(self, names): return []
+    def read(self, name): raise ImageError(f"cannot fetch {name}: no route to host")
+
+def make_secret_run(folder, name="secret", answer="yes"):
+    "A run of an earlier release about pictures at addresses that hold passwords and tokens, in every field that had them."
+    questions = [Question(i, url, f"What is it {i}?", url) for i, url in enumerate(f"https://bob:HUNTER2{i//2}@host/{i//2}.png?w=640&token=SESAME{i//2}" for i in range(4))]
+    annotations = {q.question_id: Annotation(q.question_id, q.image_id, "what", "other", "yes", ("yes",)*10) for q in questions}
+    identity = Identity("model", "val", "0", "0", "0", "0", len(questions), 192, "float32")
+    place = folder/name
+    place.mkdir(parents=True)
+    (place/"run.json").write_text(json.dumps(dict(identity=vars(identity))))
+    with open(place/"answers-0.jsonl", "w") as f:
+        for record in ({"run": identity.fingerprint()}, *(dict(question_id=q.question_id, answers=[answer, "no"], confidences=[.9, .05], image_error=f"cannot fetch {q.image}: no route to host") for q in questions)): f.write(json.dumps(record) + "\n")
+    return Run(place, questions, annotations, VQAv2("val", questions, annotations, folder, source=Elsewhere()))

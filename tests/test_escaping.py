@@ -2,21 +2,30 @@
 import ast
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import beit3_colab
+from beit3_colab.data.own import open_questions
+from beit3_colab.data.own_rows import RowReader
+from beit3_colab.data.records import Row
+from beit3_colab.data.rows import read_rows
 from beit3_colab.look.attention_view import explore_attention
 from beit3_colab.look.report_page import REPORT_SCRIPT, REPORT_STYLE
 from beit3_colab.look.run import compare
+from beit3_colab.look.search import AnswerIndex, Filter
+from beit3_colab.look.tables import read_csv
+from beit3_colab.machine.addresses import seal_address
+from beit3_colab.machine.messages import UserError
 from beit3_colab.look.widgets import KEYS
 from beit3_colab.progress.bars import NotebookBar
 from beit3_colab.model.vqa import load_model
 from beit3_colab.progress.snapshot import Rank, Snapshot, TypeAccuracy
 from beit3_colab.progress.widget import WidgetDisplay, head_html
 from beit3_colab.scoring.results import check_submission
-from hostile import FORMULA, NASTY, PICTURE, SCRIPT, SHOWN, check, every_html, make_run, without_answers
+from hostile import FORMULA, NASTY, PICTURE, SCRIPT, SECRETS, SHOWN, check, every_html, make_run, make_secret_run, without_answers
 
 FOLDER = Path(beit3_colab.__file__).parent
 
@@ -156,3 +165,63 @@ def test_buttons_and_lists_of_a_browser_hold_plain_text(run):
         for control in shown.controls.values():
             texts = [getattr(control, "description", ""), *(o[0] if isinstance(o, tuple) else str(o) for o in getattr(control, "options", ()))]
             assert not any(re.search(r"[\x00-\x1f\u202e]", text) for text in texts), texts
+
+
+@pytest.fixture
+def secret(tmp_path): return make_secret_run(tmp_path)
+
+def has_secrets(text): return [word for word in SECRETS if word in text]
+
+def test_tables_have_digests_for_secrets_and_keep_pictures_apart(secret, tmp_path):
+    other = make_secret_run(tmp_path, "other", "no")
+    table = secret.to_pandas()
+    for text in (table.to_string(), secret.to_csv(tmp_path/"a.csv").read_text(), compare(secret, other).table.to_string(), compare(secret, other).to_csv(tmp_path/"b.csv").read_text(), str(compare(secret, other)), str(secret.accuracy)):
+        assert not has_secrets(text) and len(text) > 100
+    assert table["image"].nunique() == table["image_id"].nunique() == 2 and table["image"].str.contains("w=640").all()
+    assert pandas_equal(read_csv(tmp_path/"a.csv"), table)
+    assert secret.questions[0].image.startswith("https://bob:HUNTER20@") # what a picture is read by
+
+def pandas_equal(a, b):
+    import pandas as pd
+    pd.testing.assert_frame_equal(a, b, check_dtype=False)
+    return True
+
+def test_a_run_before_and_after_addresses_were_sealed_is_compared(secret, tmp_path):
+    later = make_secret_run(tmp_path, "later")
+    later.questions[:] = [replace(q, image=seal_address(q.image), image_id=seal_address(q.image_id)) for q in later.questions]
+    assert compare(secret, later).agreement == 100 and not has_secrets(compare(secret, later).table.to_string())
+
+def test_browsers_and_reports_show_no_secrets(secret, tmp_path):
+    import matplotlib.pyplot as plt
+    from beit3_colab.look.plots import show_answers
+    made = []
+    for shown in (secret.browse(), compare(secret, make_secret_run(tmp_path, "other")).browse()):
+        shown.grid.cards.children[0].children[1].click()
+        made += [*every_html(shown.widget), repr(shown), *(getattr(c, "description", "") + str(getattr(c, "tooltip", "")) for c in shown.controls.values())]
+    made.append(secret.browse().saved_view())
+    made.append(secret.to_html(tmp_path/"page.html").read_text())
+    figure = show_answers(secret)
+    made += [text.get_text() for axes in figure.axes for text in axes.texts] + [axes.get_title() for axes in figure.axes]
+    plt.close(figure)
+    for text in made: assert not has_secrets(text), text[:2000]
+    assert any("0.png" in text for text in made)
+
+def test_a_picture_is_found_by_its_whole_address_and_by_what_is_shown_of_it(secret):
+    address = secret.questions[2].image
+    for typed in (address, seal_address(address)): assert len(AnswerIndex(secret.answers).select(Filter(image=typed))) == 2
+
+def test_a_new_table_of_questions_names_its_pictures_without_secrets(secret):
+    reader = RowReader(secret.folder, secret.folder, False)
+    question, _ = reader.question(1, Row("row 1", dict(image=secret.questions[0].image, question="What?")))
+    assert question.image == secret.questions[0].image and question.image_id == seal_address(question.image) and not has_secrets(question.image_id)
+
+@pytest.mark.parametrize("address", ["https://bob:HUNTER2@host/questions.csv?token=SESAME", "https://bob:HUNTER/SESAME@host/\ud800.png", "https://bob:HUNTER2@[host/a.png"])
+def test_messages_about_addresses_of_tables_show_no_secrets(secret, address):
+    with pytest.raises(UserError) as caught: read_rows(address) if address.endswith("SESAME") else RowReader(secret.folder, secret.folder, False).question(1, Row("row 1", dict(image=address, question="What?")))
+    assert not has_secrets(str(caught.value)) and "host" in str(caught.value)
+
+@pytest.mark.parametrize("name, content", [("q.json", '["https://bob:HUNTER2@host/a.png"]'), ("q.jsonl", '{"image": "a", "question": "b"}\n"https://host/a?token=SESAME'), ("q.json", '[{"image": "https://bob:HUNTER2@[host/a.png?token=SESAME", "question": "b"}]'), ("q.csv", "image,question\nhttps://bob:HUNTER2@[host/a.png?token=SESAME,b\n")], ids=ascii)
+def test_messages_about_rows_show_no_secrets(tmp_path, name, content):
+    (tmp_path/name).write_text(content)
+    with pytest.raises(UserError) as caught: open_questions(tmp_path/name)
+    assert not has_secrets(str(caught.value)) and "host" in str(caught.value)
