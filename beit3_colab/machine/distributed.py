@@ -481,10 +481,10 @@ def fresh_environment() -> dict[str, str]: # variables
     "This process's environment, for a Python that imports from where this one does: from a checkout, too."
     return {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(_import_paths())}
 
-# %% ../../nbs/01_machine/06_distributed.ipynb #e5640089
+# %% ../../nbs/01_machine/06_distributed.ipynb #3645ddb8
 @contextmanager
 def private_folder():
-    "A folder for a block, on a disk with locks, that this user alone may enter. Raises `UserError` where there is none."
+    "A folder on a disk with locks, for a block, that this user alone may enter. Raises `UserError` without one."
     check_temporary()
     with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=_disk_with_locks(), ignore_cleanup_errors=True) as folder:
         yield Path(folder)

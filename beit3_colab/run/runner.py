@@ -356,7 +356,7 @@ class Runner:
         if self.world.is_main: write_results(self, records, measured)
         self.group.barrier() # nobody leaves before the files are written
 
-# %% ../../nbs/09_run/09_runner.ipynb #8554d376
+# %% ../../nbs/09_run/09_runner.ipynb #be222161
 def open_run_file(
     runner: Runner, # that holds its journal
 ):
@@ -373,7 +373,7 @@ def start_share(
     "Find out what is left, take our share of it, and begin to count."
     task, vqa, world = runner.task, runner.vqa, runner.world
     records = read_journals(runner.folder, runner.identity.fingerprint())
-    known = set().union(*runner.group.gather(list(records), IDS)) # the same on every rank, also where disks are not shared
+    known = set().union(*runner.group.gather(list(records), IDS)) # the same everywhere, also where disks are not shared
     division = divide(task, known, runner.batch_size, world.size)
     runner.shares = division.shares
     workers = runner.plan.workers or usual_workers(vqa.device.type, os.cpu_count() or 1, world.local_size)
