@@ -93,12 +93,11 @@ def test_processes_started_here_listen_on_loopback_alone(start, single, tmp_path
 
 @pytest.mark.parametrize("variables", [
     dict(OMPI_COMM_WORLD_RANK=str, OMPI_COMM_WORLD_LOCAL_RANK=str, OMPI_COMM_WORLD_SIZE=lambda rank: 2),
-    dict(RANK=str, LOCAL_RANK=str, WORLD_SIZE=lambda rank: 2, MASTER_PORT=lambda rank: PORT, MASTER_ADDR=lambda rank: "localhost"),
+    dict(RANK=str, LOCAL_RANK=str, WORLD_SIZE=lambda rank: 2, MASTER_ADDR=lambda rank: "localhost"),
 ], ids=["openmpi", "by hand"])
 def test_a_launchers_group_on_one_machine_listens_on_loopback_alone(start, single, tmp_path, variables):
-    globals()["PORT"] = free_port()
-    given = dict(MASTER_PORT=lambda rank: PORT) | variables
-    both = [start(tmp_path, **{name: value(rank) for name, value in given.items()}) for rank in range(2)]
+    port = free_port()
+    both = [start(tmp_path, MASTER_PORT=port, **{name: value(rank) for name, value in variables.items()}) for rank in range(2)]
     found = watch(both[0], lambda: [run.pid for run in both], tmp_path)
     both[1].finish()
     assert found and found <= LOOPBACK and result(tmp_path) == result(single)
