@@ -1,17 +1,26 @@
 "Starting evaluations as processes, watching them, and ending them."
 import json
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from beit3_colab.machine.distributed import free_port # noqa: F401 - for tests
-
 LIMIT = 150 # questions
 COMMAND = ["evaluate", "--device", "cpu", "--batch-size", "2", "--limit", str(LIMIT), "--quiet"] # small batches: enough windows for several ranks
 BIN = Path(sys.executable).parent
+
+
+def free_port(): # on this machine
+    "A TCP port that nobody listens on; where there is one, below those that the system gives to whoever asks for any: seconds may pass before it is used."
+    for port in [*random.SystemRandom().sample(range(20000, 32768), 50), 0]:
+        with socket.socket() as s:
+            try: s.bind(("127.0.0.1", port))
+            except OSError: continue
+            return s.getsockname()[1]
 
 
 PACE = 0.05 # seconds a batch, for runs that are to be met at work: BEIT3_PACE

@@ -21,7 +21,7 @@ from .reading import open_picture, picture_file, read_image, refresh_picture
 
 # %% auto #0
 __all__ = ['MEMORY', 'CONNECTIONS', 'PictureSource', 'FolderPictures', 'list_folder', 'DamagedZip', 'ZipPictures', 'OwnPictures',
-           'find_damage', 'ServerPictures']
+           'find_damage', 'ServerPictures', 'is_described', 'describe', 'read_described']
 
 # %% ../../nbs/04_pictures/04_sources.ipynb #3fe23574
 class PictureSource:
@@ -395,3 +395,31 @@ class ServerPictures(PictureSource):
             batch.check()
             if (left := max(own, self._resume) - time.monotonic()) <= 0: return
             time.sleep(min(left, 0.2))
+
+# %% ../../nbs/04_pictures/04_sources.ipynb #61c37bb0
+def is_described(
+    source: PictureSource, # of a data set
+) -> bool: # whether `describe` knows how it reads
+    "Whether another process can read its pictures; not those of a class of one's own, which may read in any way."
+    return type(source) in (FolderPictures, ServerPictures, OwnPictures, ZipPictures)
+
+def describe(
+    source: PictureSource, # for which `is_described` says so
+    name: str, # of a picture that was fetched
+) -> dict: # can be written as JSON
+    "What another process of this machine must know to read a picture as the source does."
+    if not isinstance(source, ZipPictures):
+        return dict(file=str(source.path(name)), upright=isinstance(source, OwnPictures))
+    member = source._members.get(name)
+    return dict(zip=str(source.zip_path), name=name, member=member and list(member))
+
+def read_described(
+    description: dict, # from `describe`
+): # PIL.Image in RGB
+    "Read a picture of a source that is in another process. Raises `ImageError`."
+    if "file" in description:
+        return (open_picture if description["upright"] else read_image)(Path(description["file"]))
+    pictures = ZipPictures.__new__(ZipPictures) # without reading its table of contents again
+    pictures.zip_path, member = Path(description["zip"]), description["member"]
+    pictures._members = {description["name"]: _Member(*member)} if member else {}
+    return pictures.read(description["name"])
