@@ -48,7 +48,7 @@ def _steps(value) -> int: return value.steps if isinstance(value, (_Row, _List))
 
 def _row(values) -> _Row: return _Row(tuple(values), min(1 + sum(map(_steps, values)), 10**12))
 
-# %% ../../nbs/07_model/13_pickles.ipynb #46066488
+# %% ../../nbs/07_model/13_pickles.ipynb #95fe7a6c
 _SIZES = { # of one number, in bytes
     8: "Double Long ComplexFloat",
     4: "Float Int QInt32",
@@ -57,13 +57,18 @@ _SIZES = { # of one number, in bytes
     16: "ComplexDouble"}
 _ITEM_SIZES = {f"{word}Storage": size for size, words in _SIZES.items() for word in words.split()}
 
+class _Untrue(UnpicklingError):
+    "What no `torch.save` writes."
+
+_LONGER = "a tensor that is longer than what the file has of it"
+
 class Survey(NamedTuple):
     "What a file's pickles name and hold."
     names: set[str] # functions and classes, as PyTorch spells them
     storages: dict[str, int] # key → bytes
     texts: set[str] # short texts of the last pickle
 
-# %% ../../nbs/07_model/13_pickles.ipynb #479887ec
+# %% ../../nbs/07_model/13_pickles.ipynb #be947724
 _SIMPLE = {"BININT", "BININT1", "BININT2", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING", "LONG1"} # with their value
 _EMPTY = {"NONE": lambda: None, "NEWFALSE": lambda: False, "NEWTRUE": lambda: True, "EMPTY_TUPLE": lambda: _row(()),
           "EMPTY_LIST": _List, "EMPTY_DICT": lambda: _Made("dict"), "EMPTY_SET": lambda: _Made("set")}
@@ -136,12 +141,12 @@ class _Machine:
         "An entry of a dictionary; of nothing else, for a tensor takes entries as well, and did so without a look."
         target = self.stack[-1]
         if not isinstance(target, _Made) or target.name.startswith("torch."):
-            raise UnpicklingError("an entry of something that is no dictionary")
+            raise _Untrue("an entry of something that is no dictionary")
         self._count(values[::2])
 
     def _count(self, values):
         self.steps += sum(map(_steps, values))
-        if self.steps > _MANY: raise UnpicklingError("tuples inside tuples without end")
+        if self.steps > _MANY: raise _Untrue("tuples inside tuples without end")
 
     def _global(self, name):
         module, _, last = name.partition(" ")
@@ -179,27 +184,27 @@ class _Machine:
             raise UnpicklingError("weights of a kind that PyTorch does not have")
         found = _Stored(str(key), numel*size, size)
         if self.storages.setdefault(found.key, found) != found:
-            raise UnpicklingError("the same weights in two lengths")
+            raise _Untrue("the same numbers in two lengths")
         view = view[0].values if view and isinstance(view[0], _Row) else None # of the form before 1.6
         if view is None: self.stack.append(found)
         else: self.stack.append(_view(found, *view))
 
 def _view(stored, _, offset, length) -> _Stored:
     if not _is_count(offset) or not _is_count(length) or (offset + length)*stored.itemsize > stored.nbytes:
-        raise UnpicklingError("a tensor that is longer than what the file has of it")
+        raise _Untrue(_LONGER)
     return stored._replace(nbytes=length*stored.itemsize)
 
 def _is_count(value) -> bool: return type(value) is int and 0 <= value < 1 << 62
 
-# %% ../../nbs/07_model/13_pickles.ipynb #ffa7deb3
+# %% ../../nbs/07_model/13_pickles.ipynb #774145df
 def _check_room(stored, offset=None, shape=None, strides=None):
     "Raise `UnpicklingError` for a tensor that reaches beyond its storage."
     rows = isinstance(shape, _Row) and isinstance(strides, _Row) and len(shape.values) == len(strides.values)
     if not rows or not all(map(_is_count, (offset, *shape.values, *strides.values))):
-        raise UnpicklingError("a tensor without a shape")
+        raise _Untrue("a tensor without a shape")
     last = offset + sum((n - 1)*step for n, step in zip(shape.values, strides.values))
     if 0 in shape.values or (last + 1)*stored.itemsize <= stored.nbytes: return
-    raise UnpicklingError("a tensor that is longer than what the file has of it")
+    raise _Untrue(_LONGER)
 
 # %% ../../nbs/07_model/13_pickles.ipynb #3308fd5b
 ZIP = b"PK\x03\x04" # how a zip begins; Python's `is_zipfile` also takes a file with a zip somewhere in it
@@ -230,7 +235,7 @@ def _check_records(path, reader, names):
     inside = {name.partition("/")[2] for name in names}
     if not set(records) <= inside: raise UnpicklingError("two tables of contents that differ")
 
-# %% ../../nbs/07_model/13_pickles.ipynb #feddb741
+# %% ../../nbs/07_model/13_pickles.ipynb #f11fe71f
 def _survey_zip(path, stream) -> Survey:
     machine = _Machine()
     with zipfile.ZipFile(stream) as file:
@@ -243,14 +248,14 @@ def _survey_zip(path, stream) -> Survey:
     machine.run(io.BytesIO(content), len(content) + 1_000)
     for stored in machine.storages.values():
         if stored.nbytes > sizes.get(f"data/{stored.key}", 0) and stored.nbytes:
-            raise UnpicklingError("weights that are longer than what the file has of them")
+            raise _Untrue(_LONGER)
     return Survey(machine.names, {s.key: s.nbytes for s in machine.storages.values()}, machine.texts)
 
 def _too_long(path, size) -> UserError:
     return UserError(f"checkpoint {short_name(path)} describes its weights in {format_bytes(size)}, "
                      f"where some ten thousand bytes are usual; {raise_limit('pickle_bytes')}")
 
-# %% ../../nbs/07_model/13_pickles.ipynb #c4d450b3
+# %% ../../nbs/07_model/13_pickles.ipynb #0802f3a7
 _PROGRAMS = 5 # of the form before 1.6: a number, a version, the machine, the content, the keys of the storages
 
 def _survey_old(path, stream) -> Survey:
@@ -259,8 +264,8 @@ def _survey_old(path, stream) -> Survey:
     machine, size = _Machine(), Path(path).stat().st_size
     for _ in range(_PROGRAMS): machine.run(stream, limit("pickle_bytes"))
     if sum(stored.nbytes for stored in machine.storages.values()) > size:
-        raise UnpicklingError("weights that are longer than what the file has of them")
-    if not set(machine.storages) <= machine.texts: raise UnpicklingError("weights that are not in the file")
+        raise EOFError(_LONGER)
+    if not set(machine.storages) <= machine.texts: raise _Untrue("numbers that are not in the file")
     return Survey(machine.names, {s.key: s.nbytes for s in machine.storages.values()}, machine.texts)
 
 def _refuse_tar(path, stream):
@@ -281,6 +286,9 @@ def survey_file(
         begins = stream.read(len(ZIP))
         stream.seek(0)
         try: return _survey_zip(path, stream) if begins == ZIP else _survey_old(path, stream)
+        except _Untrue as error:
+            raise UserError(f"checkpoint {short_name(path)} is damaged or was forged: it describes {error}, which "
+                            "torch.save never does; fetch it again from where you trust it") from None
         except ValueError as error:
             if isinstance(error, UserError): raise
             raise EOFError(str(error)) from None # of `pickletools`, at the end of what it was given
