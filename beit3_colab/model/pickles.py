@@ -68,7 +68,7 @@ class Survey(NamedTuple):
     storages: dict[str, int] # key → bytes
     texts: set[str] # short texts of the last pickle
 
-# %% ../../nbs/07_model/13_pickles.ipynb #be947724
+# %% ../../nbs/07_model/13_pickles.ipynb #b90eedf3
 _SIMPLE = {"BININT", "BININT1", "BININT2", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING", "LONG1"} # with their value
 _EMPTY = {"NONE": lambda: None, "NEWFALSE": lambda: False, "NEWTRUE": lambda: True, "EMPTY_TUPLE": lambda: _row(()),
           "EMPTY_LIST": _List, "EMPTY_DICT": lambda: _Made("dict"), "EMPTY_SET": lambda: _Made("set")}
@@ -169,10 +169,9 @@ class _Machine:
 
     def _check_call(self, values):
         "Where a call makes a tensor of what is stored: that it lies in there."
-        if values and isinstance(values[0], _Stored) and len(values) > 1: _check_room(*values[:4])
-        for value in values:
-            if isinstance(value, _Row) and value.values and isinstance(value.values[0], _Stored):
-                _check_room(*value.values[:4]) # a call inside a call, as for tensors of a class of their own
+        inside = [value.values for value in values if isinstance(value, _Row)] # for tensors of a class of their own
+        for some in (values, *inside):
+            if len(some) > 1 and isinstance(some[0], _Stored): _check_room(_as_dtype(some), *some[1:4])
 
     def _binpersid(self, _):
         told = self.stack.pop()
@@ -193,6 +192,12 @@ def _view(stored, _, offset, length) -> _Stored:
     if not _is_count(offset) or not _is_count(length) or (offset + length)*stored.itemsize > stored.nbytes:
         raise _Untrue(_LONGER)
     return stored._replace(nbytes=length*stored.itemsize)
+
+def _as_dtype(values) -> _Stored: # what is stored, in numbers of the dtype that a newer call names
+    names = [value.name for value in values[4:] if isinstance(value, _Global)]
+    dtypes = [getattr(torch, name.removeprefix("torch."), None) for name in names]
+    sizes = [dtype.itemsize for dtype in dtypes if isinstance(dtype, torch.dtype)]
+    return values[0]._replace(itemsize=max(sizes)) if sizes else values[0]
 
 def _is_count(value) -> bool: return type(value) is int and 0 <= value < 1 << 62
 

@@ -126,7 +126,7 @@ def _steady_attention(device):
     if device.type != "cuda": return nullcontext()
     return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
 
-# %% ../../nbs/07_model/10_vqa.ipynb #638fd770
+# %% ../../nbs/07_model/10_vqa.ipynb #3d9f486f
 @with_parameters
 class VQA:
     "A BEiT-3 VQA model with its tokenizer and answer list."
@@ -195,7 +195,9 @@ class VQA:
         rows: torch.Tensor|None = None, # picture of each question [B]; without it one each, in order
         counts: torch.Tensor|None = None, # tokens of each question [B], for a model that `mixes`; padding follows
     ) -> torch.Tensor: # [B, num_classes] float32, on the model's device
-        "Logits of one batch, by the fastest way there is on the model's device."
+        """Logits of one batch, by the fastest way there is on the model's device. Raises `UserError` for ids that the
+        model does not have."""
+        self._check_ids(input_ids)
         fast = self.fast
         with _steady_attention(self.device):
             if fast is None: return self._plain_logits(images, input_ids, rows, counts)
@@ -205,6 +207,15 @@ class VQA:
                 with torch.cuda.device_of(input_ids): return fast(images, input_ids, rows, counts).float()
             except KernelError as error: self._give_up_kernels(str(error))
             return self._plain_logits(images, input_ids, rows, counts)
+
+    def _check_ids(self, input_ids):
+        "Those of an index are read as they are, and a GPU would only say that something was out of range."
+        if input_ids.device.type != "cpu" or not input_ids.numel(): return # on the device already: no waiting for it
+        least, most = (int(value) for value in input_ids.aminmax())
+        if 0 <= least and most < self.config.vocab_size: return
+        raise UserError(f"a question has the token id {most if least >= 0 else least}, and the model knows 0 to "
+                        f"{self.config.vocab_size - 1}: it was read with another model's tokenizer; use the model's own, "
+                        "or make the index again with it")
 
     def _give_up_kernels(self, why):
         if not why: return
@@ -317,6 +328,7 @@ class VQA:
         "Where `cls` and each token of the question look in the picture."
         pixels = torch.from_numpy(preprocess(open_picture(image), self.config.image_size))[None] # [1, S, S, 3]
         ids = self._token_ids(question)
+        self._check_ids(torch.tensor(ids))
         if self.tokenizer: tokens = self.tokenizer.tokens(ids)
         else: tokens = ["<s>", *(f"▁{i}" for i in ids[1:-1]), "</s>"]
         return collect_attention(self.model, pixels, torch.tensor([ids]), tokens)
