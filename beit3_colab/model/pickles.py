@@ -18,7 +18,12 @@ from ..machine.messages import format_bytes, short_name, short_repr, UserError
 # %% auto #0
 __all__ = ['ZIP', 'SCRIPT', 'Survey', 'check_zip', 'survey_file']
 
-# %% ../../nbs/07_model/13_pickles.ipynb #1eb4cfb9
+# %% ../../nbs/07_model/13_pickles.ipynb #e0253ac9
+class _Untrue(UnpicklingError):
+    "What no `torch.save` writes."
+
+_LONGER = "a tensor that is longer than what the file has of it"
+
 class _Global(NamedTuple):
     "A function or class."
     name: str # as PyTorch spells it
@@ -48,7 +53,7 @@ def _steps(value) -> int: return value.steps if isinstance(value, (_Row, _List))
 
 def _row(values) -> _Row: return _Row(tuple(values), min(1 + sum(map(_steps, values)), 10**12))
 
-# %% ../../nbs/07_model/13_pickles.ipynb #95fe7a6c
+# %% ../../nbs/07_model/13_pickles.ipynb #1be52174
 _SIZES = { # of one number, in bytes
     8: "Double Long ComplexFloat",
     4: "Float Int QInt32",
@@ -57,18 +62,13 @@ _SIZES = { # of one number, in bytes
     16: "ComplexDouble"}
 _ITEM_SIZES = {f"{word}Storage": size for size, words in _SIZES.items() for word in words.split()}
 
-class _Untrue(UnpicklingError):
-    "What no `torch.save` writes."
-
-_LONGER = "a tensor that is longer than what the file has of it"
-
 class Survey(NamedTuple):
     "What a file's pickles name and hold."
     names: set[str] # functions and classes, as PyTorch spells them
     storages: dict[str, int] # key → bytes
     texts: set[str] # short texts of the last pickle
 
-# %% ../../nbs/07_model/13_pickles.ipynb #b90eedf3
+# %% ../../nbs/07_model/13_pickles.ipynb #815fc8fc
 _SIMPLE = {"BININT", "BININT1", "BININT2", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING", "LONG1"} # with their value
 _EMPTY = {"NONE": lambda: None, "NEWFALSE": lambda: False, "NEWTRUE": lambda: True, "EMPTY_TUPLE": lambda: _row(()),
           "EMPTY_LIST": _List, "EMPTY_DICT": lambda: _Made("dict"), "EMPTY_SET": lambda: _Made("set")}
@@ -98,7 +98,7 @@ class _Machine:
         self.stack, self.marks, self.memo, self.texts = [], [], {}, set()
         for op, argument, _ in pickletools.genops(_Bounded(stream, most)):
             try: self._step(op.name, argument)
-            except (IndexError, KeyError): raise UnpicklingError(f"{op.name} of nothing") from None
+            except (IndexError, KeyError): raise _Untrue(f"{op.name} of nothing") from None
 
     def _step(self, name, argument):
         if name in _SIMPLE:

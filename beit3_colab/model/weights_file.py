@@ -142,7 +142,7 @@ def _tensor_of(array): # the tensor of a stand-in for an array; any other as it 
         return torch.from_numpy(np.array(values, values.dtype.newbyteorder("="), order="C"))
     except (AttributeError, IndexError, TypeError, ValueError): return array
 
-# %% ../../nbs/07_model/06_weights_file.ipynb #71b84f16
+# %% ../../nbs/07_model/06_weights_file.ipynb #cc36bf75
 def _read_one(path):
     "What a file of either kind holds."
     with open_regular(path) as f: head = f.read(9)
@@ -157,7 +157,9 @@ def _check_content(path):
     with zipfile.ZipFile(path) as file:
         if not _programs(file): raise pickle.UnpicklingError("no file of PyTorch's")
         check_zip(path, file)
-        bad = file.testzip()
+        try: bad = file.testzip()
+        except Exception as error: # of Python's reader of zips, by what is damaged
+            raise UserError(f"checkpoint {short_name(path)} is damaged ({short_repr(str(error))}); download it again") from None
     if bad: raise UserError(f"checkpoint {short_name(path)} is damaged: wrong checksum of {short_repr(bad)}; "
                             "download it again")
 
@@ -503,7 +505,7 @@ def _is_same(weights, others) -> bool: # one model, saved under two keys
     def is_one(a, b): return a.layout == b.layout == torch.strided and a.data_ptr() == b.data_ptr()
     return weights.keys() == others.keys() and all(is_one(tensor, others[name]) for name, tensor in weights.items())
 
-# %% ../../nbs/07_model/06_weights_file.ipynb #8b6daacb
+# %% ../../nbs/07_model/06_weights_file.ipynb #fbe45d8a
 def open_weights(
     path: str|Path, # .pth of unilm and others, .safetensors, or an index of several files
     key: str|None = None, # which weights, where there are several: such as "model_ema"; "a|b" takes the first there is
@@ -531,7 +533,10 @@ def _read(path):
     "What a file holds, and what should be known of it. Raises `UserError` for a file of another kind."
     try: return _read_parts(path) if path.name.endswith(INDEX_ENDING) else (_read_one(path), ())
     except UserError: raise
-    except Exception as error: raise UserError(f"checkpoint {short_name(path)} {_diagnose(path, error)}") from error
+    except Exception as error:
+        try: what = _diagnose(path, error)
+        except Exception: what = "is damaged, so that it cannot even be said how; download it again" # a zip's own tables
+        raise UserError(f"checkpoint {short_name(path)} {what}") from error
 
 # %% ../../nbs/07_model/06_weights_file.ipynb #50a3c565
 def read_weights(
