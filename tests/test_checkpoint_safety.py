@@ -252,6 +252,15 @@ def test_what_hangs_on_a_dictionary_is_taken_off(tmp_path):
         def __reduce__(self): return __import__("collections").OrderedDict, (), {"items": 7, "keys": 7}
     assert "holds no weights" in failure(read_weights, forged(tmp_path/"a.pth", {"model": Odd()}))
 
+@pytest.mark.parametrize("wrap", [lambda t, state: Call(torch._utils._rebuild_parameter_with_state, t, False, {}, state),
+                                  lambda t, state: Call(torch._tensor._rebuild_from_type_v2, torch._utils._rebuild_tensor_v2, torch.Tensor, t.what[1], state)])
+def test_what_hangs_on_a_tensor_is_taken_off(tmp_path, wrap):
+    "Attributes of a tensor's own go before its methods: one could say of itself that it is short, or finite."
+    state = {name: 7 for name in ("stride", "numel", "to", "sum", "isfinite", "untyped_storage", "is_floating_point")}
+    numbers = torch.arange(12.).numpy().tobytes()
+    path = forged(tmp_path/"a.pth", {"model": {"weight": wrap(tensor(storage(12), 0, (3, 4), (4, 1)), state)}}, numbers)
+    assert read_weights(path)["weight"].to(torch.float64).sum() == 66
+
 
 # Numbers that are none
 

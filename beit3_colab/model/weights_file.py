@@ -119,10 +119,11 @@ def _load_pickle(path, default=None):
         with open_regular(path) as f: # for PyTorch looks at a path's ending
             return _with_tensors(torch.load(f, map_location="cpu", weights_only=True), set())
 
-# %% ../../nbs/07_model/06_weights_file.ipynb #60e5595f
+# %% ../../nbs/07_model/06_weights_file.ipynb #1842f365
 def _with_tensors(content, seen: set, depth=0):
-    "The same with tensors for NumPy's arrays of plain numbers, and without what a file may have hung onto dictionaries."
+    "The same with tensors for NumPy's arrays of plain numbers, and without what a file hangs onto dictionaries and tensors."
     if isinstance(content, _Noted): return _tensor_of(content)
+    if isinstance(content, torch.Tensor): return torch.Tensor.detach(content) # a plain one: its `to` might be something else
     if not isinstance(content, (dict, list, tuple)) or depth > 5 or id(content) in seen: return content
     seen.add(id(content)) # a file may hold one thing in a million places
     if isinstance(content, dict):
