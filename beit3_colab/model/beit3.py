@@ -15,7 +15,7 @@ from ..machine.messages import short_name, short_repr, UserError
 __all__ = ['MOST', 'Beit3Config', 'model_size', 'ImageEmbedding', 'TextEmbedding', 'Expert', 'attend', 'Layer', 'Pooler',
            'Beit3ForVQA', 'check_inputs', 'resize_positions', 'init_weights']
 
-# %% ../../nbs/07_model/01_beit3.ipynb #ce785f9c
+# %% ../../nbs/07_model/01_beit3.ipynb #0618cc75
 MOST = dict( # of each number of a configuration; giant, the largest of the paper, has 40 layers of width 1,408
     image_size=16_384, patch_size=1_024, embed_dim=65_536, num_heads=1_024, num_layers=1_000, ffn_dim=1_000_000,
     vocab_size=10_000_000, num_classes=10_000_000, max_text_positions=1_000_000)
@@ -64,7 +64,8 @@ class Beit3Config:
         "Build a configuration from a dictionary; unknown names raise `UserError`."
         known = [f.name for f in fields(cls)]
         if unknown := sorted(map(str, set(values) - set(known))):
-            raise UserError(f"unknown configuration {', '.join(short_name(name, 60) for name in unknown[:3])}; known are {', '.join(known)}")
+            shown = ", ".join(short_name(name, 60) for name in unknown[:3])
+            raise UserError(f"unknown configuration {shown}; known are {', '.join(known)}")
         return cls(**values)
 
 # %% ../../nbs/07_model/01_beit3.ipynb #8ce87864

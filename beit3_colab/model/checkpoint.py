@@ -69,11 +69,11 @@ def infer_config(
                         "pass config={\"num_heads\": …}, or a JSON file that says so (--config)")
     return Beit3Config.from_dict({"num_heads": heads, **given, **shapes})
 
-# %% ../../nbs/07_model/07_checkpoint.ipynb #34f6f449
+# %% ../../nbs/07_model/07_checkpoint.ipynb #1a63f70c
 _DTYPES = torch.float32, torch.float16, torch.bfloat16, torch.float64 # that weights are kept in
 
 def _check_shapes(weights, config):
-    "Raise `UserError` for a tensor of another shape than its place in the model has, or of other numbers than it needs."
+    "Raise `UserError` for a tensor of another shape than its place in the model has, or of other numbers than needed."
     refuse_odd(weights)
     if whole := next((name for name, tensor in weights.items() if tensor.dtype not in _DTYPES), None):
         dtype = str(weights[whole].dtype).removeprefix("torch.")
@@ -87,9 +87,9 @@ def _check_shapes(weights, config):
     raise UserError(f"weights of a wrong shape: {name} is {list(tensor.shape)} and not {list(expected[name].shape)}"
                     f"{more}; the checkpoint is damaged, or of another architecture")
 
-# %% ../../nbs/07_model/07_checkpoint.ipynb #40f19990
+# %% ../../nbs/07_model/07_checkpoint.ipynb #9a46ee85
 def _is_finite(tensor) -> bool:
-    "Whether a tensor holds neither NaN nor infinity; its sum is quicker than a look at each, and enough where it is finite."
+    "Whether a tensor holds neither NaN nor infinity: its sum is found quickly, and is enough where it is finite."
     return bool(tensor.sum(dtype=torch.float32 if tensor.itemsize < 4 else None).isfinite() or tensor.isfinite().all())
 
 def _refuse_undefined(weights, source):
@@ -99,8 +99,8 @@ def _refuse_undefined(weights, source):
         if _is_finite(tensor): continue
         if source[name].dtype != tensor.dtype and _is_finite(source[name]):
             dtype = str(tensor.dtype).removeprefix("torch.")
-            raise UserError(f"{name} holds numbers that are larger than {dtype} can hold; use another dtype=… (--dtype), "
-                            "such as 'bfloat16' or 'float32'")
+            raise UserError(f"{name} holds numbers that are larger than {dtype} can hold; use another dtype=… "
+                            "(--dtype), such as 'bfloat16' or 'float32'")
         raise UserError(f"{name} holds NaN or infinity: the checkpoint is damaged, or its training went wrong; use "
                         "another one")
 
@@ -218,7 +218,7 @@ def read_config(
                         f"did you mean {near!r}?")
     return {k: v for k, v in values.items() if k in fields}
 
-# %% ../../nbs/07_model/07_checkpoint.ipynb #74c27fdc
+# %% ../../nbs/07_model/07_checkpoint.ipynb #a6d5d4f7
 def check_sum(
     path: Path, # weights or tokenizer
     folder: Path|None, # the one that belongs to it, see `locate`
@@ -233,8 +233,8 @@ def check_sum(
     if path.name not in (known or {}): return None
     found = sha256_of(path)
     if found == known[path.name].lower(): return found
-    raise UserError(f"{short_name(path)} is damaged or was changed: its SHA-256 begins with {found[:12]}, and {CONFIG_FILE} "
-                    f"says {short_name(known[path.name][:12])}; copy or convert it again (if you changed it yourself, "
+    raise UserError(f"{short_name(path)} is damaged or was changed: its SHA-256 begins with {found[:12]}, and "
+                    f"{CONFIG_FILE} says {short_name(known[path.name][:12])}; copy or convert it again (if you changed it yourself, "
                     f"delete {_SUMS} from {CONFIG_FILE})")
 
 # %% ../../nbs/07_model/07_checkpoint.ipynb #20877a0e

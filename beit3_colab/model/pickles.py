@@ -68,12 +68,12 @@ class Survey(NamedTuple):
     storages: dict[str, int] # key → bytes
     texts: set[str] # short texts of the last pickle
 
-# %% ../../nbs/07_model/13_pickles.ipynb #815fc8fc
+# %% ../../nbs/07_model/13_pickles.ipynb #be7bf10c
 _SIMPLE = {"BININT", "BININT1", "BININT2", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING", "LONG1"} # with their value
 _EMPTY = {"NONE": lambda: None, "NEWFALSE": lambda: False, "NEWTRUE": lambda: True, "EMPTY_TUPLE": lambda: _row(()),
           "EMPTY_LIST": _List, "EMPTY_DICT": lambda: _Made("dict"), "EMPTY_SET": lambda: _Made("set")}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-_CALLED = {"MARK", "TUPLE", "APPEND", "APPENDS", "SETITEM", "SETITEMS", "GLOBAL", "NEWOBJ", "REDUCE", "BUILD", "BINPERSID"}
+_CALLED = set("MARK TUPLE APPEND APPENDS SETITEM SETITEMS GLOBAL NEWOBJ REDUCE BUILD BINPERSID".split())
 
 class _Bounded:
     "A file of which no more is read than may be."
@@ -211,7 +211,7 @@ def _check_room(stored, offset=None, shape=None, strides=None):
     if 0 in shape.values or (last + 1)*stored.itemsize <= stored.nbytes: return
     raise _Untrue(_LONGER)
 
-# %% ../../nbs/07_model/13_pickles.ipynb #3308fd5b
+# %% ../../nbs/07_model/13_pickles.ipynb #57a1570a
 ZIP = b"PK\x03\x04" # how a zip begins; Python's `is_zipfile` also takes a file with a zip somewhere in it
 SCRIPT = "is a TorchScript program, not weights: save those of the model with torch.save(model.state_dict(), …)"
 
@@ -224,8 +224,8 @@ def check_zip(
     if any(m.filename.endswith("/constants.pkl") for m in members): raise UserError(f"{where} {SCRIPT}")
     packed = next((m for m in members if m.compress_type != zipfile.ZIP_STORED or m.compress_size != m.file_size), None)
     if packed is not None:
-        raise UserError(f"{where} is compressed inside ({short_name(packed.filename, 60)}), which PyTorch's files never "
-                        "are: unpack it and pack it again without compression (zip -0 -r), or torch.save it again")
+        raise UserError(f"{where} is compressed inside ({short_name(packed.filename, 60)}), which PyTorch's files "
+                        "never are: unpack it and pack it again without compression (zip -0 -r), or torch.save it again")
     twice = [name for name, count in Counter(m.filename for m in members).items() if count > 1]
     if twice:
         raise UserError(f"{where} has {short_repr(twice[0])} twice in it: it is damaged or was changed; fetch it again")
@@ -260,7 +260,7 @@ def _too_long(path, size) -> UserError:
     return UserError(f"checkpoint {short_name(path)} describes its weights in {format_bytes(size)}, "
                      f"where some ten thousand bytes are usual; {raise_limit('pickle_bytes')}")
 
-# %% ../../nbs/07_model/13_pickles.ipynb #0802f3a7
+# %% ../../nbs/07_model/13_pickles.ipynb #7c93715b
 _PROGRAMS = 5 # of the form before 1.6: a number, a version, the machine, the content, the keys of the storages
 
 def _survey_old(path, stream) -> Survey:
@@ -278,8 +278,8 @@ def _refuse_tar(path, stream):
     try: tarfile.open(fileobj=stream, mode="r:", format=tarfile.PAX_FORMAT).close()
     except tarfile.TarError: stream.seek(0)
     else:
-        raise UserError(f"checkpoint {short_name(path)} is a tar archive: unpack it, and give the file of weights inside "
-                        "(if PyTorch itself wrote it, before 2017, torch.load it where you trust it and torch.save it "
+        raise UserError(f"checkpoint {short_name(path)} is a tar archive: unpack it, and give the file of weights "
+                        "inside (if PyTorch itself wrote it, before 2017, torch.load it where you trust it and torch.save it "
                         "again)")
 
 def survey_file(

@@ -126,7 +126,7 @@ def _steady_attention(device):
     if device.type != "cuda": return nullcontext()
     return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
 
-# %% ../../nbs/07_model/10_vqa.ipynb #3d9f486f
+# %% ../../nbs/07_model/10_vqa.ipynb #83e8fbdf
 @with_parameters
 class VQA:
     "A BEiT-3 VQA model with its tokenizer and answer list."
@@ -214,8 +214,8 @@ class VQA:
         least, most = (int(value) for value in input_ids.aminmax())
         if 0 <= least and most < self.config.vocab_size: return
         raise UserError(f"a question has the token id {most if least >= 0 else least}, and the model knows 0 to "
-                        f"{self.config.vocab_size - 1}: it was read with another model's tokenizer; use the model's own, "
-                        "or make the index again with it")
+                        f"{self.config.vocab_size - 1}: it was read with another model's tokenizer; use the model's "
+                        "own, or make the index again with it")
 
     def _give_up_kernels(self, why):
         if not why: return

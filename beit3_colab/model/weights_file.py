@@ -119,11 +119,11 @@ def _load_pickle(path, default=None):
         with open_regular(path) as f: # for PyTorch looks at a path's ending
             return _with_tensors(torch.load(f, map_location="cpu", weights_only=True), set())
 
-# %% ../../nbs/07_model/06_weights_file.ipynb #1842f365
+# %% ../../nbs/07_model/06_weights_file.ipynb #83b0259f
 def _with_tensors(content, seen: set, depth=0):
-    "The same with tensors for NumPy's arrays of plain numbers, and without what a file hangs onto dictionaries and tensors."
+    "The same with tensors for NumPy's arrays of plain numbers, and without what hangs on dictionaries and tensors."
     if isinstance(content, _Noted): return _tensor_of(content)
-    if isinstance(content, torch.Tensor): return torch.Tensor.detach(content) # a plain one: its `to` might be something else
+    if isinstance(content, torch.Tensor): return torch.Tensor.detach(content) # a plain one: `to` may not be its own
     if not isinstance(content, (dict, list, tuple)) or depth > 5 or id(content) in seen: return content
     seen.add(id(content)) # a file may hold one thing in a million places
     if isinstance(content, dict):
@@ -143,7 +143,7 @@ def _tensor_of(array): # the tensor of a stand-in for an array; any other as it 
         return torch.from_numpy(np.array(values, values.dtype.newbyteorder("="), order="C"))
     except (AttributeError, IndexError, TypeError, ValueError): return array
 
-# %% ../../nbs/07_model/06_weights_file.ipynb #cc36bf75
+# %% ../../nbs/07_model/06_weights_file.ipynb #91b4c688
 def _read_one(path):
     "What a file of either kind holds."
     with open_regular(path) as f: head = f.read(9)
@@ -160,7 +160,8 @@ def _check_content(path):
         check_zip(path, file)
         try: bad = file.testzip()
         except Exception as error: # of Python's reader of zips, by what is damaged
-            raise UserError(f"checkpoint {short_name(path)} is damaged ({short_repr(str(error))}); download it again") from None
+            says = short_repr(str(error))
+            raise UserError(f"checkpoint {short_name(path)} is damaged ({says}); download it again") from None
     if bad: raise UserError(f"checkpoint {short_name(path)} is damaged: wrong checksum of {short_repr(bad)}; "
                             "download it again")
 
@@ -352,7 +353,7 @@ def unwrap_name(
     "The name that a weight had before its model was wrapped."
     return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
-# %% ../../nbs/07_model/06_weights_file.ipynb #292eb2cc
+# %% ../../nbs/07_model/06_weights_file.ipynb #187cc27a
 _NO_MODEL = re.compile( # keys under which no model is expected
     r"optim(izers?)?(_states?|_state_dicts?)?|((lr|LR)_)?schedulers?(_states?|_state_dicts?)?|callbacks?|loops?"
     r"|((grad|loss|amp)_)?scalers?(_states?|_state_dicts?)?|(\w+_)?rng_states?|rng|random_states?", re.I)
@@ -364,7 +365,8 @@ def _mappings(content, keys=(), left=None):
     "Dictionaries of a file that hold tensors: keys → tensors by name."
     left = [_ENTRIES] if left is None else left
     left[0] -= len(content) + 1
-    if left[0] < 0: raise UserError("the checkpoint has too many dictionaries inside each other; save the weights alone")
+    if left[0] < 0:
+        raise UserError("the checkpoint has too many dictionaries inside each other; save the weights alone")
     tensors = {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
     tensors = {name: value for name, value in tensors.items() if isinstance(name, str)}
     if tensors: yield keys, tensors
@@ -506,7 +508,7 @@ def _is_same(weights, others) -> bool: # one model, saved under two keys
     def is_one(a, b): return a.layout == b.layout == torch.strided and a.data_ptr() == b.data_ptr()
     return weights.keys() == others.keys() and all(is_one(tensor, others[name]) for name, tensor in weights.items())
 
-# %% ../../nbs/07_model/06_weights_file.ipynb #fbe45d8a
+# %% ../../nbs/07_model/06_weights_file.ipynb #b8881245
 def open_weights(
     path: str|Path, # .pth of unilm and others, .safetensors, or an index of several files
     key: str|None = None, # which weights, where there are several: such as "model_ema"; "a|b" takes the first there is
@@ -536,7 +538,7 @@ def _read(path):
     except UserError: raise
     except Exception as error:
         try: what = _diagnose(path, error)
-        except Exception: what = "is damaged, so that it cannot even be said how; download it again" # a zip's own tables
+        except Exception: what = "is damaged, and it cannot even be said how; download it again" # a zip's tables
         raise UserError(f"checkpoint {short_name(path)} {what}") from error
 
 # %% ../../nbs/07_model/06_weights_file.ipynb #50a3c565
@@ -573,7 +575,7 @@ def _other_weights(content, key, where) -> dict:
     raise UserError(f"checkpoint {where} holds no weights: {expected}, but {entries}"
                     + ("; these are an optimizer's states: give the file with the model's weights" if states else ""))
 
-# %% ../../nbs/07_model/06_weights_file.ipynb #e8d6d888
+# %% ../../nbs/07_model/06_weights_file.ipynb #bd23c1e5
 def _refuse_pieces(weights, where):
     "Raise `UserError` for one process's part of a model that was trained in pieces."
     empty = [name for name, tensor in weights.items() if tensor.numel() == 0]
@@ -597,7 +599,7 @@ def refuse_odd(
         if what: raise UserError(f"{where}{short_name(name, _LONG)} {what}")
 
 def _refuse_repeated(weights, where, size):
-    "Raise `UserError` for tensors that are more than the file has: one number in many places, or one tensor many times."
+    "Raise `UserError` for tensors that are more than the file has: one number or one tensor in many places."
     total, remedy = 0, "save tensor.clone() of each weight"
     for name, tensor in weights.items():
         stored, needed = tensor.untyped_storage().nbytes(), tensor.numel()*tensor.element_size()
@@ -607,5 +609,5 @@ def _refuse_repeated(weights, where, size):
                             f"{format_bytes(stored)} (an expanded tensor), and not whole: {remedy}")
         total += needed
     if total > 2*size:
-        raise UserError(f"checkpoint {where} has {format_bytes(size)}, and its weights would be {format_bytes(total)}, by "
-                        f"repeating some of them under many names: {remedy}")
+        raise UserError(f"checkpoint {where} has {format_bytes(size)}, and its weights would be {format_bytes(total)}, "
+                        f"by repeating some of them under many names: {remedy}")
