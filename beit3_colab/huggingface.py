@@ -26,7 +26,7 @@ from .model.checkpoint import MODEL_TYPE, TOKENIZER_FILE, WEIGHTS_FILE
 # %% auto #0
 __all__ = ['Beit3Config', 'Beit3ForVisualQuestionAnswering', 'Beit3Tokenizer', 'Beit3ImageProcessor', 'Beit3Processor']
 
-# %% ../nbs/07_model/12_huggingface.ipynb #2eaa0b1a
+# %% ../nbs/07_model/12_huggingface.ipynb #bce6c366
 class Beit3Config(PretrainedConfig):
     "Configuration of a BEiT-3 VQA model for transformers; see `beit3_colab.model.beit3.Beit3Config` for the fields."
     model_type = MODEL_TYPE
@@ -57,6 +57,7 @@ class Beit3Config(PretrainedConfig):
         self.embed_dim, self.num_heads, self.num_layers, self.ffn_dim = embed_dim, num_heads, num_layers, ffn_dim
         self.vocab_size, self.max_text_positions = vocab_size, max_text_positions
         self.layernorm_eps, self.initializer_range = layernorm_eps, initializer_range
+        kwargs.pop("sha256", None) # of the folder it was read from; weights that are saved again are others
         if kwargs.get("id2label") is None and kwargs.get("num_labels") is None:
             kwargs["num_labels"] = 3129 if num_classes is None else num_classes
         ids = dict(pad_token_id=PAD, bos_token_id=BOS, eos_token_id=EOS)

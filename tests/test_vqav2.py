@@ -163,3 +163,22 @@ def test_pixels_equal_to_torchvision():
     torch, transforms = pytest.importorskip("torch"), pytest.importorskip("torchvision.transforms")
     reference = transforms.Compose([transforms.Resize((48, 48), interpolation=transforms.InterpolationMode.BICUBIC), transforms.ToTensor(), transforms.Normalize([.5]*3, [.5]*3)])
     assert torch.equal(normalize(torch.tensor(preprocess(NOISE, 48))[None])[0], reference(NOISE))
+
+ODD_LINES = [dict(labels=[None]), dict(labels=["0"]), dict(labels=[True]), dict(labels=[2]), dict(labels=[-1]), dict(labels=None), dict(labels=[[0]]), dict(scores=[float("nan")]), dict(scores=[1.5]), dict(scores=["1"]),
+             dict(scores=[]), dict(scores=None), dict(text_segment="abc"), dict(text_segment=[1.5]), dict(text_segment=[-1]), dict(text_segment={"0": 1}), dict(qid=None), dict(qid=True), dict(qid=10**30),
+             dict(image_path="../../home/passport_1.png"), dict(image_path="/etc/passwd"), dict(image_path=None), dict(image_path="val2014/x\0_1.jpg")]
+
+@pytest.mark.parametrize("odd", ODD_LINES)
+def test_a_line_of_the_index_that_cannot_be_is_named(tmp_path, odd):
+    "A label of null would have counted as right for every answer that is not in the list."
+    item = dict(image_path="val2014/COCO_val2014_000000000042.jpg", text_segment=[9, 15], labels=[1], scores=[.9], qid=42000)
+    (tmp_path/"answer2label.txt").write_text('{"answer": "yes", "label": 0}\n{"answer": "no", "label": 1}\n')
+    (tmp_path/"vqa.val.jsonl").write_text(json.dumps(item) + "\n" + json.dumps(item | dict(qid=1) | odd) + "\n")
+    with pytest.raises(UserError, match="vqa.val.jsonl, line 2 is damaged .*: make the index again") as error: open_vqav2(tmp_path, "val")
+    assert len(str(error.value)) < 500
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"qid": ' + "9"*5000 + "}", "7", "[]", "null", '"a"', '{"qid": 1}'])
+def test_a_line_of_the_index_that_is_no_record(tmp_path, line):
+    (tmp_path/"answer2label.txt").write_text('{"answer": "yes", "label": 0}\n')
+    (tmp_path/"vqa.val.jsonl").write_text(line + "\n")
+    with pytest.raises(UserError, match="vqa.val.jsonl.*(line 1 is damaged|is )"): open_vqav2(tmp_path, "val")
