@@ -65,13 +65,12 @@ class Refused(Exception):
 def run_command(*arguments):
     "Run a command of the library in this process; what it printed. Raises `Refused` for status 2."
     from beit3_colab.commands.cli import main
-    said, before = io.StringIO(), sys.stderr
-    sys.stderr = said
-    try: status = main([str(a) for a in arguments])
-    except SystemExit as stop: status = stop.code
-    finally: sys.stderr = before
-    before.write(said.getvalue())
-    if status == 0: return sys.stdout.getvalue()
+    with streams() as (out, said):
+        try: status = main([str(a) for a in arguments])
+        except SystemExit as stop: status = stop.code
+    sys.stdout.write(out.getvalue()) # it is looked at by whoever called
+    sys.stderr.write(said.getvalue())
+    if status == 0: return out.getvalue()
     lines = said.getvalue().splitlines()
     if status == 2 and lines: raise Refused(lines[-1])
     raise Status(status, said.getvalue())

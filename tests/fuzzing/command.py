@@ -9,7 +9,7 @@ import time
 import traceback
 from pathlib import Path
 
-from .children import Bounds, FAULTS, run_seeds, table, try_once
+from .children import Bounds, FAULTS, run_seeds, streams, table, try_once
 
 CHUNK = 250 # tries that share one preparation
 
@@ -53,7 +53,7 @@ def _work(name, begin, end, folder, bounds, out):
     folder.mkdir()
     os.environ["BEIT3_COLAB_CACHE"] = str(folder/"cache")
     format = find_format(name)
-    good = format.prepare(folder)
+    with streams(): good = format.prepare(folder)
     (folder/"tries").mkdir()
     for result in run_seeds(format, good, range(begin, end), folder/"tries", bounds):
         out.write(json.dumps(result) + "\n")
@@ -100,7 +100,7 @@ def describe(name, result):
 def show_again(format, seed, folder):
     "One try in this process, with its traceback."
     os.environ["BEIT3_COLAB_CACHE"] = str(folder/"cache")
-    good = format.prepare(folder)
+    with streams(): good = format.prepare(folder)
     (folder/"tries").mkdir()
     print(json.dumps(try_once(format, good, seed, folder/"tries", show=True), indent=1, ensure_ascii=False))
 

@@ -121,7 +121,7 @@ def _as_file(rows, kind):
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(rows[0])
-    for row in rows: writer.writerow([";".join(v) if isinstance(v, list) else v for v in row.values()])
+    for row in rows: writer.writerow(["|".join(map(str, v)) if isinstance(v, list) else v for v in row.values()])
     return out.getvalue().encode()
 
 def odd_object(rng, good):

@@ -76,7 +76,7 @@ def look_at(folder):
 def report_on(folder):
     "The same by the command; its records. What was printed is looked at by whoever called."
     from beit3_colab.run.folder import RunFolder
-    print(run_command("report", folder))
+    run_command("report", folder)
     return RunFolder.open(folder).records
 
 def page_of(folder):
