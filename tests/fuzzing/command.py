@@ -1,5 +1,6 @@
 "The command: chooses formats and seeds, shares them out among processes, prints the table."
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import time
 import traceback
 from pathlib import Path
 
+from .mutations import unchanged
 from .children import Bounds, FAULTS, run_seeds, streams, table, try_once
 
 CHUNK = 250 # tries that share one preparation
@@ -114,6 +116,7 @@ def make_parser(about):
     p.add_argument("--seconds", type=float, default=Bounds().seconds, help="after which a try hangs; what hung is tried again alone, with twice as many")
     p.add_argument("--memory", type=float, default=Bounds().memory/1e9, metavar="GB", help="that a try may take")
     p.add_argument("--show", type=int, default=5, metavar="N", help="failures to print of each format and outcome")
+    p.add_argument("--unchanged", action="store_true", help="do nothing to the inputs: all must be accepted")
     p.add_argument("--json", metavar="FILE", help="write all results")
     return p
 
@@ -123,10 +126,12 @@ def main(arguments=None, about=None):
     warm_up()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as d:
-        if args.seed is not None: return show_again(formats[0], args.seed, Path(d))
+        calm = unchanged() if args.unchanged else contextlib.nullcontext()
+        if args.seed is not None:
+            with calm: return show_again(formats[0], args.seed, Path(d))
         chunks = make_chunks(share_out(formats, args.tries), args.first)
         def tell(done): print(f"\r{done} of {len(chunks)} parts, {time.monotonic() - began:.0f} s", end="", file=sys.stderr, flush=True)
-        run_chunks(chunks, Path(d), args.jobs, Bounds(args.seconds, int(args.memory*1e9)), tell if sys.stderr.isatty() else lambda done: None)
+        with calm: run_chunks(chunks, Path(d), args.jobs, Bounds(args.seconds, int(args.memory*1e9)), tell if sys.stderr.isatty() else lambda done: None)
         found = read_chunks(chunks, Path(d))
     return report(found, args, time.monotonic() - began)
 

@@ -14,7 +14,7 @@ from random import Random
 from types import SimpleNamespace
 
 from .children import Attempt, Format
-from .mutations import LENGTHS, change_bytes, change_json
+from .mutations import LENGTHS, change_bytes, change_json, is_calm
 
 
 # --- pictures
@@ -23,6 +23,8 @@ _KINDS = (("PNG", "RGB", {}), ("PNG", "P", {}), ("PNG", "I;16", {}), ("PNG", "RG
           ("GIF", "P", {}), ("WEBP", "RGB", {}), ("WEBP", "RGBA", {"lossless": True}), ("BMP", "RGB", {}), ("TIFF", "RGB", {"compression": "tiff_lzw"}),
           ("TIFF", "RGB", {}), ("TIFF", "RGB", {"compression": "jpeg"}), ("PPM", "RGB", {}), ("TGA", "RGB", {}), ("ICO", "RGBA", {}), ("JPEG2000", "RGB", {}),
           ("PCX", "RGB", {}), ("AVIF", "RGB", {}), ("EPS", "RGB", {}), ("ICNS", "RGBA", {}))
+
+_USUAL = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF")
 
 def prepare_pictures(folder):
     from PIL import Image, features
@@ -58,9 +60,10 @@ def _bomb(rng):
 
 def attempt_picture(good, rng, place):
     from beit3_colab.pictures.reading import check_image, open_picture, preprocess, read_image
-    if rng.random() < .08: what, content = _bomb(rng)
+    if rng.random() < .08 and not is_calm(): what, content = _bomb(rng)
     else:
-        name, content = rng.choice(good.files)
+        sure = [f for f in good.files if f[0].split()[0] in _USUAL] # the others may be refused for what they are
+        name, content = rng.choice(sure if is_calm() else good.files)
         what, content = change_bytes(rng, content, [other for _, other in good.files])
         what = f"{name}: {what}"
     path = place/"photo.jpg"
@@ -118,7 +121,8 @@ def attempt_zip(good, rng, place):
     from beit3_colab.downloads.zips import extract_zip, read_zip_member
     from beit3_colab.pictures.sources import ZipPictures
     whole = rng.choice(good.zips)
-    what, content = rng.choice((lambda: change_bytes(rng, whole, good.zips), lambda: _odd_zip(rng, good), lambda: _changed_entry(rng, whole)))()
+    kind = 0 if is_calm() else rng.randrange(3)
+    what, content = (lambda: change_bytes(rng, whole, good.zips), lambda: _odd_zip(rng, good), lambda: _changed_entry(rng, whole))[kind]()
     path, target = place/"z.zip", place/"folder"/"out"
     path.write_bytes(content)
     target.mkdir(parents=True)
@@ -236,7 +240,7 @@ QUICK = dict(retries=2, backoff=.01, timeout=(2., 3.), max_bytes=200_000_000)
 
 def attempt_server(good, rng, place):
     from beit3_colab.downloads.fetching import fetch, read_url
-    url, target, way = f"{good.url}/{rng.randrange(1, 10**9)}/f.bin", place/"f.bin", rng.choice(("fetch", "fetch", "read"))
+    url, target, way = f"{good.url}/{0 if is_calm() else rng.randrange(1, 10**9)}/f.bin", place/"f.bin", rng.choice(("fetch", "fetch", "read"))
     def read():
         if way == "fetch": return fetch(url, target, **QUICK).read_bytes()
         return read_url(url, target, **{**QUICK, "max_bytes": 100_000_000})

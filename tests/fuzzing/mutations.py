@@ -1,9 +1,23 @@
 "What is done to a good input: to its bytes, to a JSON tree, to a list of lines. The same random numbers give the same input."
+import contextlib
 import json
 import struct
 
 CONTROL = "\x1b]0;title\x07\x1b[31mred\x1b[2A \u202eesrever\u2066 \x00 \x9b1m \r\b"
 LENGTHS = (0, 1, 127, 128, 255, 65_535, 2**24, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63 - 1, 2**64 - 1)
+
+
+_calm = False
+
+@contextlib.contextmanager
+def unchanged():
+    "Within it nothing is done to an input: whatever reads it must accept it, else the fuzz refuses what is whole."
+    global _calm
+    _calm = True
+    try: yield
+    finally: _calm = False
+
+def is_calm(): return _calm
 
 
 class Raw(str):
@@ -72,20 +86,23 @@ def _length(rng, content):
     block = struct.pack(form, value % 2**(8*size))
     return f"number {value} as {form} at {at}", content[:at] + block + content[at + size:]
 
-_OF_BYTES = (_flip, _flip, _set, _cut, _leave_out, _insert, _repeat, _swap, _fill, _length, _length)
+_SAME_SIZE = (_flip, _flip, _set, _swap, _fill, _length)
+_OF_BYTES = (*_SAME_SIZE, _length, _cut, _leave_out, _insert, _repeat)
 
-def change_bytes(rng, content, others=()):
+def change_bytes(rng, content, others=(), same_size=False):
     "Damage bytes, once or several times; `others`: contents of the same kind, of which a piece may come. What was done, and the bytes."
     told, new = [], content
+    if _calm: return "nothing", content
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
-        if others and rng.random() < .1:
+        if same_size: what, new = rng.choice(_SAME_SIZE)(rng, new)
+        elif others and rng.random() < .1:
             other = rng.choice(others)
             at, there = rng.randrange(len(new) + 1), rng.randrange(len(other))
             what, new = f"the rest from {at} is another's from {there}", new[:at] + other[there:]
         elif new: what, new = rng.choice(_OF_BYTES)(rng, new)
         else: what, new = "something put in", rng.randbytes(8)
         told.append(what)
-    if new == content: return change_bytes(rng, content, others)
+    if new == content: return change_bytes(rng, content, others, same_size)
     return ", ".join(told), new
 
 
@@ -152,6 +169,7 @@ def _more(rng, tree, container, key):
 def change_tree(rng, tree):
     "Damage a JSON tree at one place or two. What was done, and the bytes of the file."
     before, told = dump(tree), []
+    if _calm: return "nothing", before.encode("utf-8", "surrogatepass")
     new = _deep_copy(tree)
     for _ in range(rng.choice((1, 1, 1, 2))):
         place = _choose(rng, new) if isinstance(new, (dict, list)) and not isinstance(new, Pairs) else None
@@ -173,6 +191,7 @@ def change_json(rng, tree, others=()):
 def change_lines(rng, lines, trees=True):
     "Damage a file of lines, each with a JSON object (else `trees` is false). What was done, and its bytes."
     content = b"".join(line + b"\n" for line in lines)
+    if _calm: return "nothing", content
     kind = rng.random()
     if kind < .25: return change_bytes(rng, content)
     new, at = list(lines), rng.randrange(len(lines))

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from .children import Attempt, Format, run_command
-from .mutations import change_bytes, change_json, change_lines, dump, odd_value, parse
+from .mutations import change_bytes, change_json, change_lines, dump, is_calm, odd_value, parse
 from .runs import draw_pictures, make_run, whole
 
 IDS = [7 + i for i in range(6)]
@@ -162,7 +162,7 @@ def attempt_own(good, rng, place):
 def _change_cell(rng, good):
     rows = [dict(row) for row in good.rows]
     row, name = rng.choice(rows), rng.choice(list(rows[0]))
-    row[name] = odd_plain(rng)
+    if not is_calm(): row[name] = odd_plain(rng)
     try: return f"{name} made {str(row[name])[:60]!r}", _as_file(rows, "csv").decode("utf-8", "surrogatepass").encode("utf-8", "surrogatepass")
     except (ValueError, RecursionError): return change_bytes(rng, _as_file(good.rows, "csv")) # a number of 5,000 digits has no text
 
@@ -170,6 +170,7 @@ def _in_memory(good, rng, kind):
     import pandas as pd
     rows = [{**row, "image": str(good.folder/row["image"])} for row in good.rows]
     row, name = rng.choice(rows), rng.choice([*rows[0], "image_id", "x"])
+    if is_calm(): return "nothing", pd.DataFrame(rows) if kind == "table" else rows
     row[name] = odd_object(rng, good)
     what = f"{name} made {type(row[name]).__name__}"
     if kind == "memory" and rng.random() < .1: rows[rng.randrange(3)] = odd_object(rng, good)

@@ -121,12 +121,13 @@ def continue_run(good, folder):
     submission = json.loads((folder/"answers_own_pictures.json").read_text())
     return open_run(folder).records, {r["question_id"]: r["answer"] for r in submission}
 
-def judge_continued(good, expected, result):
+def judge_continued(good, expected, result, was_stopped=True):
     "Whether a run that was continued ends in the answers of its journal, and else in the model's own."
     records, submission = result
     right = shown(good.truth) | shown(expected)
     if shown(records) != right: return "the run that was continued has other answers"
-    return "" if submission == {i: answers[0] for i, (answers, _) in right.items()} else "the submission has other answers"
+    before, now = ({i: answers[0] for i, (answers, _) in found.items()} for found in (shown(good.truth), right))
+    return "" if submission in ((now,) if was_stopped else (before, now)) else "the submission has other answers"
 
 def stop(folder):
     "Make a finished run one that was stopped."
@@ -140,7 +141,8 @@ def attempt_journal(good, rng, place):
     folder = good.copy(place)
     name = rng.choice(("answers-0.jsonl", "answers-0.jsonl", "answers-1.jsonl"))
     what, content = change_lines(rng, good.journal)
-    if rng.random() < .5 and name == "answers-0.jsonl": stop(folder)
+    was_stopped = rng.random() < .5 and name == "answers-0.jsonl"
+    if was_stopped: stop(folder)
     (folder/name).write_bytes(content)
     found = sound_journal(content, good.truth, good.fingerprint)
     if name == "answers-1.jsonl" and found is not None: found = dict(good.truth) # the other journal has them all, and comes first
@@ -150,7 +152,7 @@ def attempt_journal(good, rng, place):
         return f"{name} was refused, and changed all the same"
     def judge(result):
         if found is None: return f"{name} is not what a journal of this run is ({way})"
-        if way == "continue": return judge_continued(good, found, result)
+        if way == "continue": return judge_continued(good, found, result, was_stopped)
         return "" if shown(result) == shown(found) else f"other answers than {name} has"
     read = dict(open=lambda: look_at(folder), report=lambda: report_on(folder), **{"continue": lambda: continue_run(good, folder)})[way]
     return Attempt(f"{name}, {way}: {what}", read, judge, untouched)

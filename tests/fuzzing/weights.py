@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from .children import Attempt, Format, run_command
-from .mutations import change_bytes, change_json, change_tree, dump, parse
+from .mutations import change_bytes, change_json, change_tree, dump, is_calm, parse
 
 GOLDEN = Path(__file__).parent.parent/"golden"
 ANSWERS = [f"answer {i}" for i in range(40)] # of the small model's head
@@ -60,6 +60,7 @@ def join_safetensors(header, data): return struct.pack("<Q", len(header)) + head
 
 def change_safetensors(rng, content):
     "Damage a file of safetensors: its header as a tree or as bytes, its data, or all of it."
+    if is_calm(): return "nothing", content
     header, data = split_safetensors(content)
     kind = rng.randrange(4)
     if kind == 0:
@@ -69,7 +70,7 @@ def change_safetensors(rng, content):
         what, new = change_bytes(rng, dump(header).encode())
         return f"header: {what}", join_safetensors(new, data)
     if kind == 2:
-        what, new = change_bytes(rng, data)
+        what, new = change_bytes(rng, data, same_size=rng.random() < .8)
         return f"data: {what}", join_safetensors(json.dumps(header).encode(), new)
     return change_bytes(rng, content)
 
@@ -79,10 +80,10 @@ def attempt_folder(good, rng, place):
     "Our own folder has a digest of its weights: whatever is changed is refused."
     folder = copy_folder(good, place)
     what, content = change_safetensors(rng, good.safetensors)
-    if content == good.safetensors: what, content = change_bytes(rng, content)
+    if content == good.safetensors: what, content = change_bytes(rng, content) # the header was written in another way
     (folder/"model.safetensors").write_bytes(content)
     read = rng.choice((lambda: answers_of(good, folder), lambda: run_command("convert", folder, place/"out.pth")))
-    return Attempt(what, read, lambda result: "other weights than config.json has the digest of")
+    return Attempt(what, read, lambda result: "" if content == good.safetensors else "other weights than config.json has the digest of")
 
 def tensors_of(content):
     from safetensors.torch import load
@@ -123,6 +124,7 @@ def change_weights(rng, good, weights):
     "Weights with something odd among them: (what, weights, whether they may be read: None where that depends)."
     import torch
     weights, name = dict(weights), rng.choice(list(weights))
+    if is_calm(): return "nothing", weights, True
     kind = rng.randrange(8)
     if kind < 4:
         what, weights[name], may = odd_tensor(rng, good, name, weights[name])
@@ -161,6 +163,7 @@ def attempt_odd(good, rng, place):
     import torch
     mark, kind = place/"ran", rng.randrange(10)
     path, may = place/"w.pth", None
+    if is_calm(): kind = 0
     if kind < 6:
         what, weights, may = change_weights(rng, good, good.official)
         frame = rng.choice((lambda w: {"model": w}, lambda w: w, lambda w: {"model": {"module": w}}, lambda w: {"model": w, "model_ema": good.official}))
@@ -256,7 +259,7 @@ def prepare_tokenizer(folder):
 def attempt_tokenizer(good, rng, place):
     from beit3_colab.model.tokenizer import Tokenizer
     content = rng.choice(good.models)
-    what, content = change_bytes(rng, content, good.models)
+    what, content = change_bytes(rng, content, good.models, same_size=rng.random() < .5)
     def read():
         tokenizer = Tokenizer(content)
         ids = tokenizer.encode("what color is the dog? <mask> 日本")
@@ -270,6 +273,7 @@ def attempt_tokenizer(good, rng, place):
 def prepare_transformers(folder):
     import transformers
     transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     import beit3_colab.huggingface # noqa: F401 - its classes are registered
     good = prepare(folder)
     read_by_transformers(good.folder, good)
