@@ -8,7 +8,8 @@ Each try runs in a child with limits (Linux only). "own error": UserError, or st
 characters. "accepted": what was given back agrees with what a reader of our own makes of the input, or nothing could be
 known. Failures are: any other error ("traceback"); no end within 10 seconds, and when it is tried again alone within 20
 ("hang"); the end of the process ("crash"); more than 1.5 GB beyond what the process had ("over memory"); a value that
-had to be refused, a file that was changed although its content was refused, code that ran ("silently accepted"); and
+had to be refused, a file that was changed although its content was refused, code that ran, a program that was started,
+a server that was asked or a file read that is somebody else's ("silently accepted"); and
 characters that a terminal obeys, or more than 2,000 of them, in a message, in what is printed, in a log ("unclean text").
 """
 import sys

@@ -5,7 +5,7 @@ import time
 from .children import Attempt, Format
 
 def _format(name, read, judge=lambda result: "", after=lambda error: ""):
-    return Format(f"broken: {name}", lambda folder: None, lambda good, rng, place: Attempt(name, read, judge, after))
+    return Format(f"broken: {name}", lambda folder: None, lambda good, rng, place: Attempt(name, read, judge, after), alone=True)
 
 def hang():
     while True: time.sleep(1)
@@ -34,6 +34,18 @@ def say_much():
     from beit3_colab.machine.messages import UserError
     raise UserError("x"*3_000)
 
+def start_program():
+    import subprocess
+    subprocess.run(["true"])
+    refuse()
+
+def ask_server():
+    import socket
+    try: socket.create_connection(("127.0.0.1", 9), 1)
+    except OSError: pass
+
+def read_elsewhere(): open("/proc/../etc/passwd").close()
+
 def refuse():
     from beit3_colab.machine.messages import UserError
     raise UserError("no picture")
@@ -46,6 +58,9 @@ FORMATS = (
     _format("over memory, explained", want),
     _format("silently accepted", lambda: "1", lambda result: "" if isinstance(result, int) else "a text"),
     _format("harm", refuse, after=lambda error: "a file was changed"),
+    _format("program", start_program),
+    _format("server", ask_server),
+    _format("file", read_elsewhere),
     _format("unclean message", say_escape),
     _format("unclean output", print_escape),
     _format("long message", say_much),

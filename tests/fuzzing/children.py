@@ -40,6 +40,7 @@ class Format:
     attempt: Callable # (that, random.Random, a folder for this try) → `Attempt`
     share: float = 1. # of the tries, beside other formats
     foreign: tuple = () # packages whose own errors a user sees unchanged, since theirs is the call
+    alone: bool = False # whether no server may be asked, and no file that is not the sender's may be read
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,23 @@ def streams():
     try: yield sys.stdout, sys.stderr
     finally: sys.stdout, sys.stderr = kept
 
+_seen = [] # what this process did that the system was asked for, see `watch`
+_PROGRAMS = ("os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn")
+ELSEWHERE = ("/etc/passwd", "/dev/zero") # files of others, which mutations name
+
+def watch():
+    "Note from now on when this process starts programs, connects, or opens what is not meant for it."
+    def note(event, args):
+        if event in _PROGRAMS: _seen.append(("program", f"{event} {args[0]!r:.60}"))
+        elif event == "socket.connect": _seen.append(("server", str(args[1])[:60]))
+        elif event == "open" and isinstance(args[0], str) and os.path.abspath(args[0].partition("\0")[0]) in ELSEWHERE: _seen.append(("file", args[0][-60:]))
+    sys.addaudithook(note)
+
+def _what_happened(format):
+    "What a try did that nobody asked for."
+    odd = [text for kind, text in _seen if kind == "program" or format.alone]
+    return f"a try led to {odd[0]}" if odd else ""
+
 def try_once(format, good, seed, folder, show=False):
     "One try in this process: {seed, outcome, what, message}."
     place = folder/f"try-{seed:08}"
@@ -121,13 +139,14 @@ def try_once(format, good, seed, folder, show=False):
     place.mkdir()
     attempt = format.attempt(good, random.Random(f"{format.name} {seed}"), place)
     error, reason = None, ""
+    _seen.clear()
     with streams() as (out, err):
         try: reason = attempt.judge(attempt.read())
         except BaseException as e: error = e # noqa: BLE001 - whatever it is, it is what is looked for
     if show and error: traceback.print_exception(error)
     if show: print(out.getvalue() + err.getvalue(), end="")
     outcome, message = ("accepted", "") if error is None else (classify(error, format.foreign), f"{type(error).__name__}: {error}")
-    harm = attempt.after(error)
+    harm = _what_happened(format) or attempt.after(error)
     shown = unclean(out.getvalue() + err.getvalue(), 10**6) or (unclean(str(error)) if outcome == "own error" and not _is_foreign(error, format.foreign) else "")
     if outcome in ("own error", "accepted"):
         if "Traceback (most recent" in err.getvalue(): outcome, message = "traceback", err.getvalue()
@@ -156,6 +175,7 @@ def _child(format, good, seeds, folder, bounds, pipe):
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     resource.setrlimit(resource.RLIMIT_FSIZE, (bounds.file, bounds.file))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    watch()
     for seed in seeds:
         tell(begin=seed)
         begun = time.monotonic()

@@ -11,7 +11,7 @@ import traceback
 from pathlib import Path
 
 from .mutations import unchanged
-from .children import Bounds, FAULTS, run_seeds, streams, table, try_once
+from .children import Bounds, FAULTS, run_seeds, streams, table, try_once, watch
 
 CHUNK = 250 # tries that share one preparation
 
@@ -104,6 +104,7 @@ def show_again(format, seed, folder):
     os.environ["BEIT3_COLAB_CACHE"] = str(folder/"cache")
     with streams(): good = format.prepare(folder)
     (folder/"tries").mkdir()
+    watch()
     print(json.dumps(try_once(format, good, seed, folder/"tries", show=True), indent=1, ensure_ascii=False))
 
 def make_parser(about):

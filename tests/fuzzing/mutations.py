@@ -117,7 +117,7 @@ def odd_value(rng, old=None):
         lambda: Raw(rng.choice(("NaN", "Infinity", "-Infinity", "1e400", "-1e400", "1e-400", "1e300"))),
         lambda: Raw("9"*5_000), lambda: Raw("["*depth + "]"*depth), lambda: Raw('{"a":'*depth + "1" + "}"*depth),
         lambda: "x"*rng.choice((1_000, 100_000)), lambda: CONTROL, lambda: "\ud800", lambda: "a\0b", lambda: "../../../../etc/passwd",
-        lambda: "/dev/zero", lambda: "<img src=x onerror=alert(1)>", lambda: [old], lambda: {"a": old}, lambda: [[], {}], lambda: str(old),
+        lambda: "/dev/zero", lambda: "/etc/passwd", lambda: "http://127.0.0.1:9/x.png", lambda: "<img src=x onerror=alert(1)>", lambda: [old], lambda: {"a": old}, lambda: [[], {}], lambda: str(old),
         lambda: -old if type(old) in (int, float) else [old, old], lambda: float(old) if type(old) is int else 0.5,
         lambda: old[:-1] if isinstance(old, (str, list)) else [None], lambda: old*2 if isinstance(old, (str, list)) else 7))()
 

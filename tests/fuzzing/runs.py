@@ -246,6 +246,6 @@ def _judge_copies(folder):
 
 
 FORMATS = (
-    Format("journal", make_run, attempt_journal, 2.),
-    Format("run.json", make_run, attempt_run, 1.5),
-    Format("questions of a run", make_run, attempt_questions, 1.5))
+    Format("journal", make_run, attempt_journal, 2., alone=True),
+    Format("run.json", make_run, attempt_run, 1.5, alone=True),
+    Format("questions of a run", make_run, attempt_questions, 1.5, alone=True))

@@ -195,6 +195,8 @@ def _code(rng, good, place, mark):
 def attempt_convert(good, rng, place):
     "What `convert` writes can be loaded, and answers as what it read."
     from safetensors.torch import save_file
+
+    from beit3_colab import load_model, UserError
     to_pth, official = rng.random() < .3, rng.random() < .5
     what, weights, may = change_weights(rng, good, good.official if official else good.ours)
     is_plain = all(isinstance(k, str) and hasattr(v, "layout") and v.layout == v.new_zeros(0).layout and v.device.type == "cpu" and v.numel() < 2**22 for k, v in weights.items())
@@ -211,9 +213,10 @@ def attempt_convert(good, rng, place):
         return target
     def judge(result):
         if may is False: return f"{what}, and converted"
-        try: found = answers_of(good, result)
-        except Exception as error: return f"was converted, and cannot be used: {type(error).__name__}: {str(error)[:200]}" # noqa: BLE001
-        return mad(found)
+        try: vqa = load_model(result, device="cpu", **({} if result.is_dir() else dict(config=good.config, answers=ANSWERS, tokenizer=GOLDEN/"tiny.spm")))
+        except Exception as error: return f"was converted, and cannot be loaded: {type(error).__name__}: {str(error)[:200]}" # noqa: BLE001
+        try: return mad(ask(vqa, good))
+        except UserError: return "" # huge numbers become infinite on their way
     def after(error): return "a target was left behind" if error is not None and target.exists() else ""
     return Attempt(what + (" → .pth" if to_pth else ""), read, judge, after)
 
@@ -228,7 +231,7 @@ def unsound_config(config, good):
         if type(value) is not int or value < 1: return name
         if name not in ("num_heads",) and value != good.config[name]: return name
     eps = config.get("layernorm_eps", 1e-5)
-    return "" if type(eps) in (int, float) and 0 < eps < 1 else "layernorm_eps"
+    return "" if type(eps) in (int, float) and 0 < eps <= 1 else "layernorm_eps"
 
 def attempt_config(good, rng, place):
     inside = rng.random() < .6
