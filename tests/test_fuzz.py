@@ -71,7 +71,7 @@ BROKEN = {
 def test_broken_readers_are_found_out(tmp_path):
     names = [f"broken: {name}" for name in BROKEN]
     options = [part for name in names for part in ("--format", name)]
-    found, done = fuzz(tmp_path, "--tries", len(names), "--seconds", 1, "--memory", .3, *options)
+    found, done = fuzz(tmp_path, "--tries", len(names), "--seconds", 2, "--memory", .3, *options)
     assert {name: [r["outcome"] for r in results] for name, results in found.items()} == {f"broken: {name}": [how] for name, how in BROKEN.items()}
     assert done.returncode == 1 and "broken: traceback --seed 1: traceback: KeyError: 'a'" in done.stdout
 

@@ -16,7 +16,7 @@ def crash(): ctypes.string_at(0)
 
 def eat():
     kept = bytearray()
-    while True: kept += bytes(10_000_000)
+    while True: kept += bytes(100_000_000)
 
 def want():
     "As where a huge size is asked for at once, and the error that comes of it is explained."

@@ -88,8 +88,9 @@ def _wants_memory(error):
 
 def _is_foreign(error, packages):
     "Whether an error was raised by a package that the user called."
-    frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and any(f"{os.sep}{name}{os.sep}" in frames[-1].filename for name in packages)
+    frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    ours = max((i for i, name in enumerate(frames) if f"{os.sep}beit3_colab{os.sep}" in name), default=-1)
+    return any(f"{os.sep}{package}{os.sep}" in name for package in packages for name in frames[ours + 1:])
 
 def classify(error, foreign=()):
     "The outcome that an error is."
