@@ -9,8 +9,8 @@ characters. "accepted": what was given back agrees with what a reader of our own
 known. Failures are: any other error ("traceback"); no end within 10 seconds, and when it is tried again alone within 20
 ("hang"); the end of the process ("crash"); more than 1.5 GB beyond what the process had ("over memory"); a value that
 had to be refused, a file that was changed although its content was refused, code that ran, a program that was started,
-a server that was asked or a file read that is somebody else's ("silently accepted"); and
-characters that a terminal obeys, or more than 2,000 of them, in a message, in what is printed, in a log ("unclean text").
+a server that was asked, a file of somebody else's that was read ("silently accepted"); and characters that a terminal
+obeys in a message, in what is printed, in a log, or more than 2,000 of any in a message ("unclean text").
 """
 import sys
 from pathlib import Path

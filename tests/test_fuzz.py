@@ -1,6 +1,6 @@
-"""The short form of `benchmarks/fuzz.py`: every format that is read, damaged by seeded mutations, each try in a child with limits.
+"""The short form of `benchmarks/fuzz.py`: every format that is read, damaged by seeded mutations.
 
-And the fuzz itself: that it finds broken readers out, that what is whole passes, that a seed gives the same input again.
+And the fuzz itself: that it finds broken readers out, that what is whole passes, that a seed repeats its input.
 """
 import json
 import random
@@ -72,7 +72,8 @@ def test_broken_readers_are_found_out(tmp_path):
     names = [f"broken: {name}" for name in BROKEN]
     options = [part for name in names for part in ("--format", name)]
     found, done = fuzz(tmp_path, "--tries", len(names), "--seconds", 2, "--memory", .3, *options)
-    assert {name: [r["outcome"] for r in results] for name, results in found.items()} == {f"broken: {name}": [how] for name, how in BROKEN.items()}
+    assert {name: [r["outcome"] for r in results] for name, results in found.items()} == {f"broken: {name}": [how]
+            for name, how in BROKEN.items()}
     assert done.returncode == 1 and "broken: traceback --seed 1: traceback: KeyError: 'a'" in done.stdout
 
 def test_others_are_tried_after_one_that_hangs_or_crashes(tmp_path):
@@ -90,9 +91,11 @@ TREE = {"a": [1, 2.5, None, {"b": "text", "c": []}], "d": {"e": True, "f": "ü"}
     (mutations.change_bytes, b"some bytes, enough to be cut"),
     (mutations.change_tree, TREE),
     (mutations.change_json, TREE),
-    (mutations.change_lines, [b'{"a": 1}', b'{"b": [1, 2]}', b'{"c": "x"}'])], ids=lambda value: getattr(value, "__name__", ""))
+    (mutations.change_lines, [b'{"a": 1}', b'{"b": [1, 2]}', b'{"c": "x"}'])],
+    ids=lambda value: getattr(value, "__name__", ""))
 def test_a_mutation_changes_its_input_and_a_seed_repeats_it(change, good):
-    before = {bytes: good, dict: mutations.dump(good).encode() if isinstance(good, dict) else b"", list: b"".join(line + b"\n" for line in good) if isinstance(good, list) else b""}[type(good)]
+    before = {bytes: good, dict: mutations.dump(good).encode() if isinstance(good, dict) else b"",
+              list: b"".join(line + b"\n" for line in good) if isinstance(good, list) else b""}[type(good)]
     found = set()
     for seed in range(300):
         what, content = change(random.Random(seed), good)
@@ -118,18 +121,25 @@ def test_journal_rules_of_our_own():
     header, record = b'{"run": "f"}\n', b'{"question_id": 1, "answers": ["a"], "confidences": [0.5]}\n'
     assert sound_journal(header + record, {1}, "f").keys() == {1}
     assert sound_journal(header + record + b'{"torn', {1}, "f").keys() == {1} and sound_journal(b"", {1}, "f") == {}
-    for content in (record, record + header, header.replace(b"f", b"g") + record, header + b"1\n", header + record.replace(b"1,", b"2,"),
-                    header + record.replace(b"0.5", b"NaN"), header + record.replace(b'["a"]', b'"a"'), header + record.replace(b"[0.5]", b"[0.5, 0.1]")):
+    for content in (record, record + header, header.replace(b"f", b"g") + record, header + b"1\n",
+                    header + record.replace(b"1,", b"2,"),
+                    header + record.replace(b"0.5", b"NaN"), header + record.replace(b'["a"]', b'"a"'),
+                    header + record.replace(b"[0.5]", b"[0.5, 0.1]")):
         assert sound_journal(content, {1}, "f") is None, content
     assert not is_record(dict(question_id=True, answers=["a"], confidences=[1]), {1})
 
 @pytest.mark.parametrize("rule, good, odd", [
     (lambda v: unsound_line(v, 3), dict(qid=1, image_path="a", text_segment=[1], labels=[2], scores=[.3]),
-     (dict(labels=[None]), dict(labels=[3]), dict(scores=[2]), dict(scores=[]), dict(qid="1"), dict(qid=True), dict(text_segment=[1.5]))),
-    (lambda v: unsound_results([v]), dict(question_id=1, answer="a"), (dict(answer=None), dict(answer=[]), dict(question_id=[]), dict(answer=True), dict(answer=1.5))),
-    (lambda v: unsound_records([v], "questions"), dict(question_id=1, image_id=1, question="a"), (dict(question_id="1"), dict(image_id=None), dict(question=1))),
-    (lambda v: unsound_config(v, type("Good", (), {"config": dict.fromkeys(("image_size", "patch_size", "embed_dim", "num_heads", "num_layers", "ffn_dim", "vocab_size", "num_classes", "max_text_positions"), 4)})),
-     dict(num_layers=4), (dict(num_layers=5), dict(num_heads=True), dict(layernorm_eps=float("nan")), dict(layernorm_eps=1e300))),
+     (dict(labels=[None]), dict(labels=[3]), dict(scores=[2]), dict(scores=[]), dict(qid="1"), dict(qid=True),
+      dict(text_segment=[1.5]))),
+    (lambda v: unsound_results([v]), dict(question_id=1, answer="a"),
+     (dict(answer=None), dict(answer=[]), dict(question_id=[]), dict(answer=True), dict(answer=1.5))),
+    (lambda v: unsound_records([v], "questions"), dict(question_id=1, image_id=1, question="a"),
+     (dict(question_id="1"), dict(image_id=None), dict(question=1))),
+    (lambda v: unsound_config(v, type("Good", (), {"config": dict.fromkeys(("image_size", "patch_size", "embed_dim",
+            "num_heads", "num_layers", "ffn_dim", "vocab_size", "num_classes", "max_text_positions"), 4)})),
+     dict(num_layers=4), (dict(num_layers=5), dict(num_heads=True), dict(layernorm_eps=float("nan")),
+                          dict(layernorm_eps=1e300))),
 ], ids=["index", "results", "questions", "configuration"])
 def test_rules_of_our_own(rule, good, odd):
     assert rule(good) == ""

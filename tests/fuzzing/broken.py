@@ -5,7 +5,8 @@ import time
 from .children import Attempt, Format
 
 def _format(name, read, judge=lambda result: "", after=lambda error: ""):
-    return Format(f"broken: {name}", lambda folder: None, lambda good, rng, place: Attempt(name, read, judge, after), alone=True)
+    return Format(f"broken: {name}", lambda folder: None, lambda good, rng, place: Attempt(name, read, judge, after),
+                  alone=True)
 
 def hang():
     while True: time.sleep(1)

@@ -20,7 +20,8 @@ from typing import NamedTuple
 
 OUTCOMES = ("own error", "accepted", "traceback", "hang", "crash", "over memory", "silently accepted", "unclean text")
 FAULTS = OUTCOMES[2:]
-CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]") # what a terminal obeys, or nobody sees
+# what a terminal obeys, or nobody sees
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 LONGEST = 2_000 # characters of a message
 
 
@@ -125,7 +126,8 @@ def watch():
     def note(event, args):
         if event in _PROGRAMS: _seen.append(("program", f"{event} {args[0]!r:.60}"))
         elif event == "socket.connect": _seen.append(("server", str(args[1])[:60]))
-        elif event == "open" and isinstance(args[0], str) and os.path.abspath(args[0].partition("\0")[0]) in ELSEWHERE: _seen.append(("file", args[0][-60:]))
+        elif event == "open" and isinstance(args[0], str) and os.path.abspath(args[0].partition("\0")[0]) in ELSEWHERE:
+            _seen.append(("file", args[0][-60:]))
     sys.addaudithook(note)
 
 def _what_happened(format):
@@ -146,16 +148,20 @@ def try_once(format, good, seed, folder, show=False):
         except BaseException as e: error = e # noqa: BLE001 - whatever it is, it is what is looked for
     if show and error: traceback.print_exception(error)
     if show: print(out.getvalue() + err.getvalue(), end="")
-    outcome, message = ("accepted", "") if error is None else (classify(error, format.foreign), f"{type(error).__name__}: {error}")
+    outcome, message = ("accepted", "") if error is None else (classify(error, format.foreign),
+                                                               f"{type(error).__name__}: {error}")
     harm = _what_happened(format) or attempt.after(error)
-    shown = unclean(out.getvalue() + err.getvalue(), 10**6) or (unclean(str(error)) if outcome == "own error" and not _is_foreign(error, format.foreign) else "")
+    shown = unclean(out.getvalue() + err.getvalue(),
+                    10**6) or (unclean(str(error)) if outcome == "own error" and not _is_foreign(error,
+                            format.foreign) else "")
     if outcome in ("own error", "accepted"):
         if "Traceback (most recent" in err.getvalue(): outcome, message = "traceback", err.getvalue()
         elif reason or harm: outcome, message = "silently accepted", reason or harm
         elif shown: outcome, message = "unclean text", shown
     if outcome == "traceback" and error is not None: message += f" [{_where(error)}]"
     shutil.rmtree(place, ignore_errors=True)
-    return dict(seed=seed, outcome=outcome, what=attempt.what[:300], message=message[:600].encode("utf-8", "replace").decode())
+    return dict(seed=seed, outcome=outcome, what=attempt.what[:300],
+                message=message[:600].encode("utf-8", "replace").decode())
 
 def _where(error): # the last line of ours that it passed
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f"{os.sep}beit3_colab{os.sep}" in f.filename]
@@ -166,7 +172,8 @@ def _where(error): # the last line of ours that it passed
 def _peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*1024 # of this process, in bytes
 
 def _data_bytes():
-    return next(int(line.split()[1])*1024 for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData"))
+    return next(int(line.split()[1])*1024 for line in Path("/proc/self/status").read_text().splitlines()
+                if line.startswith("VmData"))
 
 def _child(format, good, seeds, folder, bounds, pipe):
     "Try one seed after the other, and tell of each on a pipe when it begins and when it has ended."
@@ -181,7 +188,8 @@ def _child(format, good, seeds, folder, bounds, pipe):
         tell(begin=seed)
         begun = time.monotonic()
         try: found = try_once(format, good, seed, folder)
-        except BaseException: found = dict(seed=seed, outcome="tool", what="", message=traceback.format_exc()[-2_000:]) # noqa: BLE001
+        except BaseException: # noqa: BLE001
+            found = dict(seed=seed, outcome="tool", what="", message=traceback.format_exc()[-2_000:])
         more = _peak() - base
         if more > bounds.memory and found["outcome"] not in ("traceback", "tool"): found["outcome"] = "over memory"
         tell(**found, seconds=round(time.monotonic() - begun, 3), megabytes=more//1_000_000)
@@ -224,11 +232,14 @@ def _run_batch(format, good, seeds, folder, bounds):
     _, status = os.waitpid(pid, 0)
     if open_seed is not None:
         how = f"no end after {bounds.seconds:g} s" if hung else f"ended by itself: {os.waitstatus_to_exitcode(status)}"
-        found.append(dict(seed=open_seed, outcome="hang" if hung else "crash", what="", message=how, seconds=bounds.seconds, megabytes=0))
+        found.append(dict(seed=open_seed, outcome="hang" if hung else "crash", what="", message=how,
+                          seconds=bounds.seconds, megabytes=0))
     return found
 
 def run_seeds(format, good, seeds, folder, bounds=Bounds()):
-    "Try seeds in children; yields a result for each. What hung or crashed is tried once more, alone and with twice the time."
+    """Try seeds in children; yields a result for each.
+
+    What hung or crashed is tried once more, alone and with twice the time."""
     seeds = list(seeds)
     while seeds:
         found = _run_batch(format, good, seeds[:bounds.batch], folder, bounds)
@@ -250,7 +261,8 @@ def table(by_format):
     lines = ["| format | tries | " + " | ".join(OUTCOMES) + " | slowest | memory |", "|" + " --- |"*(len(OUTCOMES) + 4)]
     def line(name, results):
         slowest, most = max(r["seconds"] for r in results), max(r["megabytes"] for r in results)
-        numbers = [f"{len(results):,}", *(f"{n:,}" for n in count(results).values()), f"{slowest:.1f} s", f"{most:,} MB"]
+        numbers = [f"{len(results):,}", *(f"{n:,}" for n in count(results).values()), f"{slowest:.1f} s",
+                   f"{most:,} MB"]
         return f"| {name} | " + " | ".join(numbers) + " |"
     lines += [line(name, results) for name, results in by_format.items() if results]
     everything = [r for results in by_format.values() for r in results]

@@ -93,11 +93,13 @@ def read_chunks(chunks, work):
     "Results by format, in the order of their seeds."
     found = {}
     for number, (name, *_) in sorted(enumerate(chunks), key=lambda pair: (pair[1][0], pair[1][1])):
-        found.setdefault(name, []).extend(json.loads(line) for line in (work/f"{number:05}.jsonl").read_text().splitlines())
+        found.setdefault(name,
+                         []).extend(json.loads(line) for line in (work/f"{number:05}.jsonl").read_text().splitlines())
     return found
 
 def describe(name, result):
-    return f"{name} --seed {result['seed']}: {result['outcome']}: {result['message'].strip().splitlines()[-1] if result['message'].strip() else ''} [{result['what']}]"[:500]
+    last = result["message"].strip().splitlines()[-1:] or [""]
+    return f"{name} --seed {result['seed']}: {result['outcome']}: {last[0]} [{result['what']}]"[:500]
 
 def show_again(format, seed, folder):
     "One try in this process, with its traceback."
@@ -114,7 +116,8 @@ def make_parser(about):
     p.add_argument("--seed", type=int, help="try this seed alone, in this process, and print its traceback")
     p.add_argument("--first", type=int, default=1, metavar="SEED", help="of each format")
     p.add_argument("--jobs", type=int, default=2, help="processes at a time")
-    p.add_argument("--seconds", type=float, default=Bounds().seconds, help="after which a try hangs; what hung is tried again alone, with twice as many")
+    p.add_argument("--seconds", type=float, default=Bounds().seconds,
+                   help="after which a try hangs; what hung is tried again alone, with twice as many")
     p.add_argument("--memory", type=float, default=Bounds().memory/1e9, metavar="GB", help="that a try may take")
     p.add_argument("--show", type=int, default=5, metavar="N", help="failures to print of each format and outcome")
     p.add_argument("--unchanged", action="store_true", help="do nothing to the inputs: all must be accepted")
@@ -131,8 +134,12 @@ def main(arguments=None, about=None):
         if args.seed is not None:
             with calm: return show_again(formats[0], args.seed, Path(d))
         chunks = make_chunks(share_out(formats, args.tries), args.first)
-        def tell(done): print(f"\r{done} of {len(chunks)} parts, {time.monotonic() - began:.0f} s", end="", file=sys.stderr, flush=True)
-        with calm: run_chunks(chunks, Path(d), args.jobs, Bounds(args.seconds, int(args.memory*1e9)), tell if sys.stderr.isatty() else lambda done: None)
+        def tell(done):
+            print(f"\r{done} of {len(chunks)} parts, {time.monotonic() - began:.0f} s", end="", file=sys.stderr,
+                  flush=True)
+        with calm:
+            run_chunks(chunks, Path(d), args.jobs, Bounds(args.seconds, int(args.memory*1e9)),
+                       tell if sys.stderr.isatty() else lambda done: None)
         found = read_chunks(chunks, Path(d))
     return report(found, args, time.monotonic() - began)
 

@@ -19,9 +19,12 @@ from .mutations import LENGTHS, change_bytes, change_json, is_calm
 
 # --- pictures
 
-_KINDS = (("PNG", "RGB", {}), ("PNG", "P", {}), ("PNG", "I;16", {}), ("PNG", "RGBA", {}), ("JPEG", "RGB", {}), ("JPEG", "CMYK", {}), ("JPEG", "RGB", {"progressive": True}),
-          ("GIF", "P", {}), ("WEBP", "RGB", {}), ("WEBP", "RGBA", {"lossless": True}), ("BMP", "RGB", {}), ("TIFF", "RGB", {"compression": "tiff_lzw"}),
-          ("TIFF", "RGB", {}), ("TIFF", "RGB", {"compression": "jpeg"}), ("PPM", "RGB", {}), ("TGA", "RGB", {}), ("ICO", "RGBA", {}), ("JPEG2000", "RGB", {}),
+_KINDS = (("PNG", "RGB", {}), ("PNG", "P", {}), ("PNG", "I;16", {}), ("PNG", "RGBA", {}), ("JPEG", "RGB", {}),
+          ("JPEG", "CMYK", {}), ("JPEG", "RGB", {"progressive": True}),
+          ("GIF", "P", {}), ("WEBP", "RGB", {}), ("WEBP", "RGBA", {"lossless": True}), ("BMP", "RGB", {}),
+          ("TIFF", "RGB", {"compression": "tiff_lzw"}),
+          ("TIFF", "RGB", {}), ("TIFF", "RGB", {"compression": "jpeg"}), ("PPM", "RGB", {}), ("TGA", "RGB", {}),
+          ("ICO", "RGBA", {}), ("JPEG2000", "RGB", {}),
           ("PCX", "RGB", {}), ("AVIF", "RGB", {}), ("EPS", "RGB", {}), ("ICNS", "RGBA", {}))
 
 _USUAL = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF")
@@ -50,21 +53,27 @@ def _stand_in_for_ghostscript(folder):
     os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
 
 def _png(width, height, depth, colour, data):
-    def chunk(kind, content): return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data, 9)) + chunk(b"IEND", b"")
 
 def _bomb(rng):
     "A small file that says it is large."
     kind = rng.randrange(4)
-    sides = rng.choice(((1, 10**8), (10**8, 1), (13_000, 13_000), (2**31 - 1, 1), (65_535, 1_500), (3, 60_000_000), (0, 5), (9_000, 9_000), (100_000, 100_000)))
-    if kind < 2: return f"PNG of {sides}", _png(*sides, rng.choice((1, 8)), rng.choice((0, 3, 2)), b"\0"*rng.choice((10, 20_000_000)))
+    sides = rng.choice(((1, 10**8), (10**8, 1), (13_000, 13_000), (2**31 - 1, 1), (65_535, 1_500), (3, 60_000_000),
+                        (0, 5), (9_000, 9_000), (100_000, 100_000)))
+    if kind < 2:
+        return f"PNG of {sides}", _png(*sides, rng.choice((1, 8)), rng.choice((0, 3, 2)),
+                                       b"\0"*rng.choice((10, 20_000_000)))
+    width, height = (min(side, 16_383 if kind == 2 else 65_535) for side in sides)
     if kind == 2:
-        width, height = (min(side, 16_383) for side in sides)
-        head = b"VP8L" + struct.pack("<I", 9) + b"\x2f" + struct.pack("<I", max(width - 1, 0) | max(height - 1, 0) << 14) + b"\0"*4 + b"\0"
+        bits = struct.pack("<I", max(width - 1, 0) | max(height - 1, 0) << 14)
+        head = b"VP8L" + struct.pack("<I", 9) + b"\x2f" + bits + b"\0"*5
         return f"WEBP of {(width, height)}", b"RIFF" + struct.pack("<I", len(head) + 4) + b"WEBP" + head
-    return f"GIF of {sides}", b"GIF89a" + struct.pack("<HH", *(min(s, 65_535) for s in sides)) + b"\x80\0\0" + b"\0"*6 + b"," + struct.pack(
-        "<HHHH", 0, 0, *(min(s, 65_535) for s in sides)) + b"\0\x02\x02\x44\x01\0;"
+    screen = struct.pack("<HH", width, height) + b"\x80\0\0" + b"\0"*6
+    frame = b"," + struct.pack("<HHHH", 0, 0, width, height) + b"\0"
+    return f"GIF of {sides}", b"GIF89a" + screen + frame + b"\x02\x02\x44\x01\0;"
 
 def attempt_picture(good, rng, place):
     from beit3_colab.pictures.reading import check_image, open_picture, preprocess, read_image
@@ -76,7 +85,8 @@ def attempt_picture(good, rng, place):
         what = f"{name}: {what}"
     path = place/"photo.jpg"
     path.write_bytes(content)
-    way = rng.choice((lambda: open_picture(content), lambda: open_picture(path), lambda: read_image(path), lambda: read_image(content)))
+    way = rng.choice((lambda: open_picture(content), lambda: open_picture(path), lambda: read_image(path),
+                      lambda: read_image(content)))
     def read():
         if rng.random() < .3: check_image(content, "photo.jpg")
         image = way()
@@ -111,11 +121,16 @@ def _zip(members, method=zipfile.ZIP_DEFLATED, change=lambda info: None):
 
 def _odd_zip(rng, good):
     "A zip that is whole, and has a member that nobody wants."
-    name = rng.choice(("../out", "/tmp/out-of-fuzz", "C:\\out", "..\\out", "a\0b", "/".join(["a"*200]*30), "a"*5_000, "", ".", "..", "val2014/a.png/x", "\x1b[31mred", "x/../../out", "a/"*300 + "x", "con", "\u202eb"))
+    name = rng.choice(("../out", "/tmp/out-of-fuzz", "C:\\out", "..\\out", "a\0b", "/".join(["a"*200]*30), "a"*5_000,
+                       "", ".", "..", "val2014/a.png/x", "\x1b[31mred", "x/../../out", "a/"*300 + "x", "con",
+                       "\u202eb"))
     kind = rng.choice((0, stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFSOCK, stat.S_IFREG | 0o4755))
     def change(info):
-        if info.filename == name or kind and info.filename == "x.json": info.external_attr = (kind or stat.S_IFREG) << 16
-    return f"a member {name[:40]!r}, kind {kind:o}", _zip({**good.members, **({name: b"content"} if rng.random() < .7 else {})}, change=change)
+        if info.filename == name or kind and info.filename == "x.json":
+            info.external_attr = (kind or stat.S_IFREG) << 16
+    return f"a member {name[:40]!r}, kind {kind:o}", _zip({**good.members,
+                                                           **({name: b"content"} if rng.random() < .7 else {})},
+                                                           change=change)
 
 def _changed_entry(rng, content):
     "One field of one entry of a zip's list, or of a file's own head."
@@ -123,14 +138,16 @@ def _changed_entry(rng, content):
     field = at + rng.choice((4, 6, 8, 10, 14, 16, 18, 20, 22, 24, 26, 28, 30, 32, 34, 38, 42))
     size = rng.choice((1, 2, 4))
     value = rng.choice(LENGTHS + (rng.getrandbits(32),)) % 2**(8*size)
-    return f"number {value} at {field - at} of the entry at {at}", content[:field] + value.to_bytes(size, "little") + content[field + size:]
+    return f"number {value} at {field - at} of the entry at {at}", content[:field] + value.to_bytes(size,
+            "little") + content[field + size:]
 
 def attempt_zip(good, rng, place):
     from beit3_colab.downloads.zips import read_zip_member
     from beit3_colab.pictures.sources import ZipPictures
     whole = rng.choice(good.zips)
     kind = 0 if is_calm() else rng.randrange(3)
-    what, content = (lambda: change_bytes(rng, whole, good.zips), lambda: _odd_zip(rng, good), lambda: _changed_entry(rng, whole))[kind]()
+    what, content = (lambda: change_bytes(rng, whole, good.zips), lambda: _odd_zip(rng, good),
+                     lambda: _changed_entry(rng, whole))[kind]()
     path, way = place/"z.zip", rng.choice(("read", "pictures"))
     path.write_bytes(content)
     def read():
@@ -152,7 +169,7 @@ def attempt_zip(good, rng, place):
 BODY = {"a": bytes(range(256))*400, "b": bytes(reversed(range(256)))*400} # two versions of a file
 
 class _Handler(BaseHTTPRequestHandler):
-    "Serves /SEED/name; what goes wrong follows from the seed and from how often it was asked. Seed 0 is an honest server."
+    "Serves /SEED/name; what goes wrong follows from the seed and from how often it was asked. Seed 0: nothing."
     protocol_version = "HTTP/1.1"
     asked = {}
     def log_message(self, *args): pass
@@ -176,7 +193,8 @@ class _Handler(BaseHTTPRequestHandler):
         span = self.headers.get("Range", "")
         if span.startswith("bytes=") and self.headers.get("If-Range", etag) == etag:
             first = int(span[6:].partition("-")[0])
-            self.head(206, Content_Length=len(body) - first, ETag=etag, Content_Range=f"bytes {first}-{len(body) - 1}/{len(body)}")
+            self.head(206, Content_Length=len(body) - first, ETag=etag,
+                      Content_Range=f"bytes {first}-{len(body) - 1}/{len(body)}")
             return self.wfile.write(body[first:])
         self.head(200, Content_Length=len(body), ETag=etag)
         self.wfile.write(body)
@@ -187,20 +205,36 @@ class _Handler(BaseHTTPRequestHandler):
         if times > 1 and rng.random() < .5: # of the rest
             first = int(self.headers.get("Range", "bytes=0-")[6:].partition("-")[0] or 0)
             version, begin = rng.choice((("b", first), ("a", first + 1), ("a", 0), ("b", first)))
-            told = rng.choice((f"bytes {begin}-{size - 1}/{size}", f"bytes {first}-{size - 1}/{size}", f"bytes {first}-{size}/*", "bytes */0", "x", f"bytes {'9'*5_000}-1/2"))
-            self.head(206, ETag=rng.choice((f'"{version}"', '"a"')) if version == "a" else '"b"', Content_Range=told, Content_Length=size - begin)
+            told = rng.choice((f"bytes {begin}-{size - 1}/{size}", f"bytes {first}-{size - 1}/{size}",
+                               f"bytes {first}-{size}/*", "bytes */0", "x", f"bytes {'9'*5_000}-1/2"))
+            self.head(206, ETag=rng.choice((f'"{version}"', '"a"')) if version == "a" else '"b"', Content_Range=told,
+                      Content_Length=size - begin)
             return self.wfile.write(BODY[version][begin:])
         rng.choice((
             lambda: self.honest(body, '"a"'),
             lambda: (self.head(200, Content_Length=size, ETag='"a"'), self.wfile.write(body[:at])),
-            lambda: (self.head(200, Content_Length=rng.choice(("9"*5_000, "-1", "x", "1e3", "٣", str(2**64), "0", str(size - 1), str(size + 1)))), self.wfile.write(body)),
-            lambda: self.head(rng.choice((301, 302, 307, 308)), Location=rng.choice((self.path, "file:///etc/passwd", "ftp://x/y", "//", "", "http://[", "/0/f", "http://127.0.0.1:1/", "javascript:1", "x"*70_000)), Content_Length=0),
-            lambda: (self.head(rng.choice((400, 401, 403, 404, 410, 416, 429, 500, 502, 503, 504, 206, 204, 304, 999)), Content_Length=5, Retry_After=rng.choice(("0", "1", "9"*400, "-1", "x", "1e999", "Wed, 21 Oct 2015 07:28:00 GMT"))), self.wfile.write(b"\x1b[31m")),
-            lambda: (self.head(200, Transfer_Encoding="chunked"), self.wfile.write(rng.choice((b"zz\r\n", b"-1\r\n", b"ffffffffffffffff\r\nx", b"5\r\nhello\r\n0\r\n\r\n", b"f"*70_000)))),
-            lambda: (self.head(200, Content_Encoding=rng.choice(("gzip", "deflate", "br", "x")), ETag='"a"'), self.wfile.write(rng.choice((zlib.compress(b"\0"*50_000_000, 9), b"\x1f\x8b\x08", body)))),
-            lambda: (self.head(200, Content_Type="text/html", Content_Length=40), self.wfile.write(b"<html>\x1b]0;x\x07 please log in</html>      ")),
-            lambda: (self.head(200), [self.wfile.write(b"\0"*1_000_000) for _ in range(300)]), # more than there may be, without a length
-            lambda: self.wfile.write(rng.choice((b"", b"\0"*100, b"HTTP/1.1 200\r\n\r\n", b"HTTP/9.9 abc\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n"*5_000 + b"\r\n", b"HTTP/1.1 200 OK\r\nx: " + b"y"*10**6 + b"\r\n\r\n")))))()
+            lambda: (self.head(200, Content_Length=rng.choice(("9"*5_000, "-1", "x", "1e3", "٣", str(2**64), "0",
+                                                               str(size - 1), str(size + 1)))), self.wfile.write(body)),
+            lambda: self.head(rng.choice((301, 302, 307, 308)),
+                              Location=rng.choice((self.path, "file:///etc/passwd", "ftp://x/y", "//", "", "http://[",
+                                                   "/0/f", "http://127.0.0.1:1/", "javascript:1", "x"*70_000)),
+                                                   Content_Length=0),
+            lambda: (self.head(rng.choice((400, 401, 403, 404, 410, 416, 429, 500, 502, 503, 504, 206, 204, 304, 999)),
+                               Content_Length=5, Retry_After=rng.choice(("0", "1", "9"*400, "-1", "x", "1e999",
+                                       "Wed, 21 Oct 2015 07:28:00 GMT"))), self.wfile.write(b"\x1b[31m")),
+            lambda: (self.head(200, Transfer_Encoding="chunked"),
+                     self.wfile.write(rng.choice((b"zz\r\n", b"-1\r\n", b"ffffffffffffffff\r\nx",
+                                                  b"5\r\nhello\r\n0\r\n\r\n", b"f"*70_000)))),
+            lambda: (self.head(200, Content_Encoding=rng.choice(("gzip", "deflate", "br", "x")), ETag='"a"'),
+                     self.wfile.write(rng.choice((zlib.compress(b"\0"*50_000_000, 9), b"\x1f\x8b\x08", body)))),
+            lambda: (self.head(200, Content_Type="text/html", Content_Length=40),
+                     self.wfile.write(b"<html>\x1b]0;x\x07 please log in</html>      ")),
+            lambda: (self.head(200),
+                     [self.wfile.write(b"\0"*1_000_000)
+                      for _ in range(300)]), # more than there may be, without a length
+            lambda: self.wfile.write(rng.choice((b"", b"\0"*100, b"HTTP/1.1 200\r\n\r\n", b"HTTP/9.9 abc\r\n\r\n",
+                                                 b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n"*5_000 + b"\r\n",
+                                                 b"HTTP/1.1 200 OK\r\nx: " + b"y"*10**6 + b"\r\n\r\n")))))()
 
 def _serve(pipe):
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
@@ -235,7 +269,8 @@ def prepare_server(folder):
     good = SimpleNamespace(url=start_server())
     url = f"{good.url}/0/f"
     fetch(url, folder/"f")
-    good.record = json.loads((folder/"f.json").read_text()) | dict(fetched="2026-01-01T00:00:00+00:00", url="http://127.0.0.1:54321/0/f")
+    good.record = json.loads((folder/"f.json").read_text()) | dict(fetched="2026-01-01T00:00:00+00:00",
+                                                                   url="http://127.0.0.1:54321/0/f")
     good.note = dict(url=good.record["url"], size=len(BODY["a"]), etag='"a"', changed=None, validator='"a"')
     return good
 
@@ -243,14 +278,16 @@ QUICK = dict(retries=2, backoff=.01, timeout=(2., 3.), max_bytes=200_000_000)
 
 def attempt_server(good, rng, place):
     from beit3_colab.downloads.fetching import fetch, read_url
-    url, target, way = f"{good.url}/{0 if is_calm() else rng.randrange(1, 10**9)}/f.bin", place/"f.bin", rng.choice(("fetch", "fetch", "read"))
+    fault = 0 if is_calm() else rng.randrange(1, 10**9)
+    url, target, way = f"{good.url}/{fault}/f.bin", place/"f.bin", rng.choice(("fetch", "fetch", "read"))
     def read():
         if way == "fetch": return fetch(url, target, **QUICK).read_bytes()
         return read_url(url, target, **{**QUICK, "max_bytes": 100_000_000})
     known = {hashlib.sha256(body).hexdigest() for body in BODY.values()}
     def judge(content):
         mixed = content not in BODY.values() and set(content[:1]) and len(content) == len(BODY["a"])
-        return "half of one version, half of another" if mixed and hashlib.sha256(content).hexdigest() not in known else ""
+        is_known = hashlib.sha256(content).hexdigest() in known
+        return "half of one version, half of another" if mixed and not is_known else ""
     def after(error):
         return "an error, and a file under the final name" if error is not None and target.exists() else ""
     return Attempt(f"{way} {url.rpartition('/')[0].rpartition('/')[2]}", read, judge, after)
@@ -259,7 +296,8 @@ def attempt_notes(good, rng, place):
     from beit3_colab.downloads.fetching import fetch
     kind, target = rng.choice(("record", "part note")), place/"f"
     url = f"{good.url}/0/f"
-    here = json.loads(json.dumps(good.record if kind == "record" else good.note).replace("http://127.0.0.1:54321/0/f", url))
+    here = json.loads(json.dumps(good.record if kind == "record" else good.note).replace("http://127.0.0.1:54321/0/f",
+            url))
     body = BODY["a"]
     if kind == "record":
         target.write_bytes(body)

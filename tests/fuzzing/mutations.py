@@ -1,4 +1,4 @@
-"What is done to a good input: to its bytes, to a JSON tree, to a list of lines. The same random numbers give the same input."
+"What is done to a good input: bytes, a JSON tree, a list of lines. The same random numbers give the same input."
 import contextlib
 import json
 import struct
@@ -90,7 +90,7 @@ _SAME_SIZE = (_flip, _flip, _set, _swap, _fill, _length)
 _OF_BYTES = (*_SAME_SIZE, _length, _cut, _leave_out, _insert, _repeat)
 
 def change_bytes(rng, content, others=(), same_size=False):
-    "Damage bytes, once or several times; `others`: contents of the same kind, of which a piece may come. What was done, and the bytes."
+    "Damage bytes, once or several times; `others`: contents that pieces may come from. What was done, and the bytes."
     told, new = [], content
     if _calm: return "nothing", content
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
@@ -112,14 +112,18 @@ def odd_value(rng, old=None):
     "A value that hardly belongs where it will stand."
     depth = rng.choice((500, 3_000, 100_000))
     return rng.choice((
-        lambda: None, lambda: True, lambda: False, lambda: 0, lambda: -1, lambda: 1.5, lambda: "", lambda: [], lambda: {},
+        lambda: None, lambda: True, lambda: False, lambda: 0, lambda: -1, lambda: 1.5, lambda: "", lambda: [],
+        lambda: {},
         lambda: rng.choice((2**31, 2**53 + 1, 2**63, 2**64, 10**30, -2**63)),
         lambda: Raw(rng.choice(("NaN", "Infinity", "-Infinity", "1e400", "-1e400", "1e-400", "1e300"))),
         lambda: Raw("9"*5_000), lambda: Raw("["*depth + "]"*depth), lambda: Raw('{"a":'*depth + "1" + "}"*depth),
-        lambda: "x"*rng.choice((1_000, 100_000)), lambda: CONTROL, lambda: "\ud800", lambda: "a\0b", lambda: "../../../../etc/passwd",
-        lambda: "/dev/zero", lambda: "/etc/passwd", lambda: "http://127.0.0.1:9/x.png", lambda: "<img src=x onerror=alert(1)>", lambda: [old], lambda: {"a": old}, lambda: [[], {}], lambda: str(old),
+        lambda: "x"*rng.choice((1_000, 100_000)), lambda: CONTROL, lambda: "\ud800", lambda: "a\0b",
+        lambda: "../../../../etc/passwd",
+        lambda: "/dev/zero", lambda: "/etc/passwd", lambda: "http://127.0.0.1:9/x.png",
+        lambda: "<img src=x onerror=alert(1)>", lambda: [old], lambda: {"a": old}, lambda: [[], {}], lambda: str(old),
         lambda: -old if type(old) in (int, float) else [old, old], lambda: float(old) if type(old) is int else 0.5,
-        lambda: old[:-1] if isinstance(old, (str, list)) else [None], lambda: old*2 if isinstance(old, (str, list)) else 7))()
+        lambda: old[:-1] if isinstance(old, (str, list)) else [None],
+        lambda: old*2 if isinstance(old, (str, list)) else 7))()
 
 def _nodes(tree):
     "All (container, key) of a tree."
@@ -159,7 +163,8 @@ def _more(rng, tree, container, key):
         container.insert(rng.randrange(len(container) + 1), _deep_copy(container[key]))
         return f"entry {key} twice", tree
     if rng.random() < .5:
-        container[rng.choice(("x", "", "__class__", CONTROL, "k"*1_000, str(key).upper()))] = odd_value(rng, container[key])
+        container[rng.choice(("x", "", "__class__", CONTROL, "k"*1_000, str(key).upper()))] = odd_value(rng,
+                container[key])
         return "a key too many", tree
     if container is tree:
         return f"key {key!r} twice", Pairs([*tree.items(), (key, odd_value(rng, tree[key]))])
@@ -173,7 +178,8 @@ def change_tree(rng, tree):
     new = _deep_copy(tree)
     for _ in range(rng.choice((1, 1, 1, 2))):
         place = _choose(rng, new) if isinstance(new, (dict, list)) and not isinstance(new, Pairs) else None
-        if place is None or rng.random() < .03: what, new = "all of it another value", odd_value(rng, new if not told else None)
+        if place is None or rng.random() < .03:
+            what, new = "all of it another value", odd_value(rng, new if not told else None)
         else: what, new = _change_place(rng, new, place)
         told.append(what)
     if dump(new) == before: return change_tree(rng, tree)
@@ -207,7 +213,8 @@ def _change_order(rng, lines, at):
     if kind == 0: del lines[at]
     elif kind == 1: lines.insert(other, lines[at])
     elif kind == 2: lines[at], lines[other] = lines[other], lines[at]
-    elif kind == 3: lines.insert(at, rng.choice((b"1", b"[]", b"null", b"{}", b'"x"', b'{"a":1}', b"", b" ", b"\xff", b"#", b"\r")))
+    elif kind == 3:
+        lines.insert(at, rng.choice((b"1", b"[]", b"null", b"{}", b'"x"', b'{"a":1}', b"", b" ", b"\xff", b"#", b"\r")))
     elif kind == 4: lines[at] = lines[at][:rng.randrange(len(lines[at]) or 1)]
     else: lines[at] = lines[at] + lines[other]
     return f"lines: {('left out', 'twice', 'swapped', 'one put in', 'one cut', 'two joined')[kind]} at {at + 1}"

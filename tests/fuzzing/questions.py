@@ -17,11 +17,14 @@ IDS = [7 + i for i in range(6)]
 def official(ids=IDS):
     "VQAv2's two files in small, and results."
     questions = [dict(question_id=i, image_id=i//2 + 1, question=f"What is thing {i}?") for i in ids]
-    annotations = [dict(question_id=i, image_id=i//2 + 1, question_type="what is", answer_type=["other", "yes/no", "number"][i % 3],
-                        multiple_choice_answer="yes", answers=[dict(answer=["yes", "no", "2"][(i*j) % 3], answer_confidence="yes", answer_id=j + 1)
+    annotations = [dict(question_id=i, image_id=i//2 + 1, question_type="what is",
+                        answer_type=["other", "yes/no", "number"][i % 3],
+                        multiple_choice_answer="yes",
+                        answers=[dict(answer=["yes", "no", "2"][(i*j) % 3], answer_confidence="yes", answer_id=j + 1)
                                                                for j in range(10)]) for i in ids]
     frame = dict(info={}, license={}, data_type="mscoco", data_subtype="val2014", task_type="Open-Ended")
-    return ({**frame, "questions": questions}, {**frame, "annotations": annotations}, [dict(question_id=i, answer="yes") for i in ids])
+    return ({**frame, "questions": questions}, {**frame, "annotations": annotations},
+            [dict(question_id=i, answer="yes") for i in ids])
 
 def prepare_official(folder):
     good = SimpleNamespace()
@@ -56,7 +59,8 @@ def _unsound_annotation(row):
     if not isinstance(answers, list) or not answers: return "answers"
     said = [a.get("answer") if isinstance(a, dict) else a for a in answers]
     if not all(a is None or isinstance(a, str) or a != a for a in said): return "answers" # None and NaN are blank
-    return next((f for f in ("question_type", "answer_type", "multiple_choice_answer") if not isinstance(row.get(f), str)), "")
+    return next((f for f in ("question_type", "answer_type", "multiple_choice_answer") if not isinstance(row.get(f),
+            str)), "")
 
 def attempt_official(good, rng, place):
     from beit3_colab.data.vqa_files import load_annotations, load_questions
@@ -78,10 +82,16 @@ def unsound_results(content):
     "What is wrong with a list of results; \"\" where it may be read, and for other forms, of which many may."
     if not isinstance(content, list): return "" if isinstance(content, dict) and content else "nothing in it"
     for row in content:
-        if not isinstance(row, dict) or "question_id" not in row or "answer" not in row: return "an entry without question_id or answer"
+        if not isinstance(row, dict) or "question_id" not in row or "answer" not in row:
+            return "an entry without question_id or answer"
         question_id, answer = row["question_id"], row["answer"]
-        if not (type(question_id) is int or isinstance(question_id, str) or type(question_id) is float and question_id.is_integer()): return "question_id"
-        if not (type(answer) is int or isinstance(answer, str) or type(answer) is float and math.isfinite(answer) and answer.is_integer()): return "answer"
+        if not (type(question_id) is int or isinstance(question_id,
+                                                       str) or type(question_id) is float and question_id.is_integer()):
+            return "question_id"
+        if not (type(answer) is int or isinstance(answer,
+                                                  str) or type(answer) is float and math.isfinite(answer)
+                                                  and answer.is_integer()):
+            return "answer"
     ids = [str(row["question_id"]) for row in content]
     return "question_ids that repeat" if len(set(ids)) < len(ids) else ""
 
@@ -94,12 +104,17 @@ def attempt_results(good, rng, place):
     way = rng.choice(("score", "score --partial", "check"))
     def read():
         if way == "check": return run_command("check", path, "--questions", good.questions_file)
-        return json.loads(run_command("score", path, "--annotations", good.annotations_file, "--json", *way.split()[1:]))
+        return json.loads(run_command("score", path, "--annotations", good.annotations_file, "--json",
+                                      *way.split()[1:]))
     def judge(result):
         if wrong: return f"results were taken with {wrong}"
-        if way == "check": return "" if is_json and isinstance(found, list) and {str(r["question_id"]) for r in found} == set(map(str, IDS)) else "not the questions"
+        if way == "check":
+            return "" if is_json and isinstance(found,
+                                                list) and {str(r["question_id"]) for r in found} == set(map(str,
+                                                        IDS)) else "not the questions"
         number = result["num_questions"]
-        return "" if (number == len(IDS) or way != "score" and 0 < number < len(IDS)) and 0 <= result["overall"] <= 100 else f"scored {result}"
+        return "" if (number == len(IDS) or way != "score"
+                      and 0 < number < len(IDS)) and 0 <= result["overall"] <= 100 else f"scored {result}"
     return Attempt(f"{way}: {what}", read, judge)
 
 
@@ -108,7 +123,8 @@ def attempt_results(good, rng, place):
 def prepare_own(folder):
     from beit3_colab.data.own import open_questions
     names = draw_pictures(folder/"own")
-    rows = [dict(image=name, question=f"What is it {i}?", answers=["yes", "no"], question_id=i + 1) for i, name in enumerate(names)]
+    rows = [dict(image=name, question=f"What is it {i}?", answers=["yes", "no"],
+                 question_id=i + 1) for i, name in enumerate(names)]
     good = SimpleNamespace(folder=folder/"own", rows=rows, names=names)
     for kind in ("csv", "json", "jsonl"): open_questions(_written(good.folder/f"q.{kind}", _as_file(rows, kind)))
     import pandas as pd
@@ -133,13 +149,20 @@ def odd_object(rng, good):
     import pandas as pd
     from PIL import Image
     return rng.choice((
-        lambda: None, lambda: pd.NA, lambda: pd.NaT, lambda: math.nan, lambda: np.nan, lambda: np.array([]), lambda: np.array([1, 2]), lambda: np.int64(3),
-        lambda: np.float64("inf"), lambda: np.str_("x"), lambda: np.bool_(True), lambda: b"\xff\xd8", lambda: bytearray(b"x"), lambda: {1}, lambda: (), lambda: object(),
-        lambda: Image.new("RGB", (9, 9)), lambda: Image.new("RGB", (0, 0)), lambda: Image.new("F", (9, 9)), lambda: np.zeros((0, 3, 3), "uint8"),
-        lambda: np.zeros((9, 9, 3), "uint8"), lambda: np.zeros((9, 9, 7), "uint8"), lambda: np.full((9, 9, 3), math.nan), lambda: decimal.Decimal("NaN"),
-        lambda: datetime.date(2020, 1, 1), lambda: Path(good.folder), lambda: Path("x\0y"), lambda: io.BytesIO(b"x"), lambda: open, lambda: int,
-        lambda: lambda: 1, lambda: iter([1]), lambda: range(10**9), lambda: 10**5_000, lambda: 1j, lambda: "a"*5_000, lambda: "a\0b", lambda: "\ud800",
-        lambda: "data:image/png;base64,xx", lambda: "file:///etc/passwd", lambda: "http://127.0.0.1:9/x.png", lambda: "/dev/zero", lambda: "..", lambda: "memory:x",
+        lambda: None, lambda: pd.NA, lambda: pd.NaT, lambda: math.nan, lambda: np.nan, lambda: np.array([]),
+        lambda: np.array([1, 2]), lambda: np.int64(3),
+        lambda: np.float64("inf"), lambda: np.str_("x"), lambda: np.bool_(True), lambda: b"\xff\xd8",
+        lambda: bytearray(b"x"), lambda: {1}, lambda: (), lambda: object(),
+        lambda: Image.new("RGB", (9, 9)), lambda: Image.new("RGB", (0, 0)), lambda: Image.new("F", (9, 9)),
+        lambda: np.zeros((0, 3, 3), "uint8"),
+        lambda: np.zeros((9, 9, 3), "uint8"), lambda: np.zeros((9, 9, 7), "uint8"),
+        lambda: np.full((9, 9, 3), math.nan), lambda: decimal.Decimal("NaN"),
+        lambda: datetime.date(2020, 1, 1), lambda: Path(good.folder), lambda: Path("x\0y"), lambda: io.BytesIO(b"x"),
+        lambda: open, lambda: int,
+        lambda: lambda: 1, lambda: iter([1]), lambda: range(10**9), lambda: 10**5_000, lambda: 1j, lambda: "a"*5_000,
+        lambda: "a\0b", lambda: "\ud800",
+        lambda: "data:image/png;base64,xx", lambda: "file:///etc/passwd", lambda: "http://127.0.0.1:9/x.png",
+        lambda: "/dev/zero", lambda: "..", lambda: "memory:x",
         lambda: odd_plain(rng)))()
 
 def odd_plain(rng):
@@ -154,7 +177,9 @@ def attempt_own(good, rng, place):
         content = _as_file(good.rows, kind)
         if kind == "json": what, content = change_json(rng, good.rows)
         elif kind == "jsonl": what, content = change_lines(rng, content.splitlines())
-        else: what, content = change_lines(rng, content.splitlines(), trees=False) if rng.random() < .5 else _change_cell(rng, good)
+        else:
+            what, content = change_lines(rng, content.splitlines(),
+                                         trees=False) if rng.random() < .5 else _change_cell(rng, good)
         source = _written(good.folder/f"changed.{kind}", content) # beside its pictures
     bad_images = rng.choice(("stop", "stop", "blank"))
     return Attempt(f"{kind}: {what}", lambda: open_questions(source, bad_images=bad_images), judge_own)
@@ -163,8 +188,11 @@ def _change_cell(rng, good):
     rows = [dict(row) for row in good.rows]
     row, name = rng.choice(rows), rng.choice(list(rows[0]))
     if not is_calm(): row[name] = odd_plain(rng)
-    try: return f"{name} made {str(row[name])[:60]!r}", _as_file(rows, "csv").decode("utf-8", "surrogatepass").encode("utf-8", "surrogatepass")
-    except (ValueError, RecursionError): return change_bytes(rng, _as_file(good.rows, "csv")) # a number of 5,000 digits has no text
+    try:
+        return f"{name} made {str(row[name])[:60]!r}", _as_file(rows, "csv").decode("utf-8",
+                "surrogatepass").encode("utf-8", "surrogatepass")
+    # a number of 5,000 digits has no text
+    except (ValueError, RecursionError): return change_bytes(rng, _as_file(good.rows, "csv"))
 
 def _in_memory(good, rng, kind):
     import pandas as pd
@@ -196,7 +224,8 @@ def judge_own(data):
 
 def prepare_answers(folder):
     good = SimpleNamespace(answers=["yes", "no", "red", "2", "traffic light", "é"])
-    good.forms = dict(list=good.answers, labels={a: i for i, a in enumerate(good.answers)}, id2label={str(i): a for i, a in enumerate(good.answers)},
+    good.forms = dict(list=good.answers, labels={a: i for i, a in enumerate(good.answers)},
+                      id2label={str(i): a for i, a in enumerate(good.answers)},
                       lines=[json.dumps(dict(answer=a, label=i)).encode() for i, a in enumerate(good.answers)])
     return good
 
@@ -207,10 +236,14 @@ def attempt_answers(good, rng, place):
     path = _written(place/("answer2label.txt" if form == "lines" else "answers.json"), content)
     found, is_json = parse(content)
     def judge(answers):
-        if not isinstance(answers, list) or not all(isinstance(a, str) for a in answers): return f"answers {answers!r:.100}"
+        if not isinstance(answers, list) or not all(isinstance(a, str) for a in answers):
+            return f"answers {answers!r:.100}"
         if len(set(answers)) < len(answers): return "answers that repeat"
-        if is_json and isinstance(found, list) and all(isinstance(a, str) for a in found) and found != answers: return "other answers than the list has"
-        if form == "labels" and is_json and isinstance(found, dict) and all(whole(v) for v in found.values()) and {a: i for i, a in enumerate(answers)} != found:
+        if is_json and isinstance(found, list) and all(isinstance(a, str) for a in found) and found != answers:
+            return "other answers than the list has"
+        if form == "labels" and is_json and isinstance(found,
+                                                       dict) and all(whole(v) for v in found.values()) and {a: i
+                                                               for i, a in enumerate(answers)} != found:
             return "other labels than the file has"
         return ""
     return Attempt(f"{form}: {what}", lambda: read_answer_list(path), judge)
@@ -229,7 +262,8 @@ def attempt_table(good, rng, place):
     def judge(table):
         odd = [i for i in table["question_id"] if type(i) not in (int, str)]
         if odd: return f"question_id {odd[0]!r}"
-        if "confidence" in table and not all(c != c or 0 <= c <= 1 for c in table["confidence"]): return f"confidences {list(table['confidence'])}"
+        if "confidence" in table and not all(c != c or 0 <= c <= 1 for c in table["confidence"]):
+            return f"confidences {list(table['confidence'])}"
         return ""
     return Attempt(what, lambda: read_csv(path), judge)
 
@@ -239,7 +273,8 @@ def attempt_table(good, rng, place):
 def prepare_index(folder):
     from beit3_colab.data.vqav2 import open_index
     good = SimpleNamespace(answers=["yes", "no", "red"])
-    good.lines = [json.dumps(dict(image_path=f"val2014/COCO_val2014_{i:012}.jpg", text_segment=[5, 6, 7 + i], labels=[i % 3, (i + 1) % 3], scores=[1., .3], qid=i)).encode()
+    good.lines = [json.dumps(dict(image_path=f"val2014/COCO_val2014_{i:012}.jpg", text_segment=[5, 6, 7 + i],
+                                  labels=[i % 3, (i + 1) % 3], scores=[1., .3], qid=i)).encode()
                   for i in range(5)]
     good.labels = b"".join(json.dumps(dict(answer=a, label=i)).encode() + b"\n" for i, a in enumerate(good.answers))
     _index_folder(folder/"index", good, b"\n".join(good.lines) + b"\n")
@@ -250,7 +285,8 @@ def _index_folder(folder, good, content):
     folder.mkdir(exist_ok=True)
     (folder/"answer2label.txt").write_bytes(good.labels)
     (folder/"vqa.trainable_val.jsonl").write_bytes(content)
-    (folder/"vqa.rest_val.jsonl").write_bytes(b"\n".join(line.replace(b'"qid": ', b'"qid": 10') for line in good.lines[:2]) + b"\n")
+    (folder/"vqa.rest_val.jsonl").write_bytes(b"\n".join(line.replace(b'"qid": ',
+                                                                      b'"qid": 10') for line in good.lines[:2]) + b"\n")
     return folder
 
 def unsound_line(item, count):
@@ -274,7 +310,8 @@ def attempt_index(good, rng, place):
                   if not is_json or unsound_line(item, len(good.answers))), "")
     ids = [item["qid"] for item, _ in found] if not wrong else []
     if len(set(ids)) < len(ids): wrong = "qid twice"
-    return Attempt(what, lambda: open_index(folder, "val"), lambda data: f"the index was read with wrong {wrong}" if wrong else "")
+    return Attempt(what, lambda: open_index(folder, "val"),
+                   lambda data: f"the index was read with wrong {wrong}" if wrong else "")
 
 
 FORMATS = (

@@ -44,7 +44,8 @@ def make_run(folder):
     "Evaluate the sample's model on three pictures; the same run each time, but for where it lies."
     from beit3_colab import load_model, open_run
     names = draw_pictures(folder/"own")
-    rows = [dict(question_id=i + 1, image=name, question=f"What is it {i}?", answers=[["yes"], ["no"], ["cat", "cat", "dog"]][i])
+    rows = [dict(question_id=i + 1, image=name, question=f"What is it {i}?",
+                 answers=[["yes"], ["no"], ["cat", "cat", "dog"]][i])
             for i, name in enumerate(names)]
     (folder/"own"/"q.json").write_text(json.dumps(rows))
     good = GoodRun(load_model("sample", device="cpu"), folder/"run", folder/"own"/"q.json")
@@ -100,7 +101,8 @@ def is_record(record, ids):
     answers, confidences = record.get("answers"), record.get("confidences")
     return (type(record.get("question_id")) is int and record["question_id"] in ids
             and isinstance(answers, list) and len(answers) > 0 and all(isinstance(a, str) for a in answers)
-            and isinstance(confidences, list) and len(confidences) == len(answers) and all(map(is_confidence, confidences))
+            and isinstance(confidences, list) and len(confidences) == len(answers) and all(map(is_confidence,
+                    confidences))
             and isinstance(record.get("image_error"), (str, type(None))))
 
 def sound_journal(content, ids, fingerprint):
@@ -152,7 +154,8 @@ def attempt_journal(good, rng, place):
     if was_stopped: stop(folder)
     (folder/name).write_bytes(content)
     found = sound_journal(content, good.truth, good.fingerprint)
-    if name == "answers-1.jsonl" and found is not None: found = dict(good.truth) # the other journal has them all, and comes first
+    # the other journal has them all, and comes first
+    if name == "answers-1.jsonl" and found is not None: found = dict(good.truth)
     way = rng.choice(("open", "report", "continue", "continue"))
     def untouched(error):
         if error is None or (folder/name).read_bytes() == content: return ""
@@ -161,7 +164,8 @@ def attempt_journal(good, rng, place):
         if found is None: return f"{name} is not what a journal of this run is ({way})"
         if way == "continue": return judge_continued(good, found, result, was_stopped)
         return "" if shown(result) == shown(found) else f"other answers than {name} has"
-    read = dict(open=lambda: look_at(folder), report=lambda: report_on(folder), **{"continue": lambda: continue_run(good, folder)})[way]
+    read = dict(open=lambda: look_at(folder), report=lambda: report_on(folder),
+                **{"continue": lambda: continue_run(good, folder)})[way]
     return Attempt(f"{name}, {way}: {what}", read, judge, untouched)
 
 
@@ -170,12 +174,13 @@ def number(value): return type(value) in (int, float) and math.isfinite(value) a
 def text(value): return isinstance(value, str)
 def none_or(fits): return lambda value: value is None or fits(value)
 def texts(value): return isinstance(value, list) and all(map(text, value))
-def texts_or_numbers(value): return isinstance(value, dict) and all(v is None or text(v) or number(v) for v in value.values())
+def plain_values(value): return isinstance(value, dict) and not any(isinstance(v, (list, dict)) for v in value.values())
 def seconds(value):
     needed = ("total", "loading", "data", "model", "writing")
     return isinstance(value, dict) and all(map(number, value.values())) and all(name in value for name in needed)
 
-REPORT = dict(seconds=seconds, questions=whole, images=whole, host_bytes=whole, device_bytes=none_or(whole), warnings=texts, setup=texts_or_numbers)
+REPORT = dict(seconds=seconds, questions=whole, images=whole, host_bytes=whole, device_bytes=none_or(whole),
+              warnings=texts, setup=plain_values)
 RUN = dict(
     schema_version=none_or(lambda value: type(value) is int and 0 <= value <= 1),
     data_path=none_or(text),
@@ -188,16 +193,21 @@ RUN = dict(
     submission=none_or(text), # of another name: not finished, see `check_submission_of`
     dataset=none_or(text),
     converted_from=none_or(text),
-    report=none_or(lambda value: isinstance(value, dict) and all(fits(value.get(name)) for name, fits in REPORT.items())))
+    report=none_or(lambda value: isinstance(value,
+                                            dict) and all(fits(value.get(name)) for name, fits in REPORT.items())))
 
 def unsound_run(info, good):
     "The field of a run.json that must be refused; \"\" for one that may be read."
     if not isinstance(info, dict): return "all of it"
     identity = info.get("identity")
     if not isinstance(identity, dict): return "identity"
-    if any(type(identity.get(name)) is not type(v) or identity[name] != v for name, v in good.info["identity"].items()): return "identity"
+    if any(type(identity.get(name)) is not type(v) or identity[name] != v for name, v in good.info["identity"].items()):
+        return "identity"
     ids = info.get("question_ids")
-    if ids is not None and (not isinstance(ids, list) or any(type(i) is not int for i in ids) or set(ids) != set(good.truth)): return "question_ids"
+    if ids is not None and (not isinstance(ids,
+                                           list) or any(type(i) is not int for i in ids)
+                                           or set(ids) != set(good.truth)):
+        return "question_ids"
     return next((name for name, fits in RUN.items() if not fits(info.get(name))), "")
 
 def attempt_run(good, rng, place):
@@ -213,9 +223,11 @@ def attempt_run(good, rng, place):
         if wrong: return f"run.json was opened although {wrong} cannot be right"
         return "" if shown(result) == shown(good.truth) else "other answers than the journal has"
     def untouched(error):
-        if error is None or (folder/"answers-0.jsonl").read_bytes() == (good.folder/"answers-0.jsonl").read_bytes(): return ""
+        if error is None or (folder/"answers-0.jsonl").read_bytes() == (good.folder/"answers-0.jsonl").read_bytes():
+            return ""
         return "the journal was changed"
-    read = dict(open=lambda: look_at(folder), report=lambda: report_on(folder), **{"continue": lambda: continue_run(good, folder)})[way]
+    read = dict(open=lambda: look_at(folder), report=lambda: report_on(folder),
+                **{"continue": lambda: continue_run(good, folder)})[way]
     return Attempt(f"{way}: {what}", read, judge, untouched)
 
 
@@ -236,7 +248,8 @@ def attempt_questions(good, rng, place):
     way = rng.choice(("open", "open", "report", "page", "ask again"))
     def judge(result):
         if way == "ask again": return _judge_copies(result)
-        return "other questions than those that were asked" if changed else "" if shown(result) == shown(good.truth) else "other answers"
+        if changed: return "other questions than those that were asked"
+        return "" if shown(result) == shown(good.truth) else "other answers"
     def ask_again():
         good.evaluate(place/"again", path)
         return place/"again"

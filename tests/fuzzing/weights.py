@@ -1,4 +1,4 @@
-"Checkpoints: safetensors, official .pth files, their conversion, configurations, tokenizers, and all of it through transformers."
+"Checkpoints: safetensors, official .pth files, conversion, configurations, tokenizers; all of it by transformers, too."
 import io
 import json
 import math
@@ -83,7 +83,9 @@ def attempt_folder(good, rng, place):
     if content == good.safetensors: what, content = change_bytes(rng, content) # the header was written in another way
     (folder/"model.safetensors").write_bytes(content)
     read = rng.choice((lambda: answers_of(good, folder), lambda: run_command("convert", folder, place/"out.pth")))
-    return Attempt(what, read, lambda result: "" if content == good.safetensors else "other weights than config.json has the digest of")
+    return Attempt(what, read,
+                   lambda result: "" if content == good.safetensors
+                   else "other weights than config.json has the digest of")
 
 def tensors_of(content):
     from safetensors.torch import load
@@ -109,15 +111,20 @@ def odd_tensor(rng, good, name, tensor):
     return rng.choice((
         lambda: ("0-d", torch.tensor(1.), False), lambda: ("empty", torch.zeros(0), n == 0),
         lambda: ("whole numbers", tensor.to(torch.int32), False), lambda: ("truth values", tensor > 0, False),
-        lambda: ("8 bits", (tensor*10).to(torch.int8), False), lambda: ("float8", tensor.to(torch.float8_e4m3fn), False),
+        lambda: ("8 bits", (tensor*10).to(torch.int8), False),
+        lambda: ("float8", tensor.to(torch.float8_e4m3fn), False),
         lambda: ("complex", tensor.to(torch.complex64), False), lambda: ("sparse", tensor.to_sparse(), False),
         lambda: ("meta", torch.empty(tensor.shape, device="meta"), False),
-        lambda: ("NaN", torch.full_like(tensor, math.nan), False), lambda: ("infinite", torch.full_like(tensor, math.inf), False),
-        lambda: ("one NaN", tensor.clone().view(-1).index_fill_(0, torch.tensor([rng.randrange(n)]), math.nan).view(tensor.shape), None),
+        lambda: ("NaN", torch.full_like(tensor, math.nan), False),
+        lambda: ("infinite", torch.full_like(tensor, math.inf), False),
+        lambda: ("one NaN", tensor.clone().view(-1).index_fill_(0, torch.tensor([rng.randrange(n)]),
+                                                                math.nan).view(tensor.shape), None),
         lambda: ("huge", torch.full_like(tensor, 1e38), None), lambda: ("16 bits", tensor.to(torch.float16), True),
-        lambda: ("transposed", tensor.T.contiguous() if tensor.ndim == 2 else tensor.clone(), None), lambda: ("64 bits", tensor.double(), True),
+        lambda: ("transposed", tensor.T.contiguous() if tensor.ndim == 2 else tensor.clone(), None),
+        lambda: ("64 bits", tensor.double(), True),
         lambda: ("one row less", tensor[:-1].clone(), False), lambda: ("a dimension more", tensor[None].clone(), False),
-        lambda: ("stride 0", torch.zeros(1, dtype=torch.float16).expand(rng.choice((2**22, 2**28, 2**33)), *tensor.shape[1:]), False),
+        lambda: ("stride 0", torch.zeros(1, dtype=torch.float16).expand(rng.choice((2**22, 2**28, 2**33)),
+                *tensor.shape[1:]), False),
         lambda: ("no tensor", rng.choice((None, 1, "x", [1.], {}, b"x", (1,))), False)))()
 
 def change_weights(rng, good, weights):
@@ -134,7 +141,8 @@ def change_weights(rng, good, weights):
         return f"{name} left out", weights, False
     number = rng.choice((3, 10**3, 3*10**6, 10**12, 10**30, -1, "x"))
     head = rng.choice(("", "beit3.encoder.")) if any(n.startswith("beit3.") for n in weights) else ""
-    more = rng.choice(("zz", f"{head}layers.{number}.x", "head.9.weight", "\x1b[31m\u202ered", "x"*5_000, "", "a\0b", f"{head}layers.{number}.image.fc1.weight"))
+    more = rng.choice(("zz", f"{head}layers.{number}.x", "head.9.weight", "\x1b[31m\u202ered", "x"*5_000, "", "a\0b",
+                       f"{head}layers.{number}.image.fc1.weight"))
     if kind == 7: more, weights = rng.choice((0, None, ("a",), 1.5, True)), {**weights}
     weights[more] = torch.zeros(rng.choice((1, 64)))
     return f"a weight {more!r:.60} too many", weights, None if kind == 7 else False
@@ -147,11 +155,12 @@ def deflate(content):
     return packed.getvalue()
 
 def attempt_pth(good, rng, place):
-    "An official file with damaged bytes. PyTorch's zips have check sums: what is read has the weights that were written."
+    "An official file with damaged bytes. PyTorch's zips have check sums: what is read is what was written."
     what, content = change_bytes(rng, good.pth)
     path = place/"w.pth"
     path.write_bytes(content)
-    return Attempt(what, lambda: answers_of(good, path), lambda found: "" if found == good.truth else "other answers than the file's weights give")
+    return Attempt(what, lambda: answers_of(good, path),
+                   lambda found: "" if found == good.truth else "other answers than the file's weights give")
 
 def _saved(content, place, name="w.pth"):
     import torch
@@ -166,28 +175,36 @@ def attempt_odd(good, rng, place):
     if is_calm(): kind = 0
     if kind < 6:
         what, weights, may = change_weights(rng, good, good.official)
-        frame = rng.choice((lambda w: {"model": w}, lambda w: w, lambda w: {"model": {"module": w}}, lambda w: {"model": w, "model_ema": good.official}))
+        frame = rng.choice((lambda w: {"model": w}, lambda w: w, lambda w: {"model": {"module": w}},
+                            lambda w: {"model": w, "model_ema": good.official}))
         content = frame(weights)
         if isinstance(content, dict) and "model_ema" in content: may = None
         _saved(content, place)
     elif kind == 6:
-        what, content = "packed anew" , deflate(_saved({"model": {**good.official, **({"zz": torch.zeros(rng.choice((10**6, 3*10**8)))} if rng.random() < .2 else {})}}, place).read_bytes())
+        what, content = "packed anew" , deflate(_saved({"model": {**good.official,
+                                                                  **({"zz": torch.zeros(rng.choice((10**6,
+                                                                          3*10**8)))} if rng.random() < .2 else {})}},
+                                                                          place).read_bytes())
         path.write_bytes(content)
     elif kind == 7:
-        odd = rng.choice((None, 1, "x", [], {}, [good.official], {"model": None}, {"model": []}, {"model": {"a": {}}}, {"model": {}}, {1: {2: 3}}))
+        odd = rng.choice((None, 1, "x", [], {}, [good.official], {"model": None}, {"model": []}, {"model": {"a": {}}},
+                          {"model": {}}, {1: {2: 3}}))
         what, may = f"holds {odd!r:.60}", False if odd != [good.official] else None
         _saved(odd, place)
     else: what, may = _code(rng, good, place, mark), None
     def judge(found):
         if may is False: return f"weights with {what} were read"
         return mad(found)
-    return Attempt(what, lambda: answers_of(good, path), judge, lambda error: "code of the file ran" if mark.exists() else "")
+    return Attempt(what, lambda: answers_of(good, path), judge,
+                   lambda error: "code of the file ran" if mark.exists() else "")
 
 def _code(rng, good, place, mark):
     "A file with code in it; what it would do."
     import os
-    call = rng.choice(((os.system, f"touch {mark}"), (eval, f"open({str(mark)!r}, 'w')"), (exec, f"open({str(mark)!r}, 'w')"), (open, str(mark), "w")))
-    content = rng.choice(({"model": {**good.official, "x": Code(*call)}}, {"model": good.official, "args": Code(*call)}, Code(*call)))
+    call = rng.choice(((os.system, f"touch {mark}"), (eval, f"open({str(mark)!r}, 'w')"),
+                       (exec, f"open({str(mark)!r}, 'w')"), (open, str(mark), "w")))
+    content = rng.choice(({"model": {**good.official, "x": Code(*call)}},
+                          {"model": good.official, "args": Code(*call)}, Code(*call)))
     if rng.random() < .5: _saved(content, place)
     else: (place/"w.pth").write_bytes(pickle.dumps(content, rng.choice((0, 2, 4, 5))))
     return f"calls {call[0].__name__}"
@@ -199,7 +216,10 @@ def attempt_convert(good, rng, place):
     from beit3_colab import load_model, UserError
     to_pth, official = rng.random() < .3, rng.random() < .5
     what, weights, may = change_weights(rng, good, good.official if official else good.ours)
-    is_plain = all(isinstance(k, str) and hasattr(v, "layout") and v.layout == v.new_zeros(0).layout and v.device.type == "cpu" and v.numel() < 2**22 for k, v in weights.items())
+    is_plain = all(isinstance(k, str) and hasattr(v,
+                                                  "layout") and v.layout == v.new_zeros(0).layout
+                                                  and v.device.type == "cpu" and v.numel() < 2**22
+                                                  for k, v in weights.items())
     (place/"config.json.given").write_text(json.dumps(good.config))
     if official or not is_plain: source = _saved({"model": weights}, place)
     else:
@@ -213,15 +233,19 @@ def attempt_convert(good, rng, place):
         return target
     def judge(result):
         if may is False: return f"{what}, and converted"
-        try: vqa = load_model(result, device="cpu", **({} if result.is_dir() else dict(config=good.config, answers=ANSWERS, tokenizer=GOLDEN/"tiny.spm")))
-        except Exception as error: return f"was converted, and cannot be loaded: {type(error).__name__}: {str(error)[:200]}" # noqa: BLE001
+        try:
+            vqa = load_model(result, device="cpu", **({} if result.is_dir() else dict(config=good.config,
+                    answers=ANSWERS, tokenizer=GOLDEN/"tiny.spm")))
+        except Exception as error: # noqa: BLE001
+            return f"was converted, and cannot be loaded: {type(error).__name__}: {str(error)[:200]}"
         try: return mad(ask(vqa, good))
         except UserError: return "" # huge numbers become infinite on their way
     def after(error): return "a target was left behind" if error is not None and target.exists() else ""
     return Attempt(what + (" → .pth" if to_pth else ""), read, judge, after)
 
 
-COUNTS = ("image_size", "patch_size", "embed_dim", "num_heads", "num_layers", "ffn_dim", "vocab_size", "num_classes", "max_text_positions")
+COUNTS = ("image_size", "patch_size", "embed_dim", "num_heads", "num_layers", "ffn_dim", "vocab_size", "num_classes",
+          "max_text_positions")
 
 def unsound_config(config, good):
     "The field of a configuration that must be refused; \"\" for one that may be read."
@@ -255,7 +279,8 @@ def attempt_config(good, rng, place):
 def prepare_tokenizer(folder):
     from beit3_colab.model.checkpoint import sample_folder
     from beit3_colab.model.tokenizer import Tokenizer
-    good = SimpleNamespace(models=[(GOLDEN/"tiny.spm").read_bytes(), (sample_folder()/"sentencepiece.model").read_bytes()])
+    good = SimpleNamespace(models=[(GOLDEN/"tiny.spm").read_bytes(),
+                                   (sample_folder()/"sentencepiece.model").read_bytes()])
     Tokenizer(good.models[0])
     return good
 
