@@ -158,7 +158,9 @@ def attempt_journal(good, rng, place):
     if name == "answers-1.jsonl" and found is not None: found = dict(good.truth)
     way = rng.choice(("open", "report", "continue", "continue"))
     def untouched(error):
-        if error is None or (folder/name).read_bytes() == content: return ""
+        kept = (folder/name).read_bytes()
+        is_ours = parse(content.split(b"\n")[0])[0] == {"run": good.fingerprint} # a torn last line may be cut off
+        if error is None or kept == content or is_ours and kept == content[:content.rfind(b"\n") + 1]: return ""
         return f"{name} was refused, and changed all the same"
     def judge(result):
         if found is None: return f"{name} is not what a journal of this run is ({way})"

@@ -209,6 +209,11 @@ def _code(rng, good, place, mark):
     else: (place/"w.pth").write_bytes(pickle.dumps(content, rng.choice((0, 2, 4, 5))))
     return f"calls {call[0].__name__}"
 
+def is_plain_tensor(value):
+    "Whether safetensors can write it."
+    is_strided = str(getattr(value, "layout", "")) == "torch.strided"
+    return is_strided and value.device.type == "cpu" and value.numel() < 2**22
+
 def attempt_convert(good, rng, place):
     "What `convert` writes can be loaded, and answers as what it read."
     from safetensors.torch import save_file
@@ -216,10 +221,7 @@ def attempt_convert(good, rng, place):
     from beit3_colab import load_model, UserError
     to_pth, official = rng.random() < .3, rng.random() < .5
     what, weights, may = change_weights(rng, good, good.official if official else good.ours)
-    is_plain = all(isinstance(k, str) and hasattr(v,
-                                                  "layout") and v.layout == v.new_zeros(0).layout
-                                                  and v.device.type == "cpu" and v.numel() < 2**22
-                                                  for k, v in weights.items())
+    is_plain = all(isinstance(name, str) and is_plain_tensor(tensor) for name, tensor in weights.items())
     (place/"config.json.given").write_text(json.dumps(good.config))
     if official or not is_plain: source = _saved({"model": weights}, place)
     else:
