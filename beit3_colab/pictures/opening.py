@@ -15,8 +15,8 @@ __all__ = ['open_named', 'name_refused', 'check_size', 'opened_file']
 
 # %% ../../nbs/04_pictures/07_opening.ipynb #56b10598
 _FIRST = {"JPEG": "Jpeg", "PNG": "Png", "GIF": "Gif"}
-_OTHERS = {"WEBP": "Webp", "TIFF": "Tiff", "BMP": "Bmp", "DIB": "Bmp", "PPM": "Ppm", "JPEG2000": "Jpeg2K", "AVIF": "Avif",
-           "MPO": "Mpo", "ICO": "Ico", "QOI": "Qoi", "SGI": "Sgi", "PCX": "Pcx", "TGA": "Tga"}
+_OTHERS = {"WEBP": "WebP", "TIFF": "Tiff", "BMP": "Bmp", "DIB": "Bmp", "PPM": "Ppm", "JPEG2000": "Jpeg2K", "AVIF": "Avif",
+           "ICO": "Ico", "QOI": "Qoi", "SGI": "Sgi", "PCX": "Pcx", "TGA": "Tga"}
 
 @lru_cache(maxsize=2)
 def _formats(first: bool) -> tuple[str, ...]: # those that this Pillow has
