@@ -80,7 +80,7 @@ def _total_size(response, job, offset):
     job.check_bytes(total or 0)
     return job.size if total is None else total
 
-# %% ../../nbs/03_downloads/05_fetching.ipynb #ac456668
+# %% ../../nbs/03_downloads/05_fetching.ipynb #8d32dbe9
 def _seconds(timeout) -> float: # how long a server may take for a sign of life, and over which its rate counts
     read = timeout[1] if isinstance(timeout, tuple) else timeout
     return 60. if read is None else read
@@ -88,8 +88,9 @@ def _seconds(timeout) -> float: # how long a server may take for a sign of life,
 def _chunks(response, job, timeout):
     "The body in pieces; what `requests` raises becomes ours, so that it is not taken for an error of the disk."
     import requests
-    piece = 1 << 15 # small, since a piece that breaks off is lost
-    try: yield from paced(response.iter_content(piece), response, _seconds(timeout), piece)
+    seconds = _seconds(timeout) # pieces are small: one that breaks off is lost, and a slow one must be there in time
+    piece = int(max(64, min(1 << 15, limit("download_rate")*seconds/4)))
+    try: yield from paced(response.iter_content(piece), response, seconds, piece)
     except requests.RequestException as error: raise explain_failure(error, job) from error
 
 # %% ../../nbs/03_downloads/05_fetching.ipynb #b0e69986
