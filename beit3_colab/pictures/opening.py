@@ -80,7 +80,7 @@ def _weight(width, height, kind) -> int: return width*height*(2 if kind in _TWIC
 
 def _raise(name): return f"raise the limit if you trust it: BEIT3_COLAB_LIMITS={name}=NUMBER"
 
-# %% ../../nbs/04_pictures/07_opening.ipynb #69e662e7
+# %% ../../nbs/04_pictures/07_opening.ipynb #63511df4
 def _webp_size(content) -> tuple[int, int]|None: # as its head says; None for another file
     "Source for the layout: RFC 9649, 2.5 to 2.7."
     if content[:4] != b"RIFF" or content[8:12] != b"WEBP" or len(content) < 30: return None
@@ -92,16 +92,17 @@ def _webp_size(content) -> tuple[int, int]|None: # as its head says; None for an
         return (bits & 0x3fff) + 1, (bits >> 14 & 0x3fff) + 1
     return tuple(int.from_bytes(content[at:at + 2], "little") & 0x3fff for at in (26, 28))
 
-def _inner_sizes(image, content):
-    "Sizes that a decoder meets beside the picture's own."
-    if image.format == "ICO": # PNG pictures in it have any size, whatever the list of the icon says
-        at = content.find(b"\x89PNG\r\n\x1a\n")
-        while 0 <= at <= len(content) - 24:
-            yield struct.unpack_from(">II", content, at + 16)
-            at = content.find(b"\x89PNG\r\n\x1a\n", at + 8)
-    if image.format == "TIFF":
-        tags = image.tag_v2
-        if 322 in tags: yield tags[322], tags.get(323, 1) # tile: width and length
+def _icon_sizes(content):
+    "Sizes of the PNG pictures in an icon, whatever its list says; the largest is unpacked as it is opened."
+    if content[:4] != b"\0\0\1\0": return
+    at = content.find(b"\x89PNG\r\n\x1a\n")
+    while 0 <= at <= len(content) - 24:
+        yield struct.unpack_from(">II", content, at + 16)
+        at = content.find(b"\x89PNG\r\n\x1a\n", at + 8)
+
+def _tile_size(image) -> tuple[int, int]: # of a TIFF in tiles; the picture's own for others
+    tags = image.tag_v2 if image.format == "TIFF" else {}
+    return (tags[322], tags.get(323, 1)) if 322 in tags else image.size
 
 # %% ../../nbs/04_pictures/07_opening.ipynb #932a61ac
 _USUAL = 1024*1024*1024//4//3 # Pillow's; it refuses twice as many
@@ -112,7 +113,7 @@ def _raise_pillows():
     if wanted > 2*_USUAL and Image.MAX_IMAGE_PIXELS is not None and _USUAL <= Image.MAX_IMAGE_PIXELS < wanted:
         Image.MAX_IMAGE_PIXELS = wanted
 
-# %% ../../nbs/04_pictures/07_opening.ipynb #920b3708
+# %% ../../nbs/04_pictures/07_opening.ipynb #bde47e20
 class _Room:
     "So many pixels may be unpacked at the same time in this process."
     def __init__(self): self._turn, self._changed, self._used = threading.Lock(), threading.Condition(), 0
@@ -144,7 +145,8 @@ def opened_file(
         if early:
             check_size(*early, "WEBP")
             stack.enter_context(_room.taken(_weight(*early, "WEBP")))
+        for size in _icon_sizes(content): check_size(*size, "ICO")
         image = stack.enter_context(open_named(content))
-        for size in ((image.width, image.height), *_inner_sizes(image, content)): check_size(*size, image.format)
+        for size in (image.size, _tile_size(image)): check_size(*size, image.format)
         if not early: stack.enter_context(_room.taken(_weight(image.width, image.height, image.format)))
         yield image

@@ -159,7 +159,7 @@ def _unpack(path, member: _Member) -> bytes:
     if len(data) != member.size or zlib.crc32(data) != member.crc: raise ValueError("wrong size or checksum")
     return data
 
-# %% ../../nbs/04_pictures/04_sources.ipynb #af562a92
+# %% ../../nbs/04_pictures/04_sources.ipynb #8d758f4e
 _log = logging.getLogger("beit3_colab.pictures")
 MEMORY = "memory:" # how the names of pictures begin that were given as pixels, not as files
 
@@ -233,6 +233,9 @@ class OwnPictures(PictureSource):
     def has(self, name: str) -> bool: # whether an address has one is known when it is asked
         try: return is_url(name) or self.path(name).is_file()
         except (ImageError, ValueError): return False # it leads out, or is a name that no disk takes
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG: return False
+            raise
 
     def to_fetch(self, names: list[str]) -> list[str]: # addresses whose picture is not in the cache yet
         return [name for name in dict.fromkeys(names) if is_url(name) and not self.path(name).is_file()]
