@@ -170,7 +170,7 @@ def test_annotations_of_other_questions_are_not_kept(server):
     assert open_official("val").annotations
 
 def test_disk_full_while_unpacking(server, monkeypatch):
-    def full(path, data): # what is unpacked comes as bytes, records as text
+    def full(path, data, **more): # what is unpacked comes as bytes, records as text
         if isinstance(data, bytes): raise OSError(errno.ENOSPC, "No space left on device")
         atomic_write(path, data)
     with monkeypatch.context() as m:

@@ -24,9 +24,9 @@ from .opening import check_size, name_refused, opened_file
 from .pixels import as_seen, from_array
 
 # %% auto #0
-__all__ = ['PICTURES', 'count_file_time', 'file_time', 'read_image', 'check_image', 'preprocess', 'normalize', 'pictures_folder',
-           'picture_file', 'fetch_picture', 'Refreshed', 'refresh_picture', 'open_picture', 'to_file', 'check_address',
-           'ImageError', 'is_url']
+__all__ = ['PICTURES', 'count_file_time', 'file_time', 'read_image', 'picture_bytes', 'check_image', 'preprocess', 'normalize',
+           'pictures_folder', 'picture_file', 'fetch_picture', 'Refreshed', 'refresh_picture', 'open_picture',
+           'to_file', 'check_address', 'ImageError', 'is_url']
 
 # %% ../../nbs/04_pictures/03_reading.ipynb #cd59d783
 _all_ = ["check_address", "ImageError", "is_url"] # of the page before, given on
@@ -116,21 +116,24 @@ def _reason(error) -> str: # a clause
     if number == errno.ENAMETOOLONG: return "is too long for a path, and holds no picture in base64"
     return f"cannot be read: {text or short_name(error, 150) or type(error).__name__}"
 
-# %% ../../nbs/04_pictures/03_reading.ipynb #5d1c2213
+# %% ../../nbs/04_pictures/03_reading.ipynb #38d827f1
 @contextmanager
 def _opened(source, name):
     "A picture that Pillow has opened."
     from PIL import Image
     with _about(f"picture {short_name(name)}"):
-        content = source if isinstance(source, (bytes, bytearray)) else _read_file(source)
+        content = source if isinstance(source, (bytes, bytearray)) else picture_bytes(source)
         try:
             with opened_file(content) as image: yield image
         except Image.UnidentifiedImageError: raise UserError(_what_is_it(content)) from None
 
-def _read_file(path): # at once: a disk across a network is asked once
+def picture_bytes(
+    path: str|Path, # of a picture's file
+) -> bytes: # its content, at once: a disk across a network is asked once
+    "Read a picture's file. Raises `ImageError` for a pipe, a device or too many bytes, `OSError` as `open` does."
     try:
         with count_file_time(): return read_file(path, f"picture {short_name(path)}", "picture_bytes")
-    except UserError as error: raise ImageError(str(error)) from None # a pipe, a device, too many bytes
+    except UserError as error: raise ImageError(str(error)) from None
 
 def _what_is_it(content) -> str: # why Pillow does not know a file, a clause
     known = recognise(content)
@@ -196,7 +199,7 @@ def picture_file(
     plain = suffix[1:].isalnum() and len(suffix) < 6 and suffix not in (".html", ".htm")
     return cache_folder()/"pictures"/(hashlib.sha256(url.encode()).hexdigest()[:32] + (suffix if plain else ""))
 
-# %% ../../nbs/04_pictures/03_reading.ipynb #6d983b47
+# %% ../../nbs/04_pictures/03_reading.ipynb #80d0702f
 def fetch_picture(
     url: str, # of a picture
     public_only: bool = False, # whether one's own network is not asked: the address stands in a file
@@ -205,18 +208,18 @@ def fetch_picture(
     pictures_folder()
     path = picture_file(url)
     try:
-        with showing(False): fetch(url, path, max_bytes=limit("picture_bytes"), public_only=public_only)
+        with showing(False): fetch(url, path, most="picture_bytes", public_only=public_only, timeout=(10., 30.))
     except UserError as error: raise ImageError(f"picture {error}") from None
     checked = path.with_name(path.name + ".checked")
     if checked.exists() and checked.stat().st_mtime_ns >= path.stat().st_mtime_ns: return path
-    try: check_image(_read_file(path), hide_passwords(url, True))
+    try: check_image(picture_bytes(path), hide_passwords(url, True))
     except ImageError:
         discard(path) # the next try asks the server again
         raise
     checked.touch(0o600)
     return path
 
-# %% ../../nbs/04_pictures/03_reading.ipynb #da501d76
+# %% ../../nbs/04_pictures/03_reading.ipynb #e90f3ed4
 class Refreshed(NamedTuple):
     "The picture of an address, as new as it could be had."
     path: Path # of the file
@@ -230,7 +233,7 @@ def refresh_picture(
     "Get the picture that an address shows now. Raises `ImageError` where there is none, and none is kept either."
     path = picture_file(url)
     if not (path.is_file() and is_stored(url, path)): return Refreshed(fetch_picture(url, public_only), "", False)
-    try: refresh(url, path, lambda content: check_image(content, hide_passwords(url, True)), limit("picture_bytes"), public_only=public_only)
+    try: refresh(url, path, lambda content: check_image(content, hide_passwords(url, True)), public_only=public_only)
     except UserError as error:
         day = str(read_record(path).get("fetched", "some time ago"))[:16].replace("T", " ")
         kept = f"the picture kept of {short_name(hide_passwords(url, True))} ({day} UTC) is used, not the one of now"
@@ -276,7 +279,7 @@ def to_file(
     if isinstance(given, (str, bytes)):
         content, name = _content(given, True)
         if not isinstance(content, bytes):
-            with _about(f"picture {short_name(name)}"): content = _read_file(content)
+            with _about(f"picture {short_name(name)}"): content = picture_bytes(content)
         kind = check_image(content, name)
         suffix = _SUFFIXES.get(kind, kind.lower())
     else:
