@@ -13,7 +13,6 @@ import numpy as np
 from ..machine.contents import recognise
 from ..machine.messages import hide_passwords, short_name, UserError
 from ..machine.addresses import seal_address
-from ..machine.limits import limit
 from ..machine.files import cache_folder, explain_disk, read_file
 from ..downloads.failures import Retry
 from ..downloads.fetching import fetch, refresh
