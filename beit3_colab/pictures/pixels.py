@@ -11,7 +11,8 @@ from ..machine.messages import UserError
 # %% auto #0
 __all__ = ['to_eight_bits', 'as_seen', 'has_transparency', 'from_array']
 
-# %% ../../nbs/04_pictures/01_pixels.ipynb #6317f983
+# %% ../../nbs/04_pictures/01_pixels.ipynb #7d134500
+_BAND = 4_000_000 # pixels that are converted at a time
 _REMEDY = "scale them so that 0 is black and 255 white, and give numpy.uint8"
 
 def to_eight_bits(
@@ -30,7 +31,11 @@ def to_eight_bits(
         white = 65_535
     if white is None: white = _white(values, low, high)
     if not _fits(low, high, white): raise _unknown(low, high, f", where {white:,} should be white")
-    return np.rint(values.astype(np.float64)*(255/white)).clip(0, 255).astype(np.uint8)
+    levels, flat = np.empty(values.shape, np.uint8), values.reshape(-1) # in parts: a float64 has eight bytes
+    for begin in range(0, values.size, _BAND):
+        part = flat[begin:begin + _BAND].astype(np.float64)*(255/white)
+        levels.reshape(-1)[begin:begin + _BAND] = np.rint(part).clip(0, 255).astype(np.uint8)
+    return levels
 
 # %% ../../nbs/04_pictures/01_pixels.ipynb #816b2de9
 def _range(values) -> tuple[float, float]: # smallest and largest
@@ -78,7 +83,7 @@ def _upright(image):
                      "it by hand, turn it with ImageOps.exif_transpose instead, which takes the note out")
     return turned
 
-# %% ../../nbs/04_pictures/01_pixels.ipynb #fba13bc1
+# %% ../../nbs/04_pictures/01_pixels.ipynb #9effa462
 def as_seen(
     image, # PIL.Image of any mode; left as it is
 ): # PIL.Image in RGB, upright, with nothing that others could apply once more
@@ -87,12 +92,11 @@ def as_seen(
     image.load() # what is damaged is told here, and not taken for black later
     white, inverted, image = _named_white(image), _white_is_zero(image), _upright(image) # a copy forgets its file
     if image.mode in ("I", "F") or image.mode.startswith("I;16"): image = _from_numbers(image, white, inverted)
-    if has_transparency(image): image = _on_white(image)
-    image = _lab_to_rgb(image) if image.mode == "LAB" else image.convert("RGB")
+    image = _in_bands(_in_color, image)
     image.info = {} # the direction and the transparent colour are dealt with
     return image
 
-# %% ../../nbs/04_pictures/01_pixels.ipynb #67f31262
+# %% ../../nbs/04_pictures/01_pixels.ipynb #e1e1d130
 def has_transparency(
     image, # PIL.Image
 ) -> bool: # whether something may show through
@@ -104,6 +108,18 @@ def _lab_to_rgb(image): # Pillow's `convert` does not know it
     from PIL import ImageCms
     profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
     return ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
+
+def _in_color(image): # in RGB, on white
+    if has_transparency(image): image = _on_white(image)
+    return _lab_to_rgb(image) if image.mode == "LAB" else image.convert("RGB")
+
+def _in_bands(convert, image): # a large picture row by row: each step on the way would be another copy
+    if image.width*image.height <= _BAND: return convert(image)
+    from PIL import Image
+    whole, rows = Image.new("RGB", image.size), max(1, _BAND//image.width)
+    for top in range(0, image.height, rows):
+        whole.paste(convert(image.crop((0, top, image.width, min(top + rows, image.height)))), (0, top))
+    return whole
 
 def _on_white(image):
     from PIL import Image
