@@ -25,7 +25,7 @@ from .task import check_questions, reopen_dataset
 __all__ = ['RunFolder', 'is_file_in', 'is_known', 'run_facts', 'check_run_folder', 'label', 'answer_table', 'write_submission',
            'index_soft_score']
 
-# %% ../../nbs/09_run/05_folder.ipynb #afab5c75
+# %% ../../nbs/09_run/05_folder.ipynb #3af29308
 @with_parameters
 class RunFolder:
     "A run, finished or not: its answers, accuracy, submission and report."
@@ -71,7 +71,12 @@ class RunFolder:
     @cached_property
     def records(self) -> dict[int|str, dict]: # question_id → journal record
         "All answers so far, as the journals have them."
-        return read_journals(self.folder, self.identity.fingerprint(), {q.question_id for q in self.questions})
+        return read_journals(self.folder, self.identity.fingerprint(), self._known_ids())
+
+    def _known_ids(self): # of the whole run, of which `questions` may be a part
+        if self.data is None: return None
+        ids = self.info.get("question_ids") or (q.question_id for q in self.data.questions)
+        return {q.question_id for q in self.questions}.union(ids)
 
     @property
     def submission(self) -> Path|None: # path of the submission file; None while the run is not finished
