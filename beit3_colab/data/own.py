@@ -233,7 +233,7 @@ def _describe(problems, of_elsewhere, blank) -> str:
     return (f"{len(problems):,} of the questions cannot be asked: {causes} {of_elsewhere}"
             f"Mend {'it' if len(problems) == 1 else 'them'}{blank}; nothing was answered yet")
 
-# %% ../../nbs/05_data/16_own.ipynb #9db430d5
+# %% ../../nbs/05_data/16_own.ipynb #30b6f9f8
 def _rows(data, sealed) -> list[dict]:
     people, name = data.annotations or {}, seal_address if sealed else str
     return [dict(question_id=q.question_id, image_id=q.image_id, question=q.question, image=name(q.image),
@@ -310,13 +310,13 @@ def _all_lie_inside(data) -> bool:
     except ImageError: return False
 
 def refuse_linked(
-    folder: Path, # `pictures` of a run folder
+    path: Path, # `pictures` of a run folder, or what is in it
 ):
-    "Raise `UserError` for a folder that is a link: what it leads to may be anybody's."
-    if folder.is_symlink():
-        raise UserError(f"{short_name(folder)} is a link, and is not followed; put the folder itself in its place")
+    "Raise `UserError` for what is a link: what it leads to may be anybody's."
+    if path.is_symlink():
+        raise UserError(f"{short_name(path)} is a link, and is not followed; put what it leads to in its place")
 
-# %% ../../nbs/05_data/16_own.ipynb #e806951d
+# %% ../../nbs/05_data/16_own.ipynb #442926a0
 def _is_id(value) -> bool: return type(value) in (int, str)
 
 def _is_picture_name(value) -> bool: # what stands for a picture of the folder leads nowhere else
@@ -367,6 +367,9 @@ def _memory_folder(path, pictures, ours) -> Path:
         raise UserError(f"questions file {short_name(path)}: pictures must be the name of a folder beside it, not "
                         f"{short_repr(pictures)}; {_DAMAGED}")
     refuse_linked(folder := path.parent/(pictures or "pictures"))
+    try: links = [entry.name for entry in os.scandir(folder) if entry.is_symlink()]
+    except OSError: links = [] # no picture was given in memory
+    if links: refuse_linked(folder/min(links))
     return folder
 
 def open_saved(

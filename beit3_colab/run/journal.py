@@ -170,12 +170,12 @@ def _parse_line(line, where):
     try: return parse_json(line.decode("utf-8", "surrogatepass"), where)
     except (UserError, UnicodeDecodeError): raise UserError(f"{where} is damaged; {_AGAIN}") from None
 
-# %% ../../nbs/09_run/02_journal.ipynb #466f3540
+# %% ../../nbs/09_run/02_journal.ipynb #8a4ba2d2
 def _check_header(value, path) -> str: # fingerprint of its run
     "Raise `UserError` unless a journal's first line says whose it is."
     if isinstance(value, dict) and isinstance(value.get("run"), str): return value["run"]
     raise UserError(f"journal {short_name(path)}, line 1 is damaged: it must say of which run it is, as "
-                    '{"run":"0f3a2b19c4d5e6f7"}; delete the file to have its questions answered again')
+                    '{"run":"0f3a2b19c4d5e6f7"}; move the file away to have its questions answered again')
 
 def _of_another_run(path) -> UserError:
     return UserError(f"journal {short_name(path)} belongs to another run; choose another output_dir, or delete that file")
