@@ -47,7 +47,7 @@ def annotate(
     spelled = next(a for a in said if normalize_word(a) == common)
     return Annotation(question.question_id, question.image_id, " ".join(words[:2]) or "other", kind, spelled, answers)
 
-# %% ../../nbs/05_data/16_own.ipynb #740ebbda
+# %% ../../nbs/05_data/16_own.ipynb #fc13619a
 OWN_SPLIT = "own_pictures" # name of the split
 QUESTIONS_FILE = "own_questions.json" # in a run folder
 OF_THIS_RUN = "questions of this run" # key of the file that a process hands to those that it starts
@@ -67,12 +67,17 @@ class OwnQuestions(Dataset):
         return open_questions(choice.questions, choice.question, choice.bad_images, choice.data_path)
 
     @classmethod
-    def reopen(cls, folder: Path, info: dict, data_path: str|Path|None = None, access: Access = Access()) -> OwnQuestions:
+    def reopen(cls,
+        folder: Path, # of a run about own questions
+        info: dict, # its run.json
+        data_path: str|Path|None = None, # where the pictures are now, if they were moved
+        access: Access = Access(), # what may be used beyond these
+    ) -> OwnQuestions:
         "Open the questions that the folder keeps. Raises `UserError` for some that were changed since."
         data = open_saved(folder/QUESTIONS_FILE, data_path, access.fetches)
         if info.get("own_questions_sha256") not in (None, hash_rows(data)):
-            raise UserError(f"{short_name(folder/QUESTIONS_FILE)} was changed since the run was written (questions, names of "
-                            "pictures, or what people answered): give the questions to evaluate(…) again with this "
+            raise UserError(f"{short_name(folder/QUESTIONS_FILE)} was changed since the run was written (questions, names "
+                            "of pictures, or what people answered): give the questions to evaluate(…) again with this "
                             "output_dir (--output-dir), or take the folder again from where it came")
         tell_elsewhere(data, folder, data_path)
         return data
@@ -126,7 +131,7 @@ def _read_picture(data, question) -> bytes:
     if not is_url(name): check_image(content, name) # that of an address was looked at when it came
     return content
 
-# %% ../../nbs/05_data/16_own.ipynb #2c6a209a
+# %% ../../nbs/05_data/16_own.ipynb #417992e3
 def open_questions(
     source, # rows of {"image", "question", "answers"?, "question_id"?}, table, .csv, .tsv, .jsonl or .json, or folder
     question: str|list[str]|None = None, # for a folder of pictures without questions: asked about each
@@ -141,24 +146,24 @@ def open_questions(
         data = open_saved(source, data_path, ours=ours)
         places = [f"question_id {short_name(q.question_id)}" for q in data.questions]
         return _checked(data, places, {}, 0, _NOT_HERE if is_confined(data) else "", bad_images)
-    said, of_file = [], isinstance(source, (str, os.PathLike))
+    said, of_file = [], isinstance(source, (str, os.PathLike)) # then addresses stand in a file
     path, rows = read_rows(source, question, said.append)
     found = _collect(path.parent if path.is_file() else path, rows, bad_images == "blank", said, of_file)
     data = _checked(*found, bad_images)
     for note in data.notes: _log.warning("%s", note) # once: a run keeps them
     return data
 
-# %% ../../nbs/05_data/16_own.ipynb #7fb93b0a
+# %% ../../nbs/05_data/16_own.ipynb #b038c945
 def _collect(root, rows, lenient, said, of_file):
-    """The rows that are right as a data set and where each stands, what is wrong with the others, how many
-    pictures of the memory cannot be read, and what to say of files that are not there. `said` is what was told of it."""
+    """The rows that are right as a data set and where each stands, what is wrong with the others, how many pictures of
+    the memory cannot be read, and what to say of files that are not there. `said` is what was told of it."""
     folder = cache_folder()/"pictures"
     reader, questions, places, answers, problems = RowReader(root, folder, lenient), [], [], {}, {}
     for number, row in enumerate(rows, 1):
         try: found, answers_of_it = reader.question(number, row)
         except UserError as error: problems[row.where] = str(error)
         else:
-            if is_url(str(found.image_id)): found = replace(found, image_id=seal_address(found.image_id)) # for tables
+            if is_url(str(found.image_id)): found = replace(found, image_id=seal_address(found.image_id))
             questions.append(found)
             places.append(row.where)
             answers[found.question_id] = answers_of_it
@@ -316,7 +321,7 @@ def refuse_linked(
     if path.is_symlink():
         raise UserError(f"{short_name(path)} is a link, and is not followed; put what it leads to in its place")
 
-# %% ../../nbs/05_data/16_own.ipynb #442926a0
+# %% ../../nbs/05_data/16_own.ipynb #f3311114
 def _is_id(value) -> bool: return type(value) in (int, str)
 
 def _is_picture_name(value) -> bool: # what stands for a picture of the folder leads nowhere else
@@ -324,14 +329,15 @@ def _is_picture_name(value) -> bool: # what stands for a picture of the folder l
     return not value.startswith(MEMORY) or bool(re.fullmatch(r"[\w-]+\.\w+", value.removeprefix(MEMORY)))
 
 def _are_versions(value) -> bool: # address → SHA-256 of the picture that it showed
-    return isinstance(value, dict) and all(isinstance(v, str) and re.fullmatch("[0-9a-f]{64}", v) for v in value.values())
+    if not isinstance(value, dict): return False
+    return all(isinstance(v, str) and re.fullmatch("[0-9a-f]{64}", v) for v in value.values())
 
 _FILE = {
     "schema_version": optional(COUNT),
     "root": TEXT,
     "pictures": optional(TEXT),
     "notes": optional(TEXTS),
-    "versions": optional(Field("an object of addresses and their SHA-256", _are_versions)), # an earlier release has none
+    "versions": optional(Field("an object of addresses and their SHA-256", _are_versions)), # not in earlier releases
     "questions": Field("a list of questions", lambda value: isinstance(value, list) and len(value) > 0),
 }
 _ROW = {
@@ -356,7 +362,8 @@ def _check_file(content, name):
         raise UserError(f"{name} was written by a later release of beit3_colab; update beit3_colab to open it")
     check_fields(content, _FILE, name, _DAMAGED)
     if not _are_rows(content["questions"]):
-        for number, row in enumerate(content["questions"], 1): check_fields(row, _ROW, f"{name}, question {number}", _DAMAGED)
+        for number, row in enumerate(content["questions"], 1):
+            check_fields(row, _ROW, f"{name}, question {number}", _DAMAGED)
     twice = [i for i, n in Counter(row["question_id"] for row in content["questions"]).items() if n > 1]
     if twice: raise UserError(f"{name} has question_id {first_few(twice)} more than once; {_DAMAGED}")
 
@@ -371,6 +378,15 @@ def _memory_folder(path, pictures, ours) -> Path:
     except OSError: links = [] # no picture was given in memory
     if links: refuse_linked(folder/min(links))
     return folder
+
+def _refuse_links(folder, names):
+    "Raise `UserError` where a file of a folder that was sent leads out of it."
+    whole = os.path.realpath(folder) + os.sep
+    for name in names:
+        if is_url(name) or name.startswith(MEMORY) or leads_out(name): continue # looked at where they are read
+        if not os.path.realpath(folder/name).startswith(whole):
+            raise UserError(f"{short_name(folder/name)} is a link out of a folder that was not written here, and is not "
+                            "followed; put the file itself in its place, or pass data_path=… (--data-path)")
 
 def open_saved(
     path: str|Path, # `own_questions.json`
@@ -388,6 +404,7 @@ def open_saved(
     _check_file(content, name)
     known = ours or is_remembered("questions", sha256_of(path))
     rows = content["questions"]
+    if not known and root is None: _refuse_links(path.parent, {r["image"] for r in rows})
     questions = [Question(r["question_id"], r["image_id"], r["question"], r["image"]) for r in rows]
     people = {q.question_id: annotate(q, tuple(r["answers"])) for q, r in zip(questions, rows) if r["answers"]}
     folder = _memory_folder(path, content["pictures"], ours) if "pictures" in content else path.parent/"pictures"
@@ -395,7 +412,7 @@ def open_saved(
     return _own(questions, people, root, folder, content.get("notes") or (), versions=content.get("versions") or {},
                 of_file=not known, confined=not known, fetches=fetches)
 
-# %% ../../nbs/05_data/16_own.ipynb #881858be
+# %% ../../nbs/05_data/16_own.ipynb #0bca22dd
 def tell_elsewhere(
     data: OwnQuestions, # of a run folder
     folder: Path, # of the run
@@ -406,10 +423,10 @@ def tell_elsewhere(
     files = [name for name in names if not is_url(name) and not name.startswith(MEMORY)]
     if is_confined(data) and data_path is None and any(_is_gone(data, name) for name in files[:20]):
         _log.warning("%s was not written here (or the cache that knew of it is gone): of %s some are not in the folder, "
-                     'and are looked for nowhere else; say where they are with open_run(folder, data_path="…") (--data-path)',
-                     short_name(folder), plural(len(files), "picture"))
-    servers = {} if data.source.fetches else dict.fromkeys(urlsplit(u).hostname for u in data.source.to_fetch(names[:2000]))
-    if servers:
+                     "and are looked for nowhere else; say where they are with "
+                     'open_run(folder, data_path="…") (--data-path)', short_name(folder), plural(len(files), "picture"))
+    to_fetch = [] if data.source.fetches else data.source.to_fetch(names[:2000])
+    if servers := dict.fromkeys(urlsplit(url).hostname for url in to_fetch):
         _log.warning("%s: pictures that are not in the cache come from %s, and no server is asked to look at answers; "
                      "allow it with open_run(folder, fetch_pictures=True) (--fetch-pictures)",
                      short_name(folder), first_few(list(servers)))

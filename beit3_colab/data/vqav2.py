@@ -38,7 +38,7 @@ class KeptPictures(FolderPictures):
         raise ImageError(f"picture {short_name(name)} is not kept on this machine, and COCO's server is not asked to look "
                          "at answers unless you say so: open_run(folder, fetch_pictures=True) (--fetch-pictures)")
 
-# %% ../../nbs/05_data/07_vqav2.ipynb #0c4db14b
+# %% ../../nbs/05_data/07_vqav2.ipynb #06bbb431
 def official_names(
     split: str, # train, val, test or test-dev; official names (val2014 …) work too
 ) -> list[str]: # of its JSON files
@@ -50,9 +50,10 @@ def are_kept(
     split: str, # likewise
 ) -> bool: # whether it can be opened without the network
     "Whether the official files of a split are in the cache, whole."
-    return all(is_stored(f"{QUESTIONS}/{OFFICIAL_FILES[n]}#{n}", official_folder()/"vqa"/n) for n in official_names(split))
+    folder = official_folder()/"vqa"
+    return all(is_stored(f"{QUESTIONS}/{OFFICIAL_FILES[n]}#{n}", folder/n) for n in official_names(split))
 
-# %% ../../nbs/05_data/07_vqav2.ipynb #2eb8784a
+# %% ../../nbs/05_data/07_vqav2.ipynb #127511b2
 class VQAv2(Dataset):
     "A split of VQAv2 in a folder."
     name = "vqav2"
@@ -67,13 +68,19 @@ class VQAv2(Dataset):
         return open_vqav2(data_path, split or "val")
 
     @classmethod
-    def reopen(cls, folder: Path, info: dict, data_path: str|Path|None = None, access: Access = Access()) -> VQAv2:
+    def reopen(cls,
+        folder: Path, # of a run about VQAv2
+        info: dict, # its run.json
+        data_path: str|Path|None = None, # where the data is now, if it was moved
+        access: Access = Access(), # what may be used beyond these
+    ) -> VQAv2:
         "Open the data of a run again. Official files that are not in the cache are fetched only if that is allowed."
         split, kept = info["identity"]["split"], info.get("data_path")
         path = data_path or (kept if access.known else None)
         if path is None and not access.fetches and not are_kept(split):
             fetch = "fetch_pictures=True (--fetch-pictures) fetches the official files and pictures"
-            if kept is not None: raise UserError(made_elsewhere(folder, kept, f"; if it is VQAv2 as everybody has it, {fetch}"))
+            if kept is not None:
+                raise UserError(made_elsewhere(folder, kept, f"; if it is VQAv2 as everybody has it, {fetch}"))
             raise UserError(f"the official questions of {split_name(split)} are not in the cache, and nothing is fetched "
                             f"unasked to look at {short_name(folder)}: give data_path=… (--data-path); or {fetch}")
         return replace(cls.load(split, path), fetches=access.fetches)

@@ -170,7 +170,7 @@ def _parse_line(line, where):
     try: return parse_json(line.decode("utf-8", "surrogatepass"), where)
     except (UserError, UnicodeDecodeError): raise UserError(f"{where} is damaged; {_AGAIN}") from None
 
-# %% ../../nbs/09_run/02_journal.ipynb #8a4ba2d2
+# %% ../../nbs/09_run/02_journal.ipynb #320be9a2
 def _check_header(value, path) -> str: # fingerprint of its run
     "Raise `UserError` unless a journal's first line says whose it is."
     if isinstance(value, dict) and isinstance(value.get("run"), str): return value["run"]
@@ -178,7 +178,8 @@ def _check_header(value, path) -> str: # fingerprint of its run
                     '{"run":"0f3a2b19c4d5e6f7"}; move the file away to have its questions answered again')
 
 def _of_another_run(path) -> UserError:
-    return UserError(f"journal {short_name(path)} belongs to another run; choose another output_dir, or delete that file")
+    return UserError(f"journal {short_name(path)} belongs to another run; "
+                     "choose another output_dir, or delete that file")
 
 def _check_records(records, path, before: int, known: Collection|None = None):
     "Raise `UserError` naming the first line that is no answer, or none to a question of the run."
@@ -205,7 +206,7 @@ def _open_to_append(path):
     file.close()
     raise UserError(f"{name} is no longer a file")
 
-# %% ../../nbs/09_run/02_journal.ipynb #7a499fec
+# %% ../../nbs/09_run/02_journal.ipynb #b1ccfa44
 # made once: json.dumps would make an encoder for each answer
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _BLOCK = 1 << 16 # bytes that are looked at together
@@ -233,7 +234,8 @@ class Journal:
         with open_regular(self.path, follow=False) as found:
             first = found.readline(_BLOCK)
             if first.endswith(b"\n"):
-                if _check_header(_parse_header(first, self.path), self.path) != fingerprint: raise _of_another_run(self.path)
+                whose = _check_header(_parse_header(first, self.path), self.path)
+                if whose != fingerprint: raise _of_another_run(self.path)
                 whole, size = _whole_lines(found)
             else: whole, size = 0, len(first)
         header = _encode({"run": fingerprint}).encode()
