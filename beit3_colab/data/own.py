@@ -47,7 +47,7 @@ def annotate(
     spelled = next(a for a in said if normalize_word(a) == common)
     return Annotation(question.question_id, question.image_id, " ".join(words[:2]) or "other", kind, spelled, answers)
 
-# %% ../../nbs/05_data/16_own.ipynb #fc13619a
+# %% ../../nbs/05_data/16_own.ipynb #e438e15b
 OWN_SPLIT = "own_pictures" # name of the split
 QUESTIONS_FILE = "own_questions.json" # in a run folder
 OF_THIS_RUN = "questions of this run" # key of the file that a process hands to those that it starts
@@ -76,9 +76,9 @@ class OwnQuestions(Dataset):
         "Open the questions that the folder keeps. Raises `UserError` for some that were changed since."
         data = open_saved(folder/QUESTIONS_FILE, data_path, access.fetches)
         if info.get("own_questions_sha256") not in (None, hash_rows(data)):
-            raise UserError(f"{short_name(folder/QUESTIONS_FILE)} was changed since the run was written (questions, names "
-                            "of pictures, or what people answered): give the questions to evaluate(…) again with this "
-                            "output_dir (--output-dir), or take the folder again from where it came")
+            raise UserError(f"{short_name(folder/QUESTIONS_FILE)} was changed since the run was written (questions, "
+                            "names of pictures, or what people answered): give the questions to evaluate(…) again with "
+                            "this output_dir (--output-dir), or take the folder again from where it came")
         tell_elsewhere(data, folder, data_path)
         return data
 
@@ -201,7 +201,7 @@ def _own(questions, annotations, root, memory_folder, notes=(), **more) -> OwnQu
     pictures = OwnPictures(root, memory_folder, **more)
     return OwnQuestions(OWN_SPLIT, questions, annotations or None, root, source=pictures, notes=tuple(notes))
 
-# %% ../../nbs/05_data/16_own.ipynb #ea10a923
+# %% ../../nbs/05_data/16_own.ipynb #cdb6e8d5
 def _checked(data, places, problems, in_memory, where_from, bad_images):
     "The data with the digest of its pictures. Raises `UserError` with all that is wrong."
     sha256, unreadable = hash_pictures(data)
@@ -222,12 +222,12 @@ def _is_gone(data, name) -> bool: # a file that is not there, or that may not be
     except ImageError: return True
 
 _BLANK = ", or pass bad_images='blank' (--bad-images blank) to answer with a grey picture where one cannot be read"
-_OF_A_RUN = ("The table is that of a run: give own_questions.json of the run's folder in its place, if there is one, or "
-             "put the table (one in memory: work) in the folder where its names of pictures begin. ")
+_OF_A_RUN = ("The table is that of a run: give own_questions.json of the run's folder in its place, if there is one, "
+             "or put the table (one in memory: work) in the folder where its names of pictures begin. ")
 
 _NOT_HERE = ("The file was not written here (or the cache that knew of it is gone), so its pictures are looked for in "
-             "its own folder alone: pass data_path=… (--data-path), the folder where they are, or give the table that it "
-             "was made from. ")
+             "its own folder alone: pass data_path=… (--data-path), the folder where they are, or give the table that "
+             "it was made from. ")
 
 def _describe(problems, of_elsewhere, blank) -> str:
     told = {where: cause.removeprefix(f"{where} ") for where, cause in problems.items()} # the place may be a picture
@@ -321,7 +321,7 @@ def refuse_linked(
     if path.is_symlink():
         raise UserError(f"{short_name(path)} is a link, and is not followed; put what it leads to in its place")
 
-# %% ../../nbs/05_data/16_own.ipynb #f3311114
+# %% ../../nbs/05_data/16_own.ipynb #90efb062
 def _is_id(value) -> bool: return type(value) in (int, str)
 
 def _is_picture_name(value) -> bool: # what stands for a picture of the folder leads nowhere else
@@ -385,8 +385,8 @@ def _refuse_links(folder, names):
     for name in names:
         if is_url(name) or name.startswith(MEMORY) or leads_out(name): continue # looked at where they are read
         if not os.path.realpath(folder/name).startswith(whole):
-            raise UserError(f"{short_name(folder/name)} is a link out of a folder that was not written here, and is not "
-                            "followed; put the file itself in its place, or pass data_path=… (--data-path)")
+            raise UserError(f"{short_name(folder/name)} is a link out of a folder that was not written here, and is "
+                            "not followed; put the file itself in its place, or pass data_path=… (--data-path)")
 
 def open_saved(
     path: str|Path, # `own_questions.json`
@@ -412,7 +412,7 @@ def open_saved(
     return _own(questions, people, root, folder, content.get("notes") or (), versions=content.get("versions") or {},
                 of_file=not known, confined=not known, fetches=fetches)
 
-# %% ../../nbs/05_data/16_own.ipynb #0bca22dd
+# %% ../../nbs/05_data/16_own.ipynb #e825e283
 def tell_elsewhere(
     data: OwnQuestions, # of a run folder
     folder: Path, # of the run
@@ -422,8 +422,8 @@ def tell_elsewhere(
     names = list(dict.fromkeys(q.image for q in data.questions))
     files = [name for name in names if not is_url(name) and not name.startswith(MEMORY)]
     if is_confined(data) and data_path is None and any(_is_gone(data, name) for name in files[:20]):
-        _log.warning("%s was not written here (or the cache that knew of it is gone): of %s some are not in the folder, "
-                     "and are looked for nowhere else; say where they are with "
+        _log.warning("%s was not written here (or the cache that knew of it is gone): of %s some are not in the "
+                     "folder, and are looked for nowhere else; say where they are with "
                      'open_run(folder, data_path="…") (--data-path)', short_name(folder), plural(len(files), "picture"))
     to_fetch = [] if data.source.fetches else data.source.to_fetch(names[:2000])
     if servers := dict.fromkeys(urlsplit(url).hostname for url in to_fetch):

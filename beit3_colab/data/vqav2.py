@@ -27,7 +27,7 @@ from .vqav2_online import QUESTIONS
 __all__ = ['BOS', 'EOS', 'MAX_TOKENS', 'KeptPictures', 'official_names', 'are_kept', 'VQAv2', 'open_vqav2', 'open_index',
            'OfficialVQAv2', 'open_official']
 
-# %% ../../nbs/05_data/07_vqav2.ipynb #c99ce623
+# %% ../../nbs/05_data/07_vqav2.ipynb #cf873c0d
 class KeptPictures(FolderPictures):
     "Those of a server's pictures that were fetched before. The others are not asked for."
     def read(self,
@@ -35,8 +35,8 @@ class KeptPictures(FolderPictures):
     ): # PIL.Image in RGB
         "Read one picture. Raises `ImageError` for one that is not kept."
         if self.path(name).is_file(): return super().read(name)
-        raise ImageError(f"picture {short_name(name)} is not kept on this machine, and COCO's server is not asked to look "
-                         "at answers unless you say so: open_run(folder, fetch_pictures=True) (--fetch-pictures)")
+        raise ImageError(f"picture {short_name(name)} is not kept on this machine, and COCO's server is not asked to "
+                         "look at answers unless you say so: open_run(folder, fetch_pictures=True) (--fetch-pictures)")
 
 # %% ../../nbs/05_data/07_vqav2.ipynb #06bbb431
 def official_names(
@@ -53,7 +53,7 @@ def are_kept(
     folder = official_folder()/"vqa"
     return all(is_stored(f"{QUESTIONS}/{OFFICIAL_FILES[n]}#{n}", folder/n) for n in official_names(split))
 
-# %% ../../nbs/05_data/07_vqav2.ipynb #127511b2
+# %% ../../nbs/05_data/07_vqav2.ipynb #90d7b15c
 class VQAv2(Dataset):
     "A split of VQAv2 in a folder."
     name = "vqav2"
@@ -81,8 +81,8 @@ class VQAv2(Dataset):
             fetch = "fetch_pictures=True (--fetch-pictures) fetches the official files and pictures"
             if kept is not None:
                 raise UserError(made_elsewhere(folder, kept, f"; if it is VQAv2 as everybody has it, {fetch}"))
-            raise UserError(f"the official questions of {split_name(split)} are not in the cache, and nothing is fetched "
-                            f"unasked to look at {short_name(folder)}: give data_path=… (--data-path); or {fetch}")
+            raise UserError(f"the official questions of {split_name(split)} are not in the cache, and nothing is "
+                            f"fetched unasked to look at {short_name(folder)}: give data_path=… (--data-path); or {fetch}")
         return replace(cls.load(split, path), fetches=access.fetches)
 
     @property

@@ -339,14 +339,15 @@ class PairedComparison:
     def __repr__(self): return comparison_text(self)
     def _repr_html_(self): return comparison_html(self)
 
-# %% ../../nbs/09_run/10_comparison.ipynb #c98c7941
+# %% ../../nbs/09_run/10_comparison.ipynb #1eeafb2f
 def hidden_differences(
     found: PairedComparison, # of any data
 ) -> str: # sentences, each with a space in front; "" where there are none
     "What is under equal names and yet not the same: pictures of your own, and what people said about them."
     a, b = found.run_a, found.run_b
     if any(run.data is None or run.data.published for run in (a, b)): return ""
-    def asked(run): return [(q.question_id, q.question, seal_address(q.image).partition(MEMORY)[0]) for q in run.questions]
+    def name(q): return seal_address(q.image).partition(MEMORY)[0]
+    def asked(run): return [(q.question_id, q.question, name(q)) for q in run.questions]
     def people(run):
         return {i: sorted(run.annotations[i].answers) for i in found.table["question_id"] if i in run.annotations}
     text = ""

@@ -25,7 +25,7 @@ from .task import check_questions, reopen_dataset
 __all__ = ['RunFolder', 'is_file_in', 'is_known', 'run_facts', 'check_run_folder', 'label', 'answer_table', 'write_submission',
            'index_soft_score']
 
-# %% ../../nbs/09_run/05_folder.ipynb #3af29308
+# %% ../../nbs/09_run/05_folder.ipynb #b5e7e7ec
 @with_parameters
 class RunFolder:
     "A run, finished or not: its answers, accuracy, submission and report."
@@ -48,8 +48,8 @@ class RunFolder:
         data_path: str|Path|None = None, # where the data is now: if it was moved, or the run was made elsewhere
         fetch_pictures: bool = False, # ask servers for pictures and official files that are not in the cache
     ) -> RunFolder: # as it was when it was written, without the model
-        """Open a run folder again. Nothing is asked of a server unless `fetch_pictures` allows it, and of a run that was
-        made elsewhere nothing is read outside its folder and `data_path`.
+        """Open a run folder again. Nothing is asked of a server unless `fetch_pictures` allows it, and of a run that
+        was made elsewhere nothing is read outside its folder and `data_path`.
 
         Raises `UserError` when the questions are no longer those that were asked."""
         folder = check_run_folder(folder)

@@ -178,7 +178,7 @@ def hash_questions(
         digest.update(line.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
-# %% ../../nbs/09_run/06_task.ipynb #2b71356d
+# %% ../../nbs/09_run/06_task.ipynb #ca5b8f90
 def check_questions(
     folder: Path, # of a run
     info: dict, # its run.json
@@ -192,8 +192,8 @@ def check_questions(
         same = hash_questions(questions, pictures or dataset.pictures_sha256) == identity["questions_sha256"]
     if same: return
     where = f" in {short_name(dataset.data_path)}" if dataset.data_path else ""
-    raise UserError(f"the questions{where} are not those that were asked in {short_name(folder)}: they were changed, or "
-                    "are those of another version; give data_path=… (--data-path), the folder that has them as they "
+    raise UserError(f"the questions{where} are not those that were asked in {short_name(folder)}: they were changed, "
+                    "or are those of another version; give data_path=… (--data-path), the folder that has them as they "
                     "were, or start a run of these in another folder")
 
 # %% ../../nbs/09_run/06_task.ipynb #e34ee62b
