@@ -224,7 +224,7 @@ def divide(
     shares = [{task.questions[i].question_id for w in share for g in w for i in g} for share in windows]
     return Division(known, windows, shares)
 
-# %% ../../nbs/09_run/09_runner.ipynb #2d085db9
+# %% ../../nbs/09_run/09_runner.ipynb #abfe44fe
 class Runner:
     "One process of a run, for a `with` block. `run` is what can be looked at from its beginning on."
     def __init__(self,
@@ -270,7 +270,10 @@ class Runner:
         if origin := converted_from(self.vqa.source): self.info["converted_from"] = origin
         self.loading = time.monotonic() - self.called
         if self.vqa.device.type == "cuda": torch.cuda.reset_peak_memory_stats(self.vqa.device)
-        self.journal = Journal(journal_path(self.folder, self.world.rank), self.identity.fingerprint())
+        try: self.journal = Journal(journal_path(self.folder, self.world.rank), self.identity.fingerprint())
+        except UserError:
+            check_same_run(self.folder, self.identity, self.info) # says in words which run took the folder meanwhile
+            raise
         open_run_file(self)
         start_share(self)
         self.watch.start()
