@@ -123,10 +123,11 @@ def test_two_different_runs_that_found_the_folder_empty(start, tmp_path, monkeyp
 
 def test_damage_in_the_journal_of_another_process_is_named_with_its_line(tmp_path):
     path = journal_path(tmp_path, 1)
-    path.write_text('{"run":"abc"}\n{"question_id":1}\n')
+    def answer(i): return {"question_id": i, "answers": ["yes"], "confidences": [0.5]}
+    path.write_text(f'{{"run":"abc"}}\n{json.dumps(answer(1))}\n')
     follower = JournalFollower(tmp_path, "abc", skip=0)
-    assert follower.new_by_rank() == {1: [{"question_id": 1}]}
-    with path.open("a") as f: f.write('{"question_id":2}\n{"question_id"\n')
+    assert follower.new_by_rank() == {1: [answer(1)]}
+    with path.open("a") as f: f.write(f'{json.dumps(answer(2))}\n{{"question_id"\n')
     with pytest.raises(UserError, match=r"answers-1.jsonl, line 4 is damaged; delete that line"): follower.new_records()
 
 def result_name(folder): return next(folder.glob("*vqav2_sample*.json")).name

@@ -58,10 +58,10 @@ def test_a_limit_of_nobody_is_not_told():
 @pytest.mark.parametrize("identity", [{}, None, 7, dict(asdict(ASKED), checkpoint="x"*100_000, split="y"*100_000, num_questions=None, questions_sha256=[1]*9999)])
 def test_a_run_file_that_somebody_changed(identity, tmp_path):
     (tmp_path/"run.json").write_text(json.dumps(dict(KEPT, identity=identity)))
-    with pytest.raises(UserError, match="holds another run .*choose another output_dir, or delete that one") as error: open_folder(tmp_path, ASKED)
+    with pytest.raises(UserError, match="run.json.* identity.* must be .*is damaged or was changed: .*start the run in another one") as error: open_folder(tmp_path, ASKED)
     assert len(str(error.value)) < 700 and not re.search("[0-9a-f]{40}", str(error.value).replace(str(tmp_path), ""))
     (tmp_path/"run.json").write_text(json.dumps([1, 2]))
-    with pytest.raises(UserError, match="does not say what was run"): check_same_run(tmp_path, ASKED)
+    with pytest.raises(UserError, match=r"run.json must hold a JSON object, not \[1, 2\]"): check_same_run(tmp_path, ASKED)
 
 def test_no_hash_is_told_to_a_person(tmp_path):
     (tmp_path/"run.json").write_text(json.dumps(dict(KEPT, identity=asdict(ASKED))))

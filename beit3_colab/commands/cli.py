@@ -100,13 +100,22 @@ def run_check(args) -> int:
     if checked.ok: return 0
     raise UserError(f"{short_name(args.results)} cannot be submitted: {len(checked.problems)} problem(s), see above")
 
-# %% ../../nbs/13_commands/03_cli.ipynb #2797b5a3
+# %% ../../nbs/13_commands/03_cli.ipynb #eb06fce6
+def _add_access(parser):
+    "What opening a run may use beyond its folder."
+    parser.add_argument("--data-path", metavar="DIR",
+                        help="where the data is now, if it was moved, or if the run was made elsewhere")
+    parser.add_argument("--fetch-pictures", action="store_true",
+                        help="ask servers for pictures and official files that are not in the cache "
+                             "(default: nothing is fetched to look at a run)")
+
+# %% ../../nbs/13_commands/03_cli.ipynb #55e245ec
 def _add_compare(commands):
     about = "two runs, question by question: paired difference with interval and test, and what changed"
     p = commands.add_parser("compare", help=about)
     p.add_argument("run_a", metavar="A", help="run folder: the one to compare with")
     p.add_argument("run_b", metavar="B", help="run folder: whose difference from it is shown")
-    p.add_argument("--data-path", metavar="DIR", help="where the data is now, if it was moved")
+    _add_access(p)
     p.add_argument("--csv", metavar="FILE", help="write both answers to every question, and what changed")
     p.add_argument("--json", action="store_true", help="print the figures as JSON")
     p.set_defaults(run=run_compare)
@@ -114,7 +123,7 @@ def _add_compare(commands):
 def run_compare(args) -> int:
     "`beit3-colab compare`"
     from beit3_colab.look.run import compare
-    found = compare(args.run_a, args.run_b, args.data_path)
+    found = compare(args.run_a, args.run_b, args.data_path, fetch_pictures=args.fetch_pictures)
     if args.csv: found.to_csv(args.csv)
     if not args.json: print(found)
     else:
@@ -127,7 +136,7 @@ def run_compare(args) -> int:
         )))
     return 0
 
-# %% ../../nbs/13_commands/03_cli.ipynb #861d15e8
+# %% ../../nbs/13_commands/03_cli.ipynb #26611ef3
 def _add_report(commands):
     p = commands.add_parser("report", help="a finished or stopped run as a page to send to somebody, or as a table")
     p.add_argument("folder", metavar="RUN", help="run folder; without --html and --csv its figures are printed")
@@ -137,14 +146,14 @@ def _add_report(commands):
                    help="keep Excel and its like from taking texts of the table for formulas")
     p.add_argument("--n", type=int, metavar="N", help="answers in the page (default: 200)")
     p.add_argument("--seed", type=int, help="of their draw (default: 0)")
-    p.add_argument("--data-path", metavar="DIR", help="where the data is now, if it was moved")
+    _add_access(p)
     p.add_argument("--checkpoint", metavar="NAME|PATH", help="load it to draw where it looks (default: no heat maps)")
     p.add_argument("--heat-maps", type=int, metavar="N",
                    help="answers with a heat map (default: all; 24 for a full-size model on a CPU)")
     add_options(p, *_OF_LOADING)
     p.set_defaults(run=run_report)
 
-# %% ../../nbs/13_commands/03_cli.ipynb #3a539058
+# %% ../../nbs/13_commands/03_cli.ipynb #4f1100bd
 def _check_report(args):
     "Raise `UserError` for an argument that would do nothing."
     def given(*names):
@@ -161,7 +170,7 @@ def run_report(args) -> int:
     "`beit3-colab report`"
     from beit3_colab.look.run import open_run
     _check_report(args)
-    run = open_run(args.folder, args.data_path)
+    run = open_run(args.folder, args.data_path, args.fetch_pictures)
     if args.html:
         from beit3_colab.model.vqa import load_model
         vqa = args.checkpoint and load_model(args.checkpoint, **_for_loading(args))

@@ -49,14 +49,18 @@ class Run(RunFolder):
         "Write `to_pandas()` as CSV in UTF-8; `beit3_colab.look.tables.read_csv` reads it back equal."
         return write_csv(full_table(self), path, spreadsheet)
 
-# %% ../../nbs/11_look/15_run.ipynb #40f6be64
+# %% ../../nbs/11_look/15_run.ipynb #739bf491
 @with_parameters
 def open_run(
     folder: str|Path, # run folder
-    data_path: str|Path|None = None, # where the data is now, if it was moved
+    data_path: str|Path|None = None, # where the data is now: if it was moved, or the run was made elsewhere
+    fetch_pictures: bool = False, # ask servers for pictures and official files that are not in the cache
 ) -> Run: # as `evaluate` returned it, without the model
-    "Open a run folder again. Raises `UserError` when the questions are no longer those that were asked."
-    return Run.open(folder, data_path)
+    """Open a run folder again. Nothing is asked of a server unless `fetch_pictures` allows it, and of a run that was
+    made elsewhere nothing is read outside its folder and `data_path`.
+
+    Raises `UserError` when the questions are no longer those that were asked."""
+    return Run.open(folder, data_path, fetch_pictures)
 
 # %% ../../nbs/11_look/15_run.ipynb #0bf668c5
 @with_parameters
@@ -76,14 +80,16 @@ class Comparison(PairedComparison):
         "Write `table` as CSV in UTF-8."
         return write_csv(self.table, path, spreadsheet)
 
-# %% ../../nbs/11_look/15_run.ipynb #fbf87b47
+# %% ../../nbs/11_look/15_run.ipynb #d9c26c20
 @with_parameters
 def compare(
     run_a: Run|str|Path, # run or its folder, finished or not: the one to compare with
     run_b: Run|str|Path, # likewise: whose difference from it is shown
-    data_path: str|Path|None = None, # where the data is now, if it was moved; for folders
+    data_path: str|Path|None = None, # where the data is now: if it was moved, or runs were made elsewhere; for folders
     seed: int = 0, # of the intervals and of the test
+    fetch_pictures: bool = False, # ask servers for pictures that are not in the cache, see `open_run`; for folders
 ) -> Comparison: # paired difference, test, what changed; browsable
     "Compare two runs on the questions that both have answered. Raises `UserError` when there are none."
-    run_a, run_b = (run if isinstance(run, RunFolder) else open_run(run, data_path) for run in (run_a, run_b))
+    run_a, run_b = (run if isinstance(run, RunFolder) else open_run(run, data_path, fetch_pictures)
+                    for run in (run_a, run_b))
     return Comparison.of(run_a, run_b, seed)

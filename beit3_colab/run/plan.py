@@ -129,7 +129,7 @@ def count_processes(
         raise UserError(f"processes must be a whole number of 1 or more, or 'auto', not {short_repr(value)}")
     return int(value)
 
-# %% ../../nbs/09_run/01_plan.ipynb #b1104217
+# %% ../../nbs/09_run/01_plan.ipynb #e6c703f6
 def _check_numbers(plan):
     if plan.workers is not None: check_whole_number("workers", plan.workers)
     if not isinstance(plan.timeout, (int, float)) or not 0 < plan.timeout < 1e9:
@@ -141,7 +141,9 @@ def _check_questions(plan):
     if plan.questions is None and plan.question is not None:
         raise UserError("question=… is asked about the pictures of a folder: "
                         "pass questions=… (--questions), the folder")
-    if plan.questions is not None and (plan.split is not None or plan.data_path is not None):
+    if plan.questions is None: return
+    kept = isinstance(plan.questions, (str, os.PathLike)) and Path(plan.questions).name == "own_questions.json"
+    if plan.split is not None or plan.data_path is not None and not kept: # of a run: data_path says where its pictures are
         raise UserError("split and data_path belong to VQAv2 and the sample; leave them out when questions are given")
 
 def _check_paths(plan):
