@@ -87,7 +87,7 @@ def _constraints(
         lines.append(f"{name}=={version}\n")
     return "".join(lines)
 
-# %% ../nbs/01_machine/08_requirements.ipynb #6a1e77f5
+# %% ../nbs/01_machine/08_requirements.ipynb #7de916b5
 def _install(
     names: list[str], # with their specifiers, such as "tqdm>=4"
     versions: dict[str, str], # that have to stay
@@ -96,7 +96,8 @@ def _install(
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as kept:
         kept.write(_constraints(versions))
         kept.flush()
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", kept.name, *names]
+        safely = ["-P"] if sys.version_info >= (3, 11) else [] # `-m` looks for pip in the current folder first
+        command = [sys.executable, *safely, "-m", "pip", "install", "--quiet", "--constraint", kept.name, *names]
         done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise UserError(f"{', '.join(names)} could not be installed beside the packages that are here: "

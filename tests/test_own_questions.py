@@ -213,8 +213,11 @@ def test_answers_of_people_come_back_from_csv_as_they_were(vqa, tmp_path, cache)
     for source in (run.to_csv(tmp_path/"a.csv"), run.to_pandas()): # the picture was given in memory, and is still there
         again = open_questions(source)
         assert list(again.annotations[1].answers) == said and 2 not in again.annotations and again.questions == run.questions
-    shutil.rmtree(cache)
-    assert "give own_questions.json of the run that had it" in refusal(run.to_pandas())
+    shutil.rmtree(cache) # the run has its copy
+    assert open_questions(run.to_pandas()).questions == run.questions
+    table = run.to_pandas()
+    shutil.rmtree(run.folder/"pictures")
+    assert "give own_questions.json of the run that had it" in refusal(table)
 
 TEXT_IDS = ["22MexNkBPpdZGX6sxbxVBH", "22jbM6gDxdaMaunuzgrsBB", "ünï", "q-4", 5, "a,b\"c"]
 

@@ -1,4 +1,5 @@
 "What a picture of somebody else can do at most: formats, sizes, memory, kinds of files, names, addresses."
+import gc
 import io
 import os
 import stat
@@ -15,12 +16,13 @@ import pytest
 from file_server import FileServer
 from PIL import Image
 
+from beit3_colab.data.own import open_questions
 from beit3_colab.machine.addresses import seal_address
 from beit3_colab.machine.messages import UserError
 from beit3_colab.pictures import opening
 from beit3_colab.pictures.given import ImageError
 from beit3_colab.pictures.reading import check_image, fetch_picture, open_picture, picture_file, pictures_folder, preprocess, read_image, to_file
-from beit3_colab.pictures.sources import find_damage, forget_memory, OwnPictures, ZipPictures
+from beit3_colab.pictures.sources import find_damage, give_memory_folder, OwnPictures, ZipPictures
 from beit3_colab.pictures.thumbnails import Thumbnails
 
 
@@ -265,14 +267,26 @@ def test_sealed_addresses_find_what_is_kept(tmp_path):
         with pytest.raises(ImageError) as error: fetch_picture(url.replace("s3cr3t", "s3cr3t2"))
         assert "s3cr3t" not in str(error.value) and "HUNTER2" not in str(error.value)
 
-def test_pictures_in_the_cache_are_private_and_forgotten():
-    folder = pictures_folder()
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    name, content = to_file(RED)
-    (folder/name).write_bytes(content)
-    (folder.parent/"other.png").write_bytes(RED)
-    forget_memory(["memory:" + name, "memory:../other.png", "a.png", "memory:gone.png"])
-    assert not (folder/name).exists() and (folder.parent/"other.png").exists()
+def test_pictures_given_in_memory_are_private_and_go_with_the_questions(tmp_path):
+    before = set(pictures_folder().glob("memory-*"))
+    def kept(): return [p for p in pictures_folder().glob("memory-*") if p not in before]
+    data = open_questions([{"image": RED, "question": "What?"}])
+    folder, = kept()
+    picture, = folder.iterdir()
+    assert [stat.S_IMODE(p.stat().st_mode) for p in (folder.parent, folder, picture)] == [0o700, 0o700, 0o600]
+    saved = data.keep_in(tmp_path)
+    del data
+    gc.collect()
+    assert not kept() and saved.read_image(saved.questions[0]).size == (20, 10)
+    with pytest.raises(UserError): open_questions([{"image": RED, "question": "What?"}, {"image": RED, "question": 3}])
+    gc.collect()
+    assert not kept()
+
+def test_what_a_killed_program_left_goes_after_a_week():
+    old, new = pictures_folder()/"memory-old", pictures_folder()/"memory-new"
+    for folder in (old, new): folder.mkdir(exist_ok=True)
+    os.utime(old, (1, 1))
+    assert give_memory_folder(OwnPictures("")).name.startswith("memory-") and not old.exists() and new.exists()
 
 
 # zips

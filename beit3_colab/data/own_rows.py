@@ -24,7 +24,7 @@ from .values import is_missing, plain_value, read_image_id, read_question_id, se
 from .values import visible_text, whole_text, why_not_text
 
 # %% auto #0
-__all__ = ['SEVERAL', 'RowReader']
+__all__ = ['SEVERAL', 'note_copies', 'RowReader']
 
 # %% ../../nbs/05_data/15_own_rows.ipynb #6d798841
 def _question_text(value, names) -> str:
@@ -41,7 +41,17 @@ def _picture_source(value): # a text, bytes, or what `to_file` takes; None where
     if hasattr(value, "as_py"): return _picture_source(value.as_py()) # a scalar of pyarrow
     return None if is_missing(value) else value
 
-# %% ../../nbs/05_data/15_own_rows.ipynb #ddfca338
+# %% ../../nbs/05_data/15_own_rows.ipynb #f865b0f9
+_copies: dict[str, Path] = {} # name of a picture that was given in memory → its file in a run folder
+
+def note_copies(
+    folder: Path, # `pictures` of a run folder
+    names, # of files in it
+):
+    "Remember where runs keep pictures that were given in memory, for tables of these runs."
+    _copies.update((name, folder/name) for name in names)
+
+# %% ../../nbs/05_data/15_own_rows.ipynb #634cdd11
 _REMEMBERED = 8 # pictures of the memory
 
 def _fingerprint(source) -> bytes|None: # of what a picture holds now: a camera's buffer is filled again and again
@@ -139,7 +149,10 @@ class RowReader:
 
     def kept_name(self, source) -> str: # a table of an earlier run has such names
         name = source.removeprefix(MEMORY)
-        if re.fullmatch(r"[0-9a-f]{32}\.\w+", name) and (self.folder/name).is_file(): return source
+        if re.fullmatch(r"[0-9a-f]{32}\.\w+", name):
+            if (self.folder/name).is_file(): return source
+            kept = _copies.get(name)
+            if kept is not None and kept.is_file(): return self.keep(name, kept.read_bytes())
         shown = short_name(source, 100)
         raise UserError(f"image {shown} begins with {MEMORY}, which stands for pictures that are no files; "
                         f"give own_questions.json of the run that had it, or ./{shown} if a file is called so")
@@ -150,9 +163,12 @@ class RowReader:
             self.unreadable += 1
             if not self.lenient: raise
             name, content = _unreadable_file(source, f"row {number}: {error}")
+        return self.keep(name, content)
+
+    def keep(self, name, content) -> str: # what the picture is called in questions
         with explain_disk(self.folder/name):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if not (self.folder/name).exists(): atomic_write(self.folder/name, content)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not (self.folder/name).exists(): atomic_write(self.folder/name, content, private=True)
         return MEMORY + name
 
     def known(self) -> list[Columns]: # of all rows so far

@@ -176,7 +176,7 @@ def _finish(job, resumed, etag, changed=None):
         os.replace(job.part, job.target)
         job.part_note.unlink(missing_ok=True)
 
-# %% ../../nbs/03_downloads/05_fetching.ipynb #46ea0029
+# %% ../../nbs/03_downloads/05_fetching.ipynb #c45a3531
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "beit3_colab"} # packed bytes could not be continued
 
 def _get(job, session, timeout, more=()):
@@ -186,7 +186,9 @@ def _get(job, session, timeout, more=()):
     if job.public_only and url == job.url: refuse_private(url)
     hooks = {"response": refuse_redirect} if job.public_only else {}
     try: return session.get(url, headers={**_HEADERS, **dict(more)}, stream=True, timeout=timeout, hooks=hooks)
-    except requests.RequestException as error: raise explain_failure(error, job) from error
+    except UserError: raise
+    except (requests.RequestException, ValueError) as error: # a redirect may lead to what is no address at all
+        raise explain_failure(error, job) from error
 
 def _try(job, session, timeout, report):
     "One attempt at the whole download: continue or begin, check, rename."

@@ -33,7 +33,7 @@ def is_sealed(
     "Whether a digest stands for a secret of an address."
     return _SEALED.search(url) is not None
 
-# %% ../../nbs/01_machine/12_addresses.ipynb #31672777
+# %% ../../nbs/01_machine/12_addresses.ipynb #d862f544
 def _found_addresses(host: str) -> list:
     try: return [ipaddress.ip_address(host.strip("[]").partition("%")[0])]
     except ValueError: pass
@@ -50,11 +50,13 @@ def refuse_private(
     what: str = "address", # for the message
 ):
     "Raise `UserError` for an address that leads to this machine or its network, unless it is allowed."
-    host = urlsplit(url).hostname or ""
+    try: host = urlsplit(url).hostname or ""
+    except ValueError: raise UserError(f"{what} {short_name(hide_passwords(url, True))} is no address") from None
     allowed = {name.strip().lower() for name in os.environ.get("BEIT3_COLAB_PRIVATE_HOSTS", "").split(",")}
     if "*" in allowed or host in allowed: return
     private = [address for address in _found_addresses(host) if _is_private(address)]
     if not private: return
     leads = f"{host} ({private[0]})" if str(private[0]) != host.strip("[]") else host
-    raise UserError(f"{what} {short_name(hide_passwords(url, True))} leads to {short_name(leads)}, on this machine or in its own network, "
-                    f"and stands in a file: set BEIT3_COLAB_PRIVATE_HOSTS={short_name(host, 80)} if it may be asked")
+    raise UserError(f"{what} {short_name(hide_passwords(url, True))} leads to {short_name(leads)}, on this machine or in "
+                    "its own network, and stands in a file: set "
+                    f"BEIT3_COLAB_PRIVATE_HOSTS={short_name(host, 80)} if it may be asked")

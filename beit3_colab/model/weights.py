@@ -19,7 +19,7 @@ from .beit3 import MOST
 # %% auto #0
 __all__ = ['RELEASES', 'PUBLISHED', 'PRETRAINING', 'Published', 'vqa_counterpart', 'find_published', 'download_published',
            'is_address', 'download_address', 'weight_names', 'is_official', 'count_layers', 'to_official',
-           'refuse_other_models', 'refuse_differences', 'from_official', 'to_ours']
+           'refuse_other_models', 'refuse_differences', 'refuse_quantised', 'from_official', 'to_ours']
 
 # %% ../../nbs/07_model/05_weights.ipynb #ec3307cd
 @dataclass(frozen=True)
@@ -219,7 +219,20 @@ def refuse_differences(
         raise UserError(f"{shown}{more} {'is' if len(names) == 1 else 'are'} {what}: the checkpoint is of another "
                         "architecture, or only a part of it was saved; save it again or use a published one")
 
-# %% ../../nbs/07_model/05_weights.ipynb #d530f2ab
+# %% ../../nbs/07_model/05_weights.ipynb #57e44b5a
+_DTYPES = torch.float32, torch.float16, torch.bfloat16, torch.float64 # that weights are kept in
+
+def refuse_quantised(
+    weights: dict[str, torch.Tensor], # under whatever names
+):
+    "Raise `UserError` for a tensor of numbers that are not the weights themselves."
+    whole = next((name for name, tensor in weights.items() if tensor.dtype not in _DTYPES), None)
+    if whole is None: return
+    dtype = str(weights[whole].dtype).removeprefix("torch.")
+    raise UserError(f"{short_name(whole)} holds numbers of type {dtype}: the weights are quantised, and cannot be "
+                    "read without their scales; use those before quantisation")
+
+# %% ../../nbs/07_model/05_weights.ipynb #db6525fc
 def from_official(
     weights: dict[str, torch.Tensor], # under unilm's names; must be a VQA model, whole
 ) -> dict[str, torch.Tensor]: # under our names
@@ -227,6 +240,7 @@ def from_official(
     expected = weight_names(count_layers(weights))
     refuse_other_models(weights)
     refuse_differences(weights, {name for group in expected.values() for name in group})
+    refuse_quantised(weights) # joined with others, whole numbers would become fractions
     def joined(names): return weights[names[0]] if len(names) == 1 else torch.cat([weights[name] for name in names])
     return {ours: joined(theirs) for ours, theirs in expected.items()}
 
