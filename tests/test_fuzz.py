@@ -35,12 +35,14 @@ def short_form(tmp_path_factory):
     "Results of the short form by format."
     return fuzz(tmp_path_factory.mktemp("fuzz"), "--tries", TRIES)[0]
 
+FORGOTTEN = {"download records, part notes"} # what is damaged there only means that nothing is known
+
 @pytest.mark.parametrize("name", all_formats())
 def test_short_form(short_form, name):
     results = short_form[name]
     bad = [describe(name, r) for r in results if r["outcome"] in (*FAULTS, "tool")]
     assert not bad, f"{len(bad)} of {len(results)}; python benchmarks/fuzz.py --format …:\n" + "\n".join(bad[:10])
-    assert count(results)["own error"] > 0
+    assert (count(results)["own error"] > 0) != (name in FORGOTTEN)
 
 def test_damage_that_nobody_can_know_is_accepted(short_form):
     accepted = {name for name, results in short_form.items() if count(results)["accepted"]}

@@ -111,12 +111,15 @@ def test_nan_in_a_file_is_refused_by_every_way(tmp_path):
     weights = to_official(vqa.model.state_dict())
     weights["pooler.dense.weight"][3, 5] = torch.nan
     torch.save({"model": weights}, tmp_path/"nan.pth")
-    broken = load_model(tmp_path/"nan.pth", {"num_heads": 4}, vqa.answers, tokenizer=SPM, device="cpu")
-    with pytest.raises(UserError, match="the model gives NaN"): broken.ask(PICTURE, "Why?")
+    for call in (lambda path: load_model(path, {"num_heads": 4}, vqa.answers, tokenizer=SPM, device="cpu"),
+                 lambda path: evaluate(str(path), config={"num_heads": 4}, answers=vqa.answers, tokenizer=SPM, limit=5, output_dir=tmp_path/"run", progress=False),
+                 lambda path: convert(path, tmp_path/"converted", {"num_heads": 4}, vqa.answers)):
+        with pytest.raises(UserError, match="pooler.dense.weight holds NaN or infinity"): call(tmp_path/"nan.pth")
+    assert not (tmp_path/"converted").exists() and not (tmp_path/"run").exists()
 
 def test_negative_ids_of_an_index_are_named(vqa, tmp_path):
     (tmp_path/"val2014").mkdir()
     (tmp_path/"vqa.val.jsonl").write_text(json.dumps(dict(image_path="val2014/a.jpg", text_segment=[5, -3], qid=1, labels=[0], scores=[1.])) + "\n")
     (tmp_path/"answer2label.txt").write_text("".join(json.dumps({"answer": a, "label": i}) + "\n" for i, a in enumerate(vqa.answers)))
     Path(tmp_path/"val2014"/"a.jpg").write_bytes(b"")
-    with pytest.raises(UserError, match="question 1 has token id -3, but sample knows 185"): evaluate(vqa, "val", tmp_path, progress=False, output_dir=tmp_path/"run")
+    with pytest.raises(UserError, match="line 1 is damaged .text_segment must be a list of whole numbers, 0 or more"): evaluate(vqa, "val", tmp_path, progress=False, output_dir=tmp_path/"run")

@@ -11,7 +11,7 @@ from beit3_colab.pictures import decoding
 from beit3_colab.pictures import reading as images
 from beit3_colab.run.journal import Journal
 
-PARTS = {"the disk that pictures come from": (images, "open", open), "decoding pictures with 1 worker ": (decoding, "preprocess", decoding.preprocess),
+PARTS = {"the disk that pictures come from": (images, "read_file", images.read_file), "decoding pictures with 1 worker ": (decoding, "preprocess", decoding.preprocess),
          "writing the answers": (Journal, "_append", Journal._append)}
 
 

@@ -118,15 +118,15 @@ def _fetch_checkpoint(progress):
     with showing(progress): path = download_published(CHECKPOINT)
     return True, f"{path.name}, {path.stat().st_size:,} bytes"
 
-# %% ../../nbs/13_commands/02_selftest.ipynb #4f3526c2
+# %% ../../nbs/13_commands/02_selftest.ipynb #1ad3e07a
 def _evaluate_val(result, progress):
     "Step: the accuracy on a part of val is where the published figure lets one expect it."
     from beit3_colab.evaluation import evaluate
     from beit3_colab.model.weights import find_published
-    from beit3_colab.run.runner import finished_before
+    from beit3_colab.run.run_file import read_run_file
     folder = cache_folder()/"selftest"/run_name(CHECKPOINT, "val", QUESTIONS)
     folder.parent.mkdir(exist_ok=True)
-    if finished_before(folder): shutil.rmtree(folder)
+    if (folder/"run.json").exists() and read_run_file(folder).get("submission"): shutil.rmtree(folder)
     run = evaluate(CHECKPOINT, split="val", limit=QUESTIONS, output_dir=folder, progress=progress)
     _keep_setup(result, run)
     published = find_published(CHECKPOINT).test_dev

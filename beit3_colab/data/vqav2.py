@@ -181,7 +181,7 @@ def _open_annotations(root, split, questions) -> dict|None: # None where the ans
     check_annotations(questions, annotations)
     return annotations
 
-# %% ../../nbs/05_data/07_vqav2.ipynb #1695e629
+# %% ../../nbs/05_data/07_vqav2.ipynb #9e0f242b
 _INDEX_FILES = {
     "train": ["vqa.train.jsonl"],
     "val": ["vqa.trainable_val.jsonl", "vqa.rest_val.jsonl"],
@@ -203,7 +203,7 @@ def _read_index_line(line, classes) -> tuple[Question, tuple[list, list], bool]:
     whole, name, question_id = item["text_segment"], item["image_path"], item["qid"]
     ids = whole[:MAX_TOKENS - 2]
     if type(whole) is not list or any(type(i) is not int or i < 0 for i in ids):
-        raise TypeError("text_segment must be a list of whole numbers")
+        raise TypeError("text_segment must be a list of whole numbers, 0 or more")
     if not is_count(question_id) or type(name) is not str: raise TypeError("qid must be a number, image_path text")
     target = item.get("labels", []), item.get("scores", [])
     if target != ([], []): _check_target(*target, classes())

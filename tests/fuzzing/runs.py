@@ -244,8 +244,8 @@ def attempt_questions(good, rng, place):
     folder = good.copy(place)
     what, content = change_json(rng, good.kept)
     path = folder/"own_questions.json"
-    path.write_bytes(content)
     kept, is_json = parse(content)
+    if not is_json or kept != good.kept: path.write_bytes(content) # else it is the one that was written here
     changed = not is_json or asked(kept) != asked(good.kept)
     way = rng.choice(("open", "open", "report", "page", "ask again"))
     def judge(result):
