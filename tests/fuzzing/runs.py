@@ -245,7 +245,7 @@ def attempt_questions(good, rng, place):
     what, content = change_json(rng, good.kept)
     path = folder/"own_questions.json"
     kept, is_json = parse(content)
-    if not is_json or kept != good.kept: path.write_bytes(content) # else it is the one that was written here
+    if what != "nothing": path.write_bytes(content) # else it is the one that was written here
     changed = not is_json or asked(kept) != asked(good.kept)
     way = rng.choice(("open", "open", "report", "page", "ask again"))
     def judge(result):

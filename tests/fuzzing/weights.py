@@ -183,7 +183,7 @@ def attempt_odd(good, rng, place):
     elif kind == 6:
         what, content = "packed anew" , deflate(_saved({"model": {**good.official,
                                                                   **({"zz": torch.zeros(rng.choice((10**6,
-                                                                          3*10**8)))} if rng.random() < .2 else {})}},
+                                                                          2*10**7)))} if rng.random() < .2 else {})}},
                                                                           place).read_bytes())
         path.write_bytes(content)
     elif kind == 7:
