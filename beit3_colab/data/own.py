@@ -354,7 +354,7 @@ def refuse_linked(
         raise UserError(f"{short_name(path)} is no folder, and pictures of the run are kept in a folder of that name: "
                         "move it away")
 
-# %% ../../nbs/05_data/16_own.ipynb #f41094b7
+# %% ../../nbs/05_data/16_own.ipynb #0df9069c
 def _is_id(value) -> bool: return type(value) in (int, str)
 
 def _is_picture_name(value) -> bool: # what stands for a picture of the folder leads nowhere else
@@ -427,10 +427,12 @@ def _refuse_links(folder, source, names):
     whole = os.path.join(os.path.realpath(folder), "")
     for name in names:
         if is_url(name) or name.startswith(MEMORY): continue # looked at where they are read
-        try: path = source.path(name)
-        except ImageError: continue # likewise
-        spelled = os.path.abspath(os.path.join(os.path.realpath(source.root), os.path.relpath(path, source.root)))
-        if spelled.startswith(whole) and not os.path.realpath(path).startswith(whole):
+        try:
+            path = source.path(name)
+            spelled = os.path.abspath(os.path.join(os.path.realpath(source.root), os.path.relpath(path, source.root)))
+            leaves = spelled.startswith(whole) and not os.path.realpath(path).startswith(whole)
+        except (ImageError, ValueError): continue # likewise; ValueError: no disk takes that name
+        if leaves:
             raise UserError(f"{short_name(path)} is a link out of a folder that was not written here, and is "
                             "not followed; put the file itself in its place, or pass data_path=… (--data-path), the "
                             "folder where it lies")
@@ -457,24 +459,20 @@ def open_saved(
     folder = _memory_folder(path, content.get("pictures"), ours)
     note_copies(folder, {q.image.removeprefix(MEMORY) for q in questions if q.image.startswith(MEMORY)})
     source = _saved_pictures(content, folder, (known, ours), root or (None if known else path.parent), fetches)
-    if root is not None and not known: source.named_from = _begin_of_names(content)
+    if root is not None and not known or root is None and known and content.get("named_from"):
+        source.was_at(content.get("named_from") or content["root"], [r["image"] for r in rows])
     if source.confined and not ours: _refuse_links(path.parent, source, {r["image"] for r in rows})
     return _own(questions, people, source.root, source, content.get("notes") or ())
 
 def _saved_pictures(content, folder, whose, root, fetches) -> OwnPictures: # `root`: None for the one that is kept
     known, ours = whose
-    source = OwnPictures(
+    return OwnPictures(
         Path(root or content["root"]).expanduser().absolute(),
         folder,
         content.get("versions"),
         of_file=not known or content.get("of_file") is not False,
         confined=content.get("confined") is not False if ours else not known,
         fetches=fetches)
-    if root is None and content.get("named_from"): source.named_from = Path(content["named_from"])
-    return source
-
-def _begin_of_names(content) -> Path:
-    return Path(content.get("named_from") or content["root"])
 
 # %% ../../nbs/05_data/16_own.ipynb #5c8f83f8
 def tell_elsewhere(

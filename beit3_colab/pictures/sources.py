@@ -161,7 +161,7 @@ def _unpack(path, member: _Member) -> bytes:
     if len(data) != member.size or zlib.crc32(data) != member.crc: raise ValueError("wrong size or checksum")
     return data
 
-# %% ../../nbs/04_pictures/04_sources.ipynb #1588a967
+# %% ../../nbs/04_pictures/04_sources.ipynb #ea9233e2
 _log = get_log("beit3_colab.pictures")
 MEMORY = "memory:" # how the names of pictures begin that were given as pixels, not as files
 
@@ -179,9 +179,19 @@ class OwnPictures(PictureSource):
         self.root, self.memory_folder = Path(root), None if memory_folder is None else Path(memory_folder)
         self.versions = {seal_address(url): sha256 for url, sha256 in (versions or {}).items()}
         self.of_file, self.confined, self.fetches, self._asks = of_file, confined, fetches, ask
-        self.named_from = None # folder that names began in, where `root` is another one
+        self.named_from = self._common = None # see `was_at`
         self._silent = set() # servers that could not be asked
         self._public = set() # servers that are on the web
+
+    def was_at(self,
+        folder: str|Path, # that relative names began in, when the names were written
+        names: list[str], # of all pictures
+    ):
+        "Say where names led that lead out of `root`, so that they are found below it: there, or moved there together."
+        self.named_from = Path(folder)
+        outer = [name for name in names if not is_url(name) and not name.startswith(MEMORY) and leads_out(name)]
+        above = {os.path.dirname(os.path.abspath(self.named_from/name)) for name in outer}
+        self._common = os.path.commonpath(above) if above else None
 
     def path(self,
         name: str, # relative or absolute path, address, or `memory:` and a file name
@@ -201,19 +211,22 @@ class OwnPictures(PictureSource):
         if not self.confined and self.named_from is None: return self.root/name
         found = [path for path in self._places(name) if path is not None]
         there = next(filter(os.path.exists, found), None)
-        if there or found: return there or found[0]
+        if there: return there
+        if found and not leads_out(name): return found[0] # it is told where it was looked for
         if not self.confined: return self.root/name
         raise ImageError(f"picture {short_name(name)} lies outside of {short_name(self.root)}, and nothing else is looked "
                          "into for a run that may come from somebody else: pass data_path=… (--data-path), a folder "
-                         "above this picture, or give the table that the run was made from to evaluate(…) "
-                         "(questions=…, --questions)")
+                         "above this picture or the one that the pictures were moved to; or give the table that the run "
+                         "was made from to evaluate(…) (questions=…, --questions)")
 
     def _places(self, name): # where a name may lie inside `root`; None for what is elsewhere
         yield _inside(self.root, name)
-        if self.named_from is None or not leads_out(name) and not os.path.isabs(name): return
+        if self.named_from is None or not leads_out(name): return
         yield _inside(self.root, self.named_from/name)
         below = re.sub(r"^(\.\./)+", "", name.replace("\\", "/")) # the folder above is the one that was given
         yield None if leads_out(below) else _inside(self.root, below)
+        if self._common is not None: # all of them were moved together
+            yield _inside(self.root, os.path.relpath(os.path.abspath(self.named_from/name), self._common))
 
     def _check_web(self, url):
         "Of a run that may come from somebody else, raise `ImageError` unless its addresses may be looked at."
