@@ -47,7 +47,7 @@ def annotate(
     spelled = next(a for a in said if normalize_word(a) == common)
     return Annotation(question.question_id, question.image_id, " ".join(words[:2]) or "other", kind, spelled, answers)
 
-# %% ../../nbs/05_data/16_own.ipynb #0dd6db43
+# %% ../../nbs/05_data/16_own.ipynb #d0547369
 OWN_SPLIT = "own_pictures" # name of the split
 QUESTIONS_FILE = "own_questions.json" # in a run folder
 OF_THIS_RUN = "questions of this run" # key of the file that a process hands to those that it starts
@@ -76,7 +76,7 @@ class OwnQuestions(Dataset):
         "Open the questions that the folder keeps. Raises `UserError` for some that were changed since."
         data = open_saved(folder/QUESTIONS_FILE, data_path, access.fetches)
         rows, noted = hash_rows(data), info.get("own_questions_sha256")
-        changed = noted not in (None, rows) or access.known and (noted is None or not is_remembered("rows", rows))
+        changed = noted not in (None, rows) or access.known and not is_remembered("rows", rows)
         if changed:
             raise UserError(f"{short_name(folder/QUESTIONS_FILE)} was changed since the run was written (questions, "
                             "names of pictures, or what people answered): give the questions to evaluate(…) again with "
@@ -354,13 +354,11 @@ def refuse_linked(
         raise UserError(f"{short_name(path)} is no folder, and pictures of the run are kept in a folder of that name: "
                         "move it away")
 
-# %% ../../nbs/05_data/16_own.ipynb #0df9069c
+# %% ../../nbs/05_data/16_own.ipynb #a76ea64e
 def _is_id(value) -> bool: return type(value) in (int, str)
 
 def _is_picture_name(value) -> bool: # what stands for a picture of the folder leads nowhere else
     if not isinstance(value, str): return False
-    try: _ = value.isascii() or os.fsencode(value)
-    except UnicodeEncodeError: return False # half a character, which no disk takes
     if is_url(value): return _is_address(value)
     return not value.startswith(MEMORY) or bool(re.fullmatch(r"[\w-]+\.\w+", value.removeprefix(MEMORY)))
 
