@@ -209,7 +209,7 @@ def test_a_table_of_ours_knows_whose_answers_are_whose(vqa, tmp_path):
 
 def test_answers_of_people_come_back_from_csv_as_they_were(vqa, tmp_path, cache):
     said = ['yes, it is', 'a|b', '["x"]', "it's", 'say "no"', "[so]", "=1+1", "2.0"]
-    run = evaluate(vqa, questions=[dict(image=png(1), question="Is it day or night?", answers=said), dict(image=png(1), question="Where was this drawn?")], output_dir=tmp_path/"run", progress=False)
+    run = evaluate(vqa, questions=[dict(image=png(77), question="Is it day or night?", answers=said), dict(image=png(77), question="Where was this drawn?")], output_dir=tmp_path/"run", progress=False)
     for source in (run.to_csv(tmp_path/"a.csv"), run.to_pandas()): # the picture was given in memory, and is still there
         again = open_questions(source)
         assert list(again.annotations[1].answers) == said and 2 not in again.annotations and again.questions == run.questions

@@ -13,7 +13,10 @@ from PIL import Image
 
 from beit3_colab import UserError, compare, evaluate, open_run
 from beit3_colab.commands.cli import main
+from beit3_colab.data.known import is_remembered, remember
 from beit3_colab.data.own import open_questions
+from beit3_colab.machine.files import private_cache
+from beit3_colab.pictures.reading import picture_file, pictures_folder
 from beit3_colab.run.journal import Journal, JournalFollower, read_journals
 from beit3_colab.run.run_file import Identity
 from beit3_colab.scenes import write_scenes
@@ -23,6 +26,8 @@ from beit3_colab.scenes.drawing import draw_scene
 ONE = {"question_id": 1, "answers": ["yes", "no"], "confidences": [0.75, 0.0001]}
 DEAR = "alias ll='ls -l'\nno end of line"
 
+
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="needs files of other users, which root alone can make")
 
 @pytest.fixture(scope="module")
 def made(vqa, tmp_path_factory):
@@ -192,6 +197,8 @@ CHANGES = {
     "split must be text": lambda i: i["identity"].update(split=[]),
     "report must hold a JSON object, not None": lambda i: i.update(report=None),
     "seconds has no total": lambda i: i["report"].update(seconds={}),
+    "answering must be a number of seconds, not 'x'": lambda i: i["report"]["seconds"].update(answering="x"),
+    "total must be a number of seconds": lambda i: i["report"]["seconds"].update(total=1e308),
     "host_bytes must be a whole number": lambda i: i["report"].update(host_bytes="x"),
     "warnings must be a list of texts": lambda i: i["report"].update(warnings=[1]),
     "limit must be a whole number": lambda i: i.update(limit="x"),
@@ -245,9 +252,15 @@ def test_changed_questions_are_not_those_that_were_asked(work, mine):
     change(mine/"own_questions.json", lambda content: work(content["questions"][0]))
     with pytest.raises(UserError, match="own_questions.json was changed since the run was written"): open_run(mine)
 
-def test_texts_are_compared_with_the_identity_as_well(mine):
-    forge(mine, lambda content: content["questions"].pop() and content)
-    with pytest.raises(UserError, match="are not those that were asked"): open_run(mine)
+def test_texts_are_compared_with_the_identity_as_well(sent):
+    forge(sent, lambda content: content["questions"].pop() and content)
+    with pytest.raises(UserError, match="are not those that were asked"): open_run(sent)
+
+@pytest.mark.parametrize("answers", [["yes"], []])
+def test_who_made_a_run_is_shown_no_other_figures(answers, mine):
+    "Also where the digest was taken out of run.json."
+    forge(mine, lambda content: content["questions"][0].update(answers=answers))
+    with pytest.raises(UserError, match="own_questions.json was changed since the run was written"): open_run(mine)
 
 def test_people_may_answer_anew(vqa, tmp_path):
     "The same questions, and other answers of people: the folder is the same run, and opens with what is known now."
@@ -349,8 +362,226 @@ def test_a_folder_that_was_sent_is_not_trusted_for_being_continued(vqa, made, se
     data = write_scenes(tmp_path/"data", range(341, 343), "val")
     evaluate(vqa, split="val", data_path=data, output_dir=tmp_path/"run", progress=False)
     change(tmp_path/"run"/"run.json", lambda info: info.update(data_path=str(shutil.copytree(data, tmp_path/"private"))))
-    evaluate(vqa, split="val", data_path=data, output_dir=tmp_path/"run", progress=False)
     with pytest.raises(UserError, match="was not written here"): open_run(tmp_path/"run")
+    evaluate(vqa, split="val", data_path=data, output_dir=tmp_path/"run", progress=False)
+    assert open_run(tmp_path/"run").data.image_root == data # as the call says
+
+def test_a_finished_run_is_known_where_its_data_was_moved(vqa, tmp_path, cache):
+    data = write_scenes(tmp_path/"data", range(351, 352), "val")
+    evaluate(vqa, split="val", data_path=data, output_dir=tmp_path/"run", progress=False)
+    data.rename(tmp_path/"moved")
+    evaluate(vqa, split="val", data_path=tmp_path/"moved", output_dir=tmp_path/"run", progress=False)
+    assert shown(open_run(tmp_path/"run"))[0] == "RGB"
+
+@pytest.fixture(scope="module")
+def alone(vqa, tmp_path_factory):
+    "What somebody else's file leads to when it is asked again: the folder of its questions, and a run of them."
+    place = tmp_path_factory.mktemp("alone")
+    (place/"sent").mkdir()
+    Image.new("RGB", (64, 48), (12, 200, 77)).save(place/"secret.png")
+    Image.new("RGB", (64, 48), (1, 2, 3)).save(place/"sent"/"in.png")
+    return place
+
+@pytest.mark.parametrize("processes", [None, 2])
+def test_its_questions_lead_nowhere_in_whichever_process(processes, alone, tmp_path):
+    "Neither to a file beside the folder nor to a server of this machine; and what is made of them is not known as ours."
+    with FileServer({"/a.csv": b"name,salary"}) as server:
+        rows = [dict(question_id=i, image_id=str(i), question="Is it night?", image=name, answers=[]) for i, name in enumerate(["../secret.png", "in.png", f"{server.url}/a.csv"])]
+        content = dict(schema_version=1, root="/", pictures=None, of_file=False, confined=False, named_from=str(alone/"sent"), questions=rows)
+        (alone/"sent"/"own_questions.json").write_text(json.dumps(content))
+        run = evaluate("sample", device="cpu", questions=alone/"sent"/"own_questions.json", bad_images="blank", output_dir=tmp_path/"new", progress=False, processes=processes)
+        errors = [run.records[i].get("image_error") or "" for i in range(3)]
+        assert "lies outside of" in errors[0] and not errors[1] and "BEIT3_COLAB_PRIVATE_HOSTS" in errors[2] and not server.requests
+        assert "RGB" not in shown(open_run(tmp_path/"new")) and not server.requests
+
+def test_an_address_of_a_table_stays_one(vqa, tmp_path, monkeypatch):
+    "A run of a table that was sent is ours, and asks no server of this machine later on."
+    draw_scene(make_scene(6)).save(tmp_path/"6.png")
+    with FileServer({"/6.png": (tmp_path/"6.png").read_bytes()}) as server:
+        (tmp_path/"q.csv").write_text(f"image,question\n{server.url}/6.png,Is it night?\n6.png,Where?\n")
+        evaluate(vqa, questions=tmp_path/"q.csv", bad_images="blank", output_dir=tmp_path/"run", progress=False)
+        for change_it in (lambda c: c, lambda c: c.pop("of_file") and c):
+            change(tmp_path/"run"/"own_questions.json", change_it)
+            web, file = shown(open_run(tmp_path/"run", tmp_path, fetch_pictures=True))
+            assert "BEIT3_COLAB_PRIVATE_HOSTS" in web and file == "RGB" and not server.requests
+
+def test_pictures_of_the_web_that_are_kept_are_not_shown_unasked(vqa, sent, tmp_path, monkeypatch):
+    monkeypatch.setenv("BEIT3_COLAB_PRIVATE_HOSTS", "127.0.0.1")
+    draw_scene(make_scene(6)).save(tmp_path/"6.png")
+    with FileServer({"/6.png": (tmp_path/"6.png").read_bytes()}) as server:
+        evaluate(vqa, questions=[dict(image=server.url + "/6.png", question="Is it night?")], output_dir=tmp_path/"own", progress=False)
+        forge(sent, image(0, server.url + "/6.png"))
+    assert shown(open_run(tmp_path/"own")) == ["RGB"]
+    assert "neither its server nor the cache is looked at" in shown(open_run(sent))[0]
+    assert shown(open_run(sent, fetch_pictures=True))[0] == "RGB"
+    monkeypatch.delenv("BEIT3_COLAB_PRIVATE_HOSTS")
+    assert "BEIT3_COLAB_PRIVATE_HOSTS" in shown(open_run(sent, fetch_pictures=True))[0] and shown(open_run(tmp_path/"own")) == ["RGB"]
+
+def test_a_link_above_its_pictures_is_not_followed(sent, tmp_path):
+    (tmp_path/"home"/"photos").mkdir(parents=True)
+    Image.new("RGB", (64, 48)).save(tmp_path/"home"/"photos"/"passport.png")
+    (sent/"in").symlink_to(tmp_path/"home")
+    forge(sent, image(0, "in/photos/passport.png"))
+    for data_path in (None, sent): # whoever names the folder itself did not put the link there
+        with pytest.raises(UserError, match="passport.png is a link out of a folder"): open_run(sent, data_path)
+    forge(sent, image(0, "memory:passport.png"))
+    forge(sent, lambda content: content.update(pictures="in/photos"))
+    with pytest.raises(UserError, match="pictures must be 'pictures', the folder beside it, not 'in/photos'"): open_run(sent)
+
+@pytest.mark.parametrize("name", ["http://\ud800/x", "http://[::1", "https://a:99999999/x"])
+def test_a_name_that_no_picture_has_is_named(name, sent):
+    forge(sent, image(0, name))
+    with pytest.raises(UserError, match="own_questions.json, question 1: image must be the name of a picture"): open_run(sent)
+
+@pytest.mark.parametrize("name", ["\ud800.png", "\udcff.png", "a\0b.png", "a/"*5000 + ".png", "x"*5000, "", "."])
+def test_a_name_that_no_disk_takes_is_a_picture_that_is_not_there(name, sent):
+    forge(sent, image(0, name))
+    assert shown(open_run(sent))[0] != "RGB"
+
+
+# Pictures elsewhere
+
+@pytest.fixture(scope="module")
+def elsewhere(vqa, tmp_path_factory):
+    "Runs of names that lead out of the table's folder: through a link, and through the folder above."
+    place = tmp_path_factory.mktemp("elsewhere")
+    (place/"disk"/"pics").mkdir(parents=True)
+    (place/"tables").mkdir()
+    (place/"data").symlink_to(place/"disk")
+    draw_scene(make_scene(1)).save(place/"disk"/"pics"/"1.png")
+    (place/"tables"/"above.csv").write_text("image,question\n../disk/pics/1.png,Is it night?\n")
+    (place/"tables"/"link.csv").write_text(f"image,question\n{place}/data/pics/1.png,Is it night?\n")
+    for name in ("above", "link"): evaluate(vqa, questions=place/"tables"/f"{name}.csv", output_dir=place/name, progress=False)
+    shutil.copytree(place/"disk"/"pics", place/"moved")
+    return place
+
+@pytest.mark.parametrize("name", ["above", "link"])
+@pytest.mark.parametrize("data_path", [".", "disk", "disk/pics", "data/pics", "moved"])
+def test_each_folder_above_the_pictures_will_do(name, data_path, vqa, elsewhere, cache, tmp_path):
+    folder = shutil.copytree(elsewhere/name, tmp_path/"run")
+    look, = shown(open_run(folder))
+    assert "lies outside of" in look and "data_path=… (--data-path), a folder above this picture" in look and "--questions" in look
+    assert shown(open_run(folder, elsewhere/data_path)) == ["RGB"]
+    if data_path not in ("disk", "moved"): return
+    run = evaluate(vqa, questions=folder/"own_questions.json", data_path=elsewhere/data_path, output_dir=tmp_path/"new", progress=False)
+    assert shown(open_run(run.folder)) == ["RGB"] # from now on it is known
+
+def test_a_folder_without_the_pictures_will_not(elsewhere, cache):
+    for name in ("above", "link"): assert "lies outside of" in shown(open_run(elsewhere/name, elsewhere/"tables"))[0]
+
+def test_the_original_table_will_do(vqa, elsewhere, cache, tmp_path):
+    folder = shutil.copytree(elsewhere/"above", tmp_path/"run")
+    evaluate(vqa, questions=elsewhere/"tables"/"above.csv", output_dir=folder, progress=False)
+    assert shown(open_run(folder)) == ["RGB"]
+
+
+# Pictures that were given in memory
+
+def test_a_kept_picture_is_the_one_that_was_given(vqa, made, mine, tmp_path):
+    "Another one in its file is not shown, and not asked about."
+    picture, = (mine/"pictures").iterdir()
+    draw_scene(make_scene(9)).save(picture)
+    assert f"{picture.name} was changed" in shown(open_run(mine))[2]
+    with pytest.raises(UserError, match="was changed"): evaluate(vqa, questions=mine/"own_questions.json", output_dir=tmp_path/"a", progress=False)
+    table = open_run(made).answers[["image", "question"]][2:] # of the run that is whole, opened after the other
+    again = evaluate(vqa, questions=table, output_dir=tmp_path/"b", progress=False)
+    assert (tmp_path/"b"/"pictures"/picture.name).read_bytes() == (made/"pictures"/picture.name).read_bytes() and len(again.records) == 1
+
+def test_another_picture_in_the_new_folder_is_replaced(vqa, made, tmp_path):
+    rows = [dict(image=draw_scene(make_scene(3)), question="What is the weather like?")]
+    name = next((made/"pictures").iterdir()).name
+    (tmp_path/"run"/"pictures").mkdir(parents=True)
+    draw_scene(make_scene(9)).save(tmp_path/"run"/"pictures"/name)
+    run = evaluate(vqa, questions=rows, output_dir=tmp_path/"run", progress=False)
+    assert (run.folder/"pictures"/name).read_bytes() == (made/"pictures"/name).read_bytes()
+    assert [r["answers"][0] for r in run.records.values()] == [open_run(made).records[3]["answers"][0]]
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.write_text("x")])
+def test_pictures_that_is_no_folder_is_named(make, vqa, tmp_path):
+    (tmp_path/"run").mkdir()
+    make(tmp_path/"run"/"pictures")
+    with pytest.raises(UserError, match="run/pictures is no folder"):
+        evaluate(vqa, questions=[dict(image=draw_scene(make_scene(3)), question="Where?")], output_dir=tmp_path/"run", progress=False)
+
+
+# Caches and folders that several share
+
+def test_a_note_of_somebody_else_is_none(made, cache, monkeypatch):
+    remember("x")
+    note, = (cache/"known_runs").iterdir()
+    assert is_remembered("x")
+    for path, mode in ((note, 0o622), (note, 0o602), (cache/"known_runs", 0o777), (cache/"known_runs", 0o720)):
+        before = stat.S_IMODE(path.stat().st_mode)
+        path.chmod(mode)
+        assert not is_remembered("x")
+        path.chmod(before)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "getuid", lambda: 4321)
+        assert not is_remembered("x")
+    note.rename(cache/"kept")
+    note.symlink_to(cache/"kept")
+    assert not is_remembered("x")
+
+@as_root
+def test_in_a_cache_of_somebody_else_each_has_a_folder(tmp_path, cache):
+    cache.mkdir()
+    os.chown(cache, 2001, 2001)
+    own = private_cache()
+    remember("x")
+    assert own == cache/f"user-{os.getuid()}" and stat.S_IMODE(own.stat().st_mode) == 0o700 and is_remembered("x") and (own/"known_runs").is_dir()
+    assert pictures_folder() == own/"pictures" and picture_file("https://example.org/a.png").parent == own/"pictures"
+    os.chown(own, 2001, 2001) # made by somebody in our name
+    assert not is_remembered("x") and private_cache().parent != cache
+
+@pytest.mark.parametrize("place", ["/proc/nope", "/content/drive/MyDrive/cache", "{tmp}/file/cache"])
+def test_a_run_is_looked_at_without_a_cache(place, made, tmp_path, monkeypatch):
+    (tmp_path/"file").touch()
+    monkeypatch.setenv("BEIT3_COLAB_CACHE", place.format(tmp=tmp_path))
+    run = open_run(made, made.parent)
+    assert shown(run) == ["RGB"]*3 and len(run.answers) == 3 and repr(compare(run, run))
+
+def test_who_may_read_the_questions_stays_so(vqa, tmp_path):
+    "Whoever shares a run does not have to do it again at each start; what is as it was is not written again."
+    draw_scene(make_scene(5)).save(tmp_path/"5.png")
+    path, rows = tmp_path/"run"/"own_questions.json", dict(image=str(tmp_path/"5.png"), question="Is it night?")
+    def ask(said): evaluate(vqa, questions=[rows | dict(answers=said)], output_dir=tmp_path/"run", progress=False)
+    ask("no")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(0o640)
+    before = path.stat().st_ino
+    ask("no")
+    assert path.stat().st_ino == before
+    ask("yes")
+    assert path.stat().st_ino != before and stat.S_IMODE(path.stat().st_mode) == 0o640
+
+@as_root
+def test_who_must_share_is_named(made, tmp_path):
+    "Of a file and of a folder that only their owner may read."
+    tmp_path.chmod(0o755)
+    code = ("import os, pwd, sys, beit3_colab.data.own\nfrom beit3_colab.look.run import open_run\nopen_run(sys.argv.pop(1)).records\nos.setgid(2002); os.setuid(2002)\n"
+            "for f in sys.argv[1:]:\n  try: open_run(f)\n  except ValueError as error: print(error)")
+    folders = [shutil.copytree(made, tmp_path/name) for name in ("file", "folder")]
+    for path in (*folders, *folders[0].iterdir()): path.chmod(path.stat().st_mode | 0o055)
+    (folders[0]/"own_questions.json").chmod(0o600)
+    folders[1].chmod(0o700)
+    tops = [p for p in tmp_path.parents if p.stat().st_mode & 0o1 == 0]
+    for top in tops: top.chmod(top.stat().st_mode | 0o001)
+    try: done = subprocess.run([sys.executable, "-c", code, *map(str, (made, *folders))], capture_output=True, text=True, timeout=120, cwd="/", env=os.environ | dict(BEIT3_COLAB_CACHE=str(tmp_path/"none")))
+    finally:
+        for top in tops: top.chmod(top.stat().st_mode & ~0o001)
+    assert "is private to its owner, root: to share the run have root run `chmod g+r`" in done.stdout and "may not be read by you: have root run `chmod -R g+rX`" in done.stdout, done.stderr
+
+def test_large_files_of_a_folder_take_no_memory(made, tmp_path):
+    "A journal of line ends, and a run.json and questions that no run has."
+    journal, notes, questions = [shutil.copytree(made, tmp_path/name) for name in "abc"]
+    for path, size in ((journal/"answers-1.jsonl", 150 << 20), (notes/"run.json", 30 << 20), (questions/"own_questions.json", 600 << 20)):
+        with open(path, "wb") as file:
+            if path.suffix == ".jsonl": file.write(b"\n" * size)
+            else: file.truncate(size)
+    code = "import sys\nfrom beit3_colab import open_run\nfor f in sys.argv[1:]:\n  try: open_run(f).records\n  except ValueError as error: print(error)"
+    def limit(): resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+    done = subprocess.run([sys.executable, "-c", code, *map(str, (journal, notes, questions))], capture_output=True, text=True, preexec_fn=limit, timeout=120)
+    assert [clause in line for clause, line in zip(("answers-1.jsonl, line 1 is damaged: it is empty", "run_file_bytes=", "questions_bytes="), done.stdout.splitlines())] == [True]*3, done.stdout + done.stderr
 
 def test_a_device_takes_no_memory(sent, tmp_path):
     forge(sent, image(0, "zero.png"))

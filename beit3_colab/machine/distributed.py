@@ -219,7 +219,7 @@ def _read_message(content: bytes, must_be: Field, rank: str): # what was sent
     raise GroupError(f"{rank} sent {short_repr(value)}, where {must_be.what} was expected: is it of the same version, "
                      "and of this run?")
 
-# %% ../../nbs/01_machine/06_distributed.ipynb #3b66e2d6
+# %% ../../nbs/01_machine/06_distributed.ipynb #b7eae08e
 def _existing_store(world: World):
     "The store of a process group that the calling script made. Raises `UserError` where it is of another run."
     import torch.distributed as dist
@@ -241,10 +241,12 @@ def _is_local(world: World) -> bool:
     local = os.path.isabs(world.address) or host in ("127.0.0.1", "localhost")
     return local and world.local_size >= world.size
 
-def _stay_here():
-    "Keep gloo and NCCL on the loopback interface."
+def _stay_here(world: World):
+    "Keep gloo and NCCL on the loopback interface. A launcher's processes may be told another one, our own never."
     if (name := _loopback()) is None: return
-    for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"): os.environ.setdefault(variable, name)
+    for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        if world.launcher == "spawn": os.environ[variable] = name
+        else: os.environ.setdefault(variable, name)
 
 def _arrive(store, world: World, timeout: timedelta):
     "Wait until all are at a file. Raises `RuntimeError` saying how many are."
@@ -289,7 +291,7 @@ def _start_group(
     "Make the process group."
     import torch
     import torch.distributed as dist
-    if _is_local(world): _stay_here()
+    if _is_local(world): _stay_here(world)
     if world.address not in _stores: # one for all groups of this process: its server must outlive the first
         _stores[world.address] = _open_store(world, timeout)
     store = _stores[world.address]

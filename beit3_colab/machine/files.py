@@ -17,8 +17,8 @@ from .streams import check_working_folder
 
 # %% auto #0
 __all__ = ['replacing', 'atomic_write', 'check_regular', 'open_regular', 'read_file', 'leads_out', 'parse_json', 'read_json',
-           'drive_mount_point', 'check_drive', 'check_temporary', 'cache_folder', 'explain_disk', 'explain_full_cache',
-           'explain_os_errors', 'check_parent', 'check_space']
+           'drive_mount_point', 'check_drive', 'check_temporary', 'cache_folder', 'is_own', 'name_owner',
+           'private_cache', 'explain_disk', 'explain_full_cache', 'explain_os_errors', 'check_parent', 'check_space']
 
 # %% ../../nbs/01_machine/03_files.ipynb #da79d340
 @contextmanager
@@ -38,11 +38,23 @@ def replacing(
         tmp.unlink(missing_ok=True)
         raise
 
-# %% ../../nbs/01_machine/03_files.ipynb #5275c347
+# %% ../../nbs/01_machine/03_files.ipynb #fb9d9d6a
+def _readers(path) -> int: # mode of a private file: somebody may have shared it with a group
+    try: found = os.lstat(path)
+    except OSError: return 0o600
+    if not stat.S_ISREG(found.st_mode): return 0o600
+    ours = not hasattr(os, "getuid") or found.st_uid == os.getuid()
+    return 0o600 | stat.S_IMODE(found.st_mode) & (0o666 if ours else 0o044)
+
+def _set_mode(path, mode):
+    if mode == 0o600: return # as it was made
+    try: os.chmod(path, mode)
+    except OSError: pass # a disk without modes
+
 def atomic_write(
     path: str|Path, # file to write; its folder must exist
     data: str|bytes, # whole content; text is written as UTF-8
-    private: bool = False, # whether its owner alone may read it, whatever the umask says
+    private: bool = False, # whether its owner alone may read a new file; one that is there keeps who may read it
 ) -> Path: # `path`
     """Write a file so that readers see the old content or the new, never half.
 
@@ -51,6 +63,7 @@ def atomic_write(
     if isinstance(data, str): data = data.encode("utf-8")
     def opener(name, flags): return os.open(name, flags, 0o600 if private else 0o666)
     with replacing(path) as tmp, open(tmp, "xb", opener=opener) as f:
+        if private: _set_mode(tmp, _readers(path))
         f.write(data)
         f.flush()
         os.fsync(f.fileno()) # else a crash soon after may leave an empty file under the new name
@@ -117,7 +130,7 @@ def leads_out(
     return (name.startswith("/") or re.match("[A-Za-z]:", name) is not None or "\0" in name
             or ".." in name.split("/") or not name.strip("./"))
 
-# %% ../../nbs/01_machine/03_files.ipynb #5b78e392
+# %% ../../nbs/01_machine/03_files.ipynb #abe56194
 def _not_json(content: bytes, error: Exception, name: str) -> UserError:
     "Why a file is no JSON."
     if not content.removeprefix(BOM_UTF8).strip(): return UserError(f"{name} is empty; fetch it again")
@@ -125,7 +138,8 @@ def _not_json(content: bytes, error: Exception, name: str) -> UserError:
     is_json = found and found.kind in ("json", "jsonl") # but for how its letters are written
     if found and not (is_coded and is_json): return UserError(f"{name} {found.instead_of('JSON')}")
     if is_coded: return UserError(f"{name} is not text in UTF-8, as JSON must be: save it so")
-    if isinstance(error, (RecursionError, MemoryError)): return UserError(f"{name} is nested too deep to be read")
+    if isinstance(error, RecursionError): return UserError(f"{name} is nested too deep to be read")
+    if isinstance(error, MemoryError): return UserError(f"{name} needs more memory to be read than there is")
     if "integer string conversion" in str(error): return UserError(f"{name} has a number of thousands of digits")
     if not isinstance(error, json.JSONDecodeError): return UserError(f"{name} is not valid JSON: {error}")
     if error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated"):
@@ -142,7 +156,7 @@ def _fault(error: json.JSONDecodeError) -> str: # a clause
         return f"its value ends, and more follows {place}; put [ and ] around the whole of a list"
     return f"{error.msg} {place}; mend it there"
 
-# %% ../../nbs/01_machine/03_files.ipynb #0a6c3604
+# %% ../../nbs/01_machine/03_files.ipynb #1b0c8f43
 def _read_lines(text, name, hooks) -> list:
     found, lines = [], text.split("\n") # not `splitlines`: a JSON text may hold other line ends
     for number, line in enumerate(lines, 1):
@@ -155,11 +169,12 @@ def _read_lines(text, name, hooks) -> list:
     return found
 
 def _line_fault(error) -> str:
-    if isinstance(error, (RecursionError, MemoryError)): return "it is nested too deep"
+    if isinstance(error, RecursionError): return "it is nested too deep"
+    if isinstance(error, MemoryError): return "it needs more memory than there is"
     return "a number of thousands of digits" if "integer string conversion" in str(error) else str(error)
 
-def _read_bytes(path, name) -> bytes:
-    try: return read_file(path, name)
+def _read_bytes(path, name, most="file_bytes") -> bytes:
+    try: return read_file(path, name, most)
     except UserError: raise
     except (FileNotFoundError, NotADirectoryError): raise UserError(f"{name} does not exist") from None
     except IsADirectoryError: raise UserError(f"{name} is a folder; give the JSON file itself") from None
@@ -167,7 +182,7 @@ def _read_bytes(path, name) -> bytes:
     except (OSError, ValueError) as error: # a name that is too long, or that holds a zero
         raise UserError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
-# %% ../../nbs/01_machine/03_files.ipynb #342f1cb3
+# %% ../../nbs/01_machine/03_files.ipynb #650a71c4
 def _unique(name) -> dict: # for `json.loads`
     "What refuses an object that has a key twice, of which Python would keep the last."
     def check(pairs):
@@ -206,11 +221,12 @@ def read_json(
     object_hook=None, # as for `json.loads`: called with each object as it is parsed
     lines: bool=False, # JSON Lines are read as a list
     unique: bool=False, # a key that an object has twice is refused; without `object_hook`
+    most: str="file_bytes", # limit of its bytes, see `beit3_colab.machine.limits`
 ): # the parsed content
     "Parse a JSON file. Raises `UserError` naming the file when it is absent, cut short, or something else."
     path = Path(path)
     name = f"{what} {short_name(path)}"
-    return parse_json(_read_bytes(path, name), name, object_hook, lines, unique)
+    return parse_json(_read_bytes(path, name, most), name, object_hook, lines, unique)
 
 # %% ../../nbs/01_machine/03_files.ipynb #37ae5b15
 def drive_mount_point() -> Path: # whether mounted or not
@@ -249,15 +265,18 @@ def _passing_folder() -> Path:
     check_temporary()
     return Path(tempfile.mkdtemp(prefix="beit3_colab-"))
 
-# %% ../../nbs/01_machine/03_files.ipynb #f84e6f1d
+# %% ../../nbs/01_machine/03_files.ipynb #ddfb80c9
+def _cache_place() -> tuple[Path, str|None]: # the folder, there or not, and `$BEIT3_COLAB_CACHE` where it is set
+    requested = os.environ.get("BEIT3_COLAB_CACHE")
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home()/".cache")/"beit3_colab"
+    return check_drive(requested) if requested else usual, requested
+
 def cache_folder() -> Path: # exists and can be written to
     """Where drawn and downloaded things are kept.
 
     `$BEIT3_COLAB_CACHE` (also in Drive), else `$XDG_CACHE_HOME/beit3_colab`, else `~/.cache/beit3_colab`.
     Raises `UserError` where `$BEIT3_COLAB_CACHE` cannot be used."""
-    requested = os.environ.get("BEIT3_COLAB_CACHE")
-    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home()/".cache")/"beit3_colab"
-    folder = check_drive(requested) if requested else usual
+    folder, requested = _cache_place()
     try:
         if not folder.is_dir():
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -269,6 +288,42 @@ def cache_folder() -> Path: # exists and can be written to
         raise UserError(f"BEIT3_COLAB_CACHE={requested} cannot be used: {reason}; "
                         "name a folder on a disk that can be written to")
     return _passing_folder() # a home that cannot be written to: keep nothing beyond this machine's temporary files
+
+# %% ../../nbs/01_machine/03_files.ipynb #789ee746
+def is_own(
+    path: str|Path, # of a file or folder
+    folder: bool = False, # which of both it must be
+) -> bool: # whether it is ours, no link, and nobody else may write to it
+    "Whether what a file or folder holds was put there by this user. Raises `OSError` for what cannot be looked at."
+    found = os.lstat(path)
+    if not (stat.S_ISDIR if folder else stat.S_ISREG)(found.st_mode): return False
+    return not hasattr(os, "getuid") or found.st_uid == os.getuid() and not found.st_mode & 0o022
+
+def name_owner(
+    path: str|Path, # of a file or folder that is there
+) -> str: # for messages
+    "Whose file it is: a name where this machine knows one, else a number."
+    try:
+        uid = os.stat(path).st_uid
+        import pwd # not on Windows
+        return pwd.getpwuid(uid).pw_name
+    except KeyError: return f"user {uid}"
+    except (ImportError, OSError): return "its owner"
+
+def private_cache(
+    write: bool = True, # whether it must be there, and be writable; else it is only looked at
+) -> Path: # `cache_folder()`, or a folder of one's own in it, where it is somebody else's
+    "Where things are kept that are one user's business. Raises `UserError` as `cache_folder` does."
+    folder = cache_folder() if write else _cache_place()[0]
+    if not hasattr(os, "getuid"): return folder # Windows: each user has a folder already
+    try:
+        if not write and not folder.exists(): return folder
+        if folder.stat().st_uid == os.getuid(): return folder
+        folder = folder/f"user-{os.getuid()}"
+        if write: folder.mkdir(mode=0o700, exist_ok=True)
+        if not write and not folder.exists() or is_own(folder, folder=True): return folder
+    except OSError: pass
+    return _passing_folder() # somebody made it for us, or it cannot be made
 
 # %% ../../nbs/01_machine/03_files.ipynb #6c8c1244
 def _disk_advice(

@@ -12,7 +12,7 @@ from .messages import did_you_mean, short_repr, UserError
 # %% auto #0
 __all__ = ['LIMITS', 'Limit', 'limit', 'set_limit', 'raise_limit']
 
-# %% ../../nbs/01_machine/10_limits.ipynb #80017698
+# %% ../../nbs/01_machine/10_limits.ipynb #e8958fa3
 class Limit(NamedTuple):
     "A bound of what is read."
     default: int # the bound, unless somebody sets another
@@ -26,6 +26,8 @@ LIMITS = { # name → limit
     "pixels_at_once": Limit(150_000_000, "pixels", "of pictures that are unpacked at the same time in a process"),
     "file_bytes": Limit(2_000_000_000, "bytes", "of a file that is read whole: JSON, tables; VQAv2's largest has 0.4 GB"),
     "note_bytes": Limit(1_000_000, "bytes", "of a small file of ours, such as what is noted of a download"),
+    "run_file_bytes": Limit(20_000_000, "bytes", "of run.json; one that names 450,000 questions has 8 MB"),
+    "questions_bytes": Limit(500_000_000, "bytes", "of own_questions.json; 450,000 with ten answers each have 150 MB"),
     "columns": Limit(10_000, "columns", "of a table of questions; ours have 13"),
     "cell_letters": Limit(100_000, "characters", "of a question or of people's answers to it; VQAv2's ten have 1,000"),
     "zip_bytes": Limit(2_000_000_000, "bytes", "that a zip of JSON files unpacks to; VQAv2's largest gives 0.4 GB"),

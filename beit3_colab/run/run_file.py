@@ -39,7 +39,7 @@ class Identity:
         "All of it in short, for the first line of a journal."
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
-# %% ../../nbs/09_run/11_run_file.ipynb #24df3016
+# %% ../../nbs/09_run/11_run_file.ipynb #31504a6f
 def _all_are(*kinds): return lambda value: isinstance(value, list) and set(map(type, value)) <= set(kinds)
 
 _SHA256 = Field("a SHA-256", lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None)
@@ -61,8 +61,8 @@ _RUN = {
     "finished": optional(TEXT),
     "submission": optional(TEXT),
 }
-_SECONDS = dict.fromkeys(("total", "loading", "data", "model", "writing"),
-                         Field("a number of seconds", lambda value: is_number(value) and value >= 0))
+_TIME = Field("a number of seconds", lambda value: is_number(value) and 0 <= value < 1e12)
+_SECONDS = ("total", "loading", "data", "model", "writing") # at least; each other one is a time as well
 _REPORT = {
     "seconds": OBJECT,
     "questions": COUNT,
@@ -74,7 +74,7 @@ _REPORT = {
         v is None or isinstance(v, (str, int, float)) for v in value.values())),
 }
 
-# %% ../../nbs/09_run/11_run_file.ipynb #37fe3c20
+# %% ../../nbs/09_run/11_run_file.ipynb #67741fce
 _REMEDY = "it is damaged or was changed: take the folder again from where it came, or start the run in another one"
 
 def check_run_info(
@@ -92,7 +92,8 @@ def check_run_info(
                         f"update beit3_colab, or {_REMEDY}")
     if "report" in info:
         check_fields(info["report"], _REPORT, f"{where}, report", _REMEDY)
-        check_fields(info["report"]["seconds"], _SECONDS, f"{where}, report, seconds", _REMEDY)
+        seconds = info["report"]["seconds"]
+        check_fields(seconds, dict.fromkeys([*_SECONDS, *seconds], _TIME), f"{where}, report, seconds", _REMEDY)
     return info
 
 def read_run_file(
@@ -101,4 +102,4 @@ def read_run_file(
     "Read what is known of a run. Raises `UserError` naming file and field for what is no run.json."
     path = Path(folder)/"run.json"
     check_regular(path, f"run file {short_name(path)}", follow=False)
-    return check_run_info(read_json(path, "run file"), f"run file {short_name(path)}")
+    return check_run_info(read_json(path, "run file", most="run_file_bytes"), f"run file {short_name(path)}")
