@@ -119,11 +119,11 @@ def _load_pickle(path, default=None):
         with open_regular(path) as f: # for PyTorch looks at a path's ending
             return _with_tensors(torch.load(f, map_location="cpu", weights_only=True), set())
 
-# %% ../../nbs/07_model/06_weights_file.ipynb #83b0259f
+# %% ../../nbs/07_model/06_weights_file.ipynb #91a540d2
 def _with_tensors(content, seen: set, depth=0):
     "The same with tensors for NumPy's arrays of plain numbers, and without what hangs on dictionaries and tensors."
     if isinstance(content, _Noted): return _tensor_of(content)
-    if isinstance(content, torch.Tensor): return torch.Tensor.detach(content) # a plain one: `to` may not be its own
+    if isinstance(content, torch.Tensor): return _plain(content)
     if not isinstance(content, (dict, list, tuple)) or depth > 5 or id(content) in seen: return content
     seen.add(id(content)) # a file may hold one thing in a million places
     if isinstance(content, dict):
@@ -134,6 +134,15 @@ def _with_tensors(content, seen: set, depth=0):
     return content
 
 _LISTED = 10 # entries of a list that are looked at
+
+def _plain(tensor) -> torch.Tensor:
+    "The same without attributes, for `to` may not be its own, without names, and with the signs that it shows."
+    plain = torch.Tensor.detach(tensor)
+    if plain.layout != torch.strided or plain.is_nested: return plain
+    if any(plain.names): plain = plain.rename(None)
+    is_turned = plain.is_neg() or plain.is_conj() # writers of files take the numbers as they lie there
+    is_whole = plain.numel()*plain.element_size() <= plain.untyped_storage().nbytes()
+    return plain.resolve_conj().resolve_neg() if is_turned and is_whole else plain
 
 def _tensor_of(array): # the tensor of a stand-in for an array; any other as it is
     try:
