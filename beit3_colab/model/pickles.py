@@ -17,9 +17,9 @@ from ..machine.limits import limit, raise_limit
 from ..machine.messages import format_bytes, short_name, short_repr, UserError
 
 # %% auto #0
-__all__ = ['ZIP', 'SCRIPT', 'Survey', 'check_zip', 'survey_file']
+__all__ = ['ZIP', 'SCRIPT', 'Survey', 'is_listed', 'check_zip', 'survey_file']
 
-# %% ../../nbs/07_model/13_pickles.ipynb #8f204718
+# %% ../../nbs/07_model/13_pickles.ipynb #53eff37e
 class _Untrue(UnpicklingError):
     "What no `torch.save` writes."
 
@@ -37,6 +37,7 @@ class _Global(NamedTuple):
 
 class _Made:
     "What a function or class gave; a dictionary, too."
+    __slots__ = "name", "steps", "depth" # there may be a million
     def __init__(self, name, steps=1, depth=0): self.name, self.steps, self.depth = name, steps, depth
 
     def hold(self, values):
@@ -57,6 +58,7 @@ class _Row(NamedTuple):
 
 class _List(_Made):
     "A list, and what is in it."
+    __slots__ = ("values",)
     def __init__(self):
         super().__init__("list")
         self.values = []
@@ -265,7 +267,7 @@ def _check_room(stored, offset=None, shape=None, strides=None):
     if 0 in shape.values or (last + 1)*stored.itemsize <= stored.nbytes: return
     raise _Untrue(_LONGER)
 
-# %% ../../nbs/07_model/13_pickles.ipynb #4a11a76c
+# %% ../../nbs/07_model/13_pickles.ipynb #6152481e
 def _is_dictionary(value) -> bool: return value is None or type(value) is _Made and not value.name.startswith("torch.")
 def _is_tensor(value) -> bool: return isinstance(value, _Made) and value.name == "torch.Tensor"
 def _is_name(value) -> bool: return isinstance(value, _Global)
@@ -281,10 +283,12 @@ def _is_part(value) -> bool: return _is_tensor(value) or isinstance(value, (bool
 def _is_size(value) -> bool: return isinstance(value, _Made) and value.name == "torch.Size"
 def _is_state(value) -> bool: return _is_dictionary(value) or isinstance(value, _Row) and all(map(_is_dictionary, value.values))
 
+_IN_BYTES = "torch.storage._load_from_bytes" # of Python's own pickles, which PyTorch refuses
 _DICTIONARIES = "dict", "collections.OrderedDict", "collections.Counter"
 
 def _check_tensor(stored=None, *more):
     "Raise `UnpicklingError` for a tensor that does not lie in what is stored."
+    if isinstance(stored, _Made) and stored.name == _IN_BYTES: raise UnpicklingError(f"GLOBAL {_IN_BYTES}")
     if not isinstance(stored, _Stored): raise _Untrue("a tensor without numbers")
     _check_room(_as_dtype((stored, *more)), *more[:3])
 
@@ -300,7 +304,7 @@ def _check_classed(function=None, kind=None, arguments=None, state=None):
     if function.name not in _TENSORS or function.name == _CLASSED: raise _Untrue("a tensor made by no function for it")
     _check_call(function.name, arguments.values)
 
-# %% ../../nbs/07_model/13_pickles.ipynb #b8762b8c
+# %% ../../nbs/07_model/13_pickles.ipynb #544dc55e
 _CLASSED, _UTILS = "torch._tensor._rebuild_from_type_v2", "torch._utils._rebuild_"
 _CHECKS = { # functions that make tensors of what is stored → what they are checked with
     _UTILS + "tensor": _check_tensor,
@@ -337,11 +341,17 @@ def _check_call(name: str, values: tuple):
         except TypeError: raise _Untrue(f"a call of {name} that cannot be") from None # too many arguments
     forms = _FORMS.get(name, [()] if name in _TENSORS else None)
     if forms is None:
-        if name in _listed(): raise _Foreign(name)
+        if is_listed(name): raise _Foreign(name)
         return
     for form in forms:
         if len(form) == len(values) and all(check(value) for check, value in zip(form, values)): return
     raise _Untrue(f"a call of {name} with something else than it takes")
+
+def is_listed(
+    name: str, # of a function or class, as PyTorch spells it
+) -> bool: # whether PyTorch itself allows it in a file of weights
+    "Whether a name is on PyTorch's own list."
+    return name in _listed()
 
 @lru_cache(1)
 def _listed() -> set[str]: # what PyTorch itself allows
