@@ -267,11 +267,13 @@ def _check_room(stored, offset=None, shape=None, strides=None):
     if 0 in shape.values or (last + 1)*stored.itemsize <= stored.nbytes: return
     raise _Untrue(_LONGER)
 
-# %% ../../nbs/07_model/13_pickles.ipynb #6152481e
+# %% ../../nbs/07_model/13_pickles.ipynb #c4e75bc0
 def _is_dictionary(value) -> bool: return value is None or type(value) is _Made and not value.name.startswith("torch.")
 def _is_tensor(value) -> bool: return isinstance(value, _Made) and value.name == "torch.Tensor"
 def _is_name(value) -> bool: return isinstance(value, _Global)
-def _is_filled(value) -> bool: return isinstance(value, (_Row, _List)) or type(value) is _Made and value.name in _DICTIONARIES
+def _is_filled(value) -> bool:
+    return isinstance(value, (_Row, _List)) or type(value) is _Made and value.name in _DICTIONARIES
+
 def _is_number(value) -> bool: return isinstance(value, (int, float))
 def _is_latin(value) -> bool: return value in ("latin1", "latin-1") if isinstance(value, str) else False
 def _is_anything(value) -> bool: return True
@@ -281,7 +283,8 @@ def _are_counts(value) -> bool: return isinstance(value, (_Row, _List)) and all(
 def _are_tensors(value) -> bool: return isinstance(value, _Row) and all(map(_is_part, value.values))
 def _is_part(value) -> bool: return _is_tensor(value) or isinstance(value, (bool, _Row)) or _is_size(value)
 def _is_size(value) -> bool: return isinstance(value, _Made) and value.name == "torch.Size"
-def _is_state(value) -> bool: return _is_dictionary(value) or isinstance(value, _Row) and all(map(_is_dictionary, value.values))
+def _is_state(value) -> bool:
+    return _is_dictionary(value) or isinstance(value, _Row) and all(map(_is_dictionary, value.values))
 
 _IN_BYTES = "torch.storage._load_from_bytes" # of Python's own pickles, which PyTorch refuses
 _DICTIONARIES = "dict", "collections.OrderedDict", "collections.Counter"
@@ -304,7 +307,7 @@ def _check_classed(function=None, kind=None, arguments=None, state=None):
     if function.name not in _TENSORS or function.name == _CLASSED: raise _Untrue("a tensor made by no function for it")
     _check_call(function.name, arguments.values)
 
-# %% ../../nbs/07_model/13_pickles.ipynb #544dc55e
+# %% ../../nbs/07_model/13_pickles.ipynb #ce5cdb08
 _CLASSED, _UTILS = "torch._tensor._rebuild_from_type_v2", "torch._utils._rebuild_"
 _CHECKS = { # functions that make tensors of what is stored → what they are checked with
     _UTILS + "tensor": _check_tensor,
@@ -330,7 +333,7 @@ _FORMS = { # others of PyTorch's list → each form of their arguments
     "builtins.set": [(), (_is_filled,)],
     "builtins.complex": [(_is_number,), (_is_number, _is_number)]}
 _TENSORS = {*_CHECKS, "torch.Tensor", "torch.nn.parameter.Parameter"}
-_TENSORS |= {_UTILS + kind for kind in "parameter parameter_with_state sparse_tensor nested_tensor meta_tensor_no_storage".split()}
+_TENSORS |= {name for name in _FORMS if name.startswith(_UTILS)}
 _TENSORS |= {f"{kind.__module__}.{kind.__name__}" for kind in torch._tensor_classes}
 _KNOWN = {*_CHECKS, *_FORMS, *_TENSORS}
 

@@ -215,9 +215,9 @@ def _read_parts(path) -> tuple[dict, tuple[str, ...]]:
     return weights, (f"index {short_name(path)}: {plural(len(left), 'tensor')} that its files hold and it does not "
                      f"name there {'is' if len(left) == 1 else 'are'} left out ({first_few(left)})",)
 
-# %% ../../nbs/07_model/06_weights_file.ipynb #18057c9c
-_CANNOT_BE = ("describes something that PyTorch cannot make: it is damaged, or another program wrote it; fetch it again "
-              "from where you trust it, or torch.save its weights alone")
+# %% ../../nbs/07_model/06_weights_file.ipynb #e7b74d1b
+_CANNOT_BE = ("describes something that PyTorch cannot make: it is damaged, or another program wrote it; fetch it "
+              "again from where you trust it, or torch.save its weights alone")
 
 def _names_code(path) -> bool: # something that is on no list
     try: names = survey_file(path).names
