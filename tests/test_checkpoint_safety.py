@@ -370,6 +370,14 @@ def test_what_pytorch_cannot_make_is_not_called_code(tmp_path):
     assert "weights_only" not in failure(read_weights, path)
 
 
+@pytest.mark.parametrize("place", [[0, 16], [8, 16], [20, 28]])
+def test_safetensors_that_overlap_or_leave_holes(tmp_path, place):
+    header = json.dumps({"a": dict(dtype="F32", shape=[4], data_offsets=[0, 16]), "b": dict(dtype="F32", shape=[(place[1] - place[0])//4], data_offsets=place)}).encode()
+    header += b" "*(128 - len(header)) # whose length is a byte with which pickles begin
+    (tmp_path/"a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\0"*28)
+    assert "is cut short, or damaged" in (said := failure(read_weights, tmp_path/"a.safetensors")) and "pickle" not in said
+
+
 # What honest files hold
 
 HONEST = {

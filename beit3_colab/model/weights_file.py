@@ -224,7 +224,7 @@ def _names_code(path) -> bool: # something that is on no list
     except Exception: return True
     return not all(is_listed(name) or _stand_in(name) for name in names)
 
-# %% ../../nbs/07_model/06_weights_file.ipynb #ae0d051c
+# %% ../../nbs/07_model/06_weights_file.ipynb #e661757a
 def _diagnose(path, error) -> str:
     "One clause that says what a file that could not be read is."
     known = recognise_file(path)
@@ -234,12 +234,12 @@ def _diagnose(path, error) -> str:
         return "is a zip archive, but not a PyTorch file: unpack it, and give the file inside"
     inside = zipfile.ZipFile(path).namelist() if known and known.kind == "zip" else []
     if any(name.endswith("/constants.pkl") for name in inside): return SCRIPT
+    name, says = type(error).__name__, short_repr(str(error).splitlines()[0] if str(error) else "")
+    if name == "SafetensorError": return f"is cut short, or damaged ({says}); download it again"
     if told := _about_protocol(path, error): return told
     if known and isinstance(error, pickle.UnpicklingError):
         return _about_code(path, error) if _names_code(path) else _CANNOT_BE
     if known and known.kind == "pickle": return _CUT_PICKLE
-    name, says = type(error).__name__, short_repr(str(error).splitlines()[0] if str(error) else "")
-    if name == "SafetensorError": return f"is cut short, or damaged ({says}); download it again"
     return f"is not a PyTorch or safetensors file, or is damaged ({name}); download it again"
 
 # %% ../../nbs/07_model/06_weights_file.ipynb #f90d98a1
