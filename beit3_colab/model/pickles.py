@@ -91,7 +91,7 @@ def _depth_of(values, depth=0) -> int:
 
 def _row(values) -> _Row: return _Row(tuple(values), min(1 + sum(map(_steps, values)), 10**12), _depth_of(values, 1))
 
-# %% ../../nbs/07_model/13_pickles.ipynb #1be52174
+# %% ../../nbs/07_model/13_pickles.ipynb #a4833341
 _SIZES = { # of one number, in bytes
     8: "Double Long ComplexFloat",
     4: "Float Int QInt32",
@@ -104,9 +104,8 @@ class Survey(NamedTuple):
     "What a file's pickles name and hold."
     names: set[str] # functions and classes, as PyTorch spells them
     storages: dict[str, int] # key → bytes
-    texts: set[str] # short texts of the last pickle
 
-# %% ../../nbs/07_model/13_pickles.ipynb #15d5796b
+# %% ../../nbs/07_model/13_pickles.ipynb #a157c210
 _SIMPLE = {"BININT", "BININT1", "BININT2", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING", "LONG1"} # with their value
 _EMPTY = {"NONE": lambda: None, "NEWFALSE": lambda: False, "NEWTRUE": lambda: True, "EMPTY_TUPLE": lambda: _row(()),
           "EMPTY_LIST": lambda: _List(), "EMPTY_DICT": lambda: _Made("dict"), "EMPTY_SET": lambda: _Made("set")}
@@ -133,7 +132,7 @@ class _Machine:
         most: int, # bytes that the pickle may have
     ):
         "Go through one pickle. Raises `UnpicklingError` for one that PyTorch would not read, or should not."
-        self.stack, self.marks, self.memo, self.texts = [], [], {}, set()
+        self.stack, self.marks, self.memo = [], [], {}
         most_operations = limit("pickle_bytes")//10
         for op, argument, _ in pickletools.genops(_Bounded(stream, most)):
             self.operations += 1
@@ -143,9 +142,7 @@ class _Machine:
         self.result = self.stack[-1] if self.stack else None
 
     def _step(self, name, argument):
-        if name in _SIMPLE:
-            self.stack.append(argument)
-            if isinstance(argument, str) and len(argument) < 100: self.texts.add(argument)
+        if name in _SIMPLE: self.stack.append(argument)
         elif name in _EMPTY: self.stack.append(_EMPTY[name]())
         elif name in ("BINGET", "LONG_BINGET"): self.stack.append(self.memo[argument])
         elif name in ("BINPUT", "LONG_BINPUT"): self.memo[argument] = self.stack[-1]
@@ -414,7 +411,7 @@ def _check_records(path, reader, names):
     inside = {name.partition("/")[2] for name in names}
     if not set(records) <= inside: raise UnpicklingError("two tables of contents that differ")
 
-# %% ../../nbs/07_model/13_pickles.ipynb #a8574026
+# %% ../../nbs/07_model/13_pickles.ipynb #0325fbe6
 def _survey_zip(path, stream) -> Survey:
     machine = _Machine()
     with zipfile.ZipFile(stream) as file:
@@ -430,13 +427,13 @@ def _survey_zip(path, stream) -> Survey:
     for stored in machine.storages.values():
         if stored.nbytes > sizes.get(f"data/{stored.key}", 0) and stored.nbytes:
             raise _Untrue(_LONGER)
-    return Survey(machine.names, {s.key: s.nbytes for s in machine.storages.values()}, machine.texts)
+    return Survey(machine.names, {s.key: s.nbytes for s in machine.storages.values()})
 
 def _too_long(path, size) -> UserError:
     return UserError(f"checkpoint {short_name(path)} describes its weights in {format_bytes(size)}, "
                      f"where some ten thousand bytes are usual; {raise_limit('pickle_bytes')}")
 
-# %% ../../nbs/07_model/13_pickles.ipynb #801511f6
+# %% ../../nbs/07_model/13_pickles.ipynb #f089625b
 _PROGRAMS = 5 # of the form before 1.6: a number, a version, the machine, the content, the keys of the storages
 
 def _survey_old(path, stream) -> Survey:
@@ -450,7 +447,7 @@ def _survey_old(path, stream) -> Survey:
     if not isinstance(machine.result, _List) or not all(map(_is_key, keys)) or {*machine.storages} != {*keys}:
         raise _Untrue("numbers that are not in the file")
     if len(set(keys)) < len(keys) or {*machine.storages} & {*machine.views}: raise _Untrue("numbers of one name twice")
-    return Survey(machine.names, {s.key: s.nbytes for s in machine.storages.values()}, machine.texts)
+    return Survey(machine.names, {s.key: s.nbytes for s in machine.storages.values()})
 
 def _refuse_tar(path, stream):
     "Raise `UserError` for the form of 2016, in which older PyTorch runs what it reads; asked as PyTorch asks."
