@@ -262,6 +262,151 @@ def test_what_hangs_on_a_tensor_is_taken_off(tmp_path, wrap):
     assert read_weights(path)["weight"].to(torch.float64).sum() == 66
 
 
+# What a program may call, and how
+
+def program_file(path, program, **members):
+    "A file of PyTorch's form whose program is given as it is; `members`: what lies under data/."
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("a/data.pkl", b"\x80\x02" + program + b".")
+        for name, data in (("version", b"3\n"), ("byteorder", b"little"), *((f"data/{k}", v) for k, v in members.items())): file.writestr(f"a/{name}", data)
+    return path
+
+STORED = b"(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0%sX\3\0\0\0cpuJ%stQ"
+def stored(numel=4, key=b"k"): return STORED % (key, numel.to_bytes(4, "little"))
+def number(n): return b"J" + n.to_bytes(4, "little")
+def shape_of(*values): return b"(" + b"".join(map(number, values)) + b"t"
+def laid(size, *, numel=4, key=b"k", step=1): return stored(numel, key) + number(0) + shape_of(size) + shape_of(step) + b"\x89}"
+V2, CLASSED, TENSOR = b"ctorch._utils\n_rebuild_tensor_v2\n", b"ctorch._tensor\n_rebuild_from_type_v2\n", b"ctorch\nTensor\n"
+GOOD = V2 + b"(" + laid(4) + b"tR"
+
+FORGED_CALLS = {
+    "a tuple in a tuple": b"})" + b"\x85"*200_000 + b"K\1s",
+    "the same in pairs and threes": b"})" + b"K\1\x86K\1K\1\x87"*100_000 + b"K\1s",
+    "the same in a set": b"cbuiltins\nset\n(](" + b")" + b"\x85"*200_000 + b"etR",
+    "the same in lists": b"]"*300 + b"a"*299,
+    "the same in functions": b"ccollections\nOrderedDict\n"*300 + b")R" + b"\x85R"*299,
+    "marks": b"("*2_000_000,
+    "room for bytes": b"cbuiltins\nbytearray\n" + number(2**31 - 1) + b"\x85R",
+    "its older name": b"c__builtin__\nbytearray\n" + number(2**31 - 1) + b"\x85R",
+    "bytes of a list": b"cbuiltins\nbytearray\n](K\1K\1e\x85R",
+    "punycode": b"c_codecs\nencode\nX\4\0\0\0abcdX\x08\0\0\0punycode\x86R",
+    "another text as the second": b"c_codecs\nencode\nX\4\0\0\0abcd\x85R",
+    "a tensor of whatever lay there": b"ctorch\nFloatTensor\nK\nK\n\x86R",
+    "the same by its class": TENSOR + b"K\nK\n\x86R",
+    "the same as a new object": TENSOR + b"K\nK\n\x86\x81",
+    "room of a storage": b"ctorch.storage\nUntypedStorage\n" + number(2**31 - 1) + b"\x85R",
+    "arguments in a list": V2 + b"](" + laid(1_000_000) + b"eR",
+    "a state in a list": GOOD + b"](" + laid(1_000_000) + b"eb",
+    "a tensor in front": GOOD + b"(" + GOOD + number(0) + shape_of(1_000_000) + shape_of(1) + b"tb",
+    "a class in a class": CLASSED + b"(" + CLASSED + TENSOR + b"(" + V2 + TENSOR + b"(" + laid(1_000_000) + b"t}t}tR",
+    "a quantised one by repeating": b"ctorch._utils\n_rebuild_qtensor\n(" + stored() + number(0) + shape_of(2**30) + shape_of(0) + b")\x89}tR",
+}
+
+@pytest.mark.parametrize("name", FORGED_CALLS)
+def test_a_call_that_torch_save_does_not_write_is_never_made(tmp_path, name, monkeypatch):
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was loaded"))
+    begun = time.perf_counter()
+    path = program_file(tmp_path/"a.pth", b"}(X\1\0\0\0x" + FORGED_CALLS[name] + b"u", k=b"\0"*16)
+    said = failure(read_weights, path)
+    assert ("was forged" in said or "of their own" in said) and "weights_only" not in said and "ownload it again" not in said
+    assert time.perf_counter() - begun < 5
+
+@pytest.mark.parametrize("one", [b"N", b"]", b"K\1", b"Nq\0"])
+def test_a_program_of_many_steps_ends(tmp_path, one, monkeypatch):
+    monkeypatch.setenv("BEIT3_COLAB_LIMITS", "pickle_bytes=200000")
+    path = program_file(tmp_path/"a.pth", b"](" + one*25_000 + b"e")
+    assert "in more than 20,000 steps" in (said := failure(read_weights, path)) and "pickle_bytes" in said
+
+def test_a_list_that_grows_afterwards_is_counted(tmp_path):
+    "A list in a list is given its key of 2^60 entries only after it was put there."
+    deep = b")q\1" + b"h\1h\1\x86q\1"*60
+    program = b"ccollections\nOrderedDict\nq\0](]q\2e\x85q\3" + deep + b"h\2(h\1K\1eh\0h\3R"
+    assert "without end" in failure(read_weights, program_file(tmp_path/"a.pth", program))
+
+@pytest.mark.parametrize("large", "Kk")
+def test_names_in_capitals_and_small_letters_are_one(tmp_path, large):
+    "PyTorch 2.4 takes either of them, and believes the length of the other."
+    members = {key: b"\0"*(4000 if key == large else 16) for key in "Kk"}
+    program = b"}(X\1\0\0\0x" + V2 + b"(" + laid(1000, numel=1000, key=large.encode()) + b"tRu"
+    assert "twice in it" in failure(read_weights, program_file(tmp_path/"a.pth", program, **members))
+
+def old_form(path, content, keys):
+    with open(path, "wb") as file:
+        for value in (0x1950a86a20f9469cfc6c, 1001, dict(protocol_version=1001, little_endian=True, type_sizes=dict(short=2, int=4, long=4))): pickle.dump(value, file, 2)
+        file.write(b"\x80\x02" + content + b".")
+        pickle.dump(keys, file, 2)
+        file.write((4).to_bytes(8, "little") + b"\0"*16)
+    return path
+
+@pytest.mark.parametrize("keys", [{"k": "k"}, [1], ("k",), [], ["k", "k"], ["k", "z"], [["k"]], "k", None, 7])
+def test_the_older_form_fills_what_it_names(tmp_path, keys, monkeypatch):
+    "What is not named is not filled, and would be whatever lay in memory."
+    content = b"}(X\1\0\0\0x" + V2 + b"(" + (laid(4).replace(b"tQ", b"NtQ", 1)) + b"tRu"
+    assert read_weights(old_form(tmp_path/"b.pth", content, ["k"]))["x"].tolist() == [0, 0, 0, 0]
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was loaded"))
+    assert "numbers" in (said := failure(read_weights, old_form(tmp_path/"a.pth", content, keys))) and "forged" in said
+
+def two_tables(path, source):
+    "A zip whose last lines tell another place for the table of contents than right before them."
+    content = source.read_bytes()
+    end = content.rindex(b"PK\5\6")
+    size, start = (int.from_bytes(content[end + at:end + at + 4], "little") for at in (12, 16))
+    path.write_bytes(content[:end] + content[start:start + size] + content[end:])
+    return path
+
+def test_a_zip_has_one_table_of_contents(tmp_path, monkeypatch):
+    path = packed_again(saved(tmp_path/"a.pth", {"model": RAW}), tmp_path/"b.pth")
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was loaded"))
+    failure(read_weights, two_tables(tmp_path/"c.pth", path))
+    end = path.read_bytes()
+    with zipfile.ZipFile(path, "a") as file: file.comment = b"PK\5\6" + b"\0"*18
+    failure(read_weights, path)
+    (tmp_path/"d.pth").write_bytes(b"PK\3\4" + b"\0"*60 + end) # something before it
+    failure(read_weights, tmp_path/"d.pth")
+
+
+def test_what_pytorch_cannot_make_is_not_called_code(tmp_path):
+    path = program_file(tmp_path/"a.pth", b"ccollections\nOrderedDict\n](]ae\x85R")
+    assert "weights_only" not in failure(read_weights, path)
+
+
+@pytest.mark.parametrize("place", [[0, 16], [8, 16], [20, 28]])
+def test_safetensors_that_overlap_or_leave_holes(tmp_path, place):
+    header = json.dumps({"a": dict(dtype="F32", shape=[4], data_offsets=[0, 16]), "b": dict(dtype="F32", shape=[(place[1] - place[0])//4], data_offsets=place)}).encode()
+    header += b" "*(128 - len(header)) # whose length is a byte with which pickles begin
+    (tmp_path/"a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\0"*28)
+    assert "is cut short, or damaged" in (said := failure(read_weights, tmp_path/"a.safetensors")) and "pickle" not in said
+
+
+# What honest files hold
+
+HONEST = {
+    "bytes": b"bytes \xe9", "room": bytearray(b"abc"), "set": {1, "a", (2, 3)}, "complex": 1 + 2j, "size": torch.Size([2, 3]), "device": torch.device("cpu"), "dtype": torch.float16,
+    "parameter": torch.nn.Parameter(torch.ones(2)), "sparse": torch.eye(3).to_sparse(), "csr": torch.eye(3).to_sparse_csr(), "meta": torch.empty(2, device="meta"), "empty": torch.empty(0),
+    "nested": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]), "quantised": torch.quantize_per_tensor(torch.ones(3), .1, 0, torch.qint8), "counter": __import__("collections").Counter("aab"),
+    "layout": torch.strided, "log": [[i, i*.5] for i in range(10_000)], "deep": [[[[[[[[[["x"]]]]]]]]]]}
+
+@pytest.mark.parametrize("name, zipped", [(name, zipped) for name in HONEST for zipped in (True, False) if zipped or name != "nested"]) # which PyTorch cannot read itself
+def test_what_lies_beside_honest_weights_changes_nothing(tmp_path, name, zipped):
+    path = saved(tmp_path/"a.pth", {"model": RAW, "beside": HONEST[name]}, _use_new_zipfile_serialization=zipped)
+    assert all(torch.equal(tensor, RAW[key]) for key, tensor in read_weights(path).items())
+
+def test_a_tensor_that_is_shown_with_another_sign_is_written_so(tmp_path):
+    name = "head.0.weight"
+    turned = torch._neg_view(-RAW[name])
+    assert turned.is_neg() and torch.equal(turned, RAW[name])
+    path = saved(tmp_path/"a.pth", {"model": RAW | {name: turned}})
+    assert torch.equal(read_weights(convert(path, tmp_path/"out", HEADS)/"model.safetensors")[name], RAW[name])
+
+@pytest.mark.parametrize("target", ["out", "out.pth"])
+def test_tied_weights_are_written_whole(tmp_path, target):
+    tied = {name: RAW.get(name.replace("layers.1.", "layers.0.").replace(".B.", ".A."), RAW[name]) for name in RAW}
+    tied = {name: tensor if tensor.shape == RAW[name].shape else RAW[name] for name, tensor in tied.items()}
+    built = build_model(read_weights(saved(tmp_path/"a.pth", {"model": tied})), HEADS).state_dict()
+    again = load_model(convert(tmp_path/"a.pth", tmp_path/target, HEADS), HEADS, device="cpu").model.state_dict()
+    assert all(torch.equal(again[name], built[name]) for name in built)
+
+
 # Numbers that are none
 
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.uint8, torch.int8, torch.int64, torch.bool, torch.complex64])

@@ -127,7 +127,7 @@ _ANSWERS_OF_INDEX, _TOKENIZER_OF_UNILM = "answer2label.txt", "beit3.spm" # as un
 MODEL_TYPE = "beit3_vqa" # by which transformers finds the classes of `beit3_colab.huggingface`
 _SUMS = "sha256" # entry of config.json
 
-# %% ../../nbs/07_model/07_checkpoint.ipynb #170dee19
+# %% ../../nbs/07_model/07_checkpoint.ipynb #3400043c
 def save_folder(
     folder: str|Path, # made when absent
     weights: dict[str, torch.Tensor], # under our names
@@ -147,7 +147,7 @@ def save_folder(
     known |= config.to_dict() | (about or {})
     if answers is not None:
         known |= {"id2label": dict(enumerate(answers)), "label2id": {a: i for i, a in enumerate(answers)}}
-    content = save({k: v.contiguous() for k, v in weights.items()}, metadata={"format": "pt"})
+    content = save(_apart(weights), metadata={"format": "pt"})
     files = {WEIGHTS_FILE: content} | ({} if tokenizer is None else {TOKENIZER_FILE: tokenizer})
     known[_SUMS] = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     with explain_disk(folder/CONFIG_FILE), explain_os_errors(folder), _new_folder(folder):
@@ -162,6 +162,17 @@ def save_folder(
             atomic_write(folder/name, json.dumps(values, indent=1))
         atomic_write(folder/CONFIG_FILE, json.dumps(known, ensure_ascii=False, indent=1))
     return folder
+
+# %% ../../nbs/07_model/07_checkpoint.ipynb #74bae465
+def _apart(weights) -> dict[str, torch.Tensor]:
+    "The same, none in the memory of another: safetensors take no tied weights."
+    seen, out = set(), {}
+    for name, tensor in weights.items():
+        tensor = tensor.contiguous()
+        place = tensor.untyped_storage().data_ptr()
+        out[name] = tensor.clone() if place in seen else tensor
+        seen.add(place)
+    return out
 
 # %% ../../nbs/07_model/07_checkpoint.ipynb #634b4d99
 def _for_transformers(image_size):
