@@ -51,7 +51,7 @@ def _read_shapes(weights) -> dict:
         num_classes=len(weights["head.3.weight"]),
         max_text_positions=len(weights["text_embedding.positions"]))
 
-# %% ../../nbs/07_model/07_checkpoint.ipynb #0366c612
+# %% ../../nbs/07_model/07_checkpoint.ipynb #389a486f
 def infer_config(
     weights: dict[str, torch.Tensor], # under our names
     config: Beit3Config|dict|None = None, # what is known; checked against the shapes
@@ -61,7 +61,7 @@ def infer_config(
     with _fitting(): shapes = _read_shapes(weights)
     given = config.to_dict() if isinstance(config, Beit3Config) else dict(config or {})
     for name, value in shapes.items():
-        if given.get(name, value) != value:
+        if given.get(name, value) != value or type(given.get(name, value)) is not int:
             raise UserError(f"config says {name}={short_repr(given[name])}, but the weights have {value}")
     heads = {768: 12, 1024: 16, 1408: 16}.get(shapes["embed_dim"]) # base, large, giant
     if heads is None and "num_heads" not in given:

@@ -39,7 +39,7 @@ class Identity:
         "All of it in short, for the first line of a journal."
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
-# %% ../../nbs/09_run/11_run_file.ipynb #31504a6f
+# %% ../../nbs/09_run/11_run_file.ipynb #e8099ff0
 def _all_are(*kinds): return lambda value: isinstance(value, list) and set(map(type, value)) <= set(kinds)
 
 _SHA256 = Field("a SHA-256", lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None)
@@ -67,7 +67,7 @@ _REPORT = {
     "seconds": OBJECT,
     "questions": COUNT,
     "images": COUNT,
-    "host_bytes": optional(COUNT),
+    "host_bytes": COUNT,
     "device_bytes": optional(COUNT),
     "warnings": TEXTS,
     "setup": Field("an object of texts and numbers", lambda value: isinstance(value, dict) and all(
