@@ -246,8 +246,8 @@ def test_an_address_of_a_file_does_not_lead_home(way, tmp_path, monkeypatch):
 @pytest.mark.parametrize("way", WAYS)
 def test_a_name_that_leads_home_at_the_second_look(way, tmp_path, monkeypatch):
     with FileServer({"/a": CONTENT}) as server:
-        lead(monkeypatch, rebinds=["93.184.216.34", "127.0.0.1"])
-        with pytest.raises(UserError, match="rebinds stands in a file and leads to 127.0.0.1"): WAYS[way](server.url.replace("127.0.0.1", "rebinds") + "/a", tmp_path/"a")
+        lead(monkeypatch, **{"rebinds.example": ["93.184.216.34", "127.0.0.1"]})
+        with pytest.raises(UserError, match="rebinds.example stands in a file and leads to 127.0.0.1"): WAYS[way](server.url.replace("127.0.0.1", "rebinds.example") + "/a", tmp_path/"a")
         assert not server.requests
 
 @pytest.mark.parametrize("way", WAYS)
