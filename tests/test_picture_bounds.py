@@ -20,7 +20,8 @@ from PIL import Image
 from beit3_colab.data.own import open_questions
 from beit3_colab.machine.addresses import seal_address
 from beit3_colab.machine.messages import UserError
-from beit3_colab.pictures import given, opening
+from beit3_colab.pictures import given as forms
+from beit3_colab.pictures import opening
 from beit3_colab.pictures.given import ImageError
 from beit3_colab.pictures.reading import check_image, fetch_picture, open_picture, picture_file, pictures_folder, preprocess, read_image, to_file
 from beit3_colab.pictures.sources import find_damage, give_memory_folder, OwnPictures, ZipPictures
@@ -388,7 +389,7 @@ def test_messages_about_addresses_that_lost_something(address):
         assert not {"HUNTER2", "s3cr3t"} & {word for word in ("HUNTER2", "s3cr3t") if word in str(error.value)}
 
 def test_escapes_of_data_addresses():
-    for text in (b"", b"%", b"%4", b"%41", b"%%41%4%zz%aF%Af", b"a%20b%", b"%2525", bytes(range(256))): assert given._unescape(text) == unquote_to_bytes(text)
+    for text in (b"", b"%", b"%4", b"%41", b"%%41%4%zz%aF%Af", b"a%20b%", b"%2525", bytes(range(256))): assert forms._unescape(text) == unquote_to_bytes(text)
     text = b"x" + b"%41"*1_400_000 + b"%" # cut in every place
-    for begin in range(3): assert given._unescape(text[begin:]) == unquote_to_bytes(text[begin:])
+    for begin in range(3): assert forms._unescape(text[begin:]) == unquote_to_bytes(text[begin:])
     assert np.array_equal(open_picture("data:image/png," + quote_from_bytes(RED)), open_picture(RED))

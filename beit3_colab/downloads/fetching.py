@@ -185,7 +185,7 @@ def _finish(job, resumed, etag, changed=None):
         os.replace(job.part, job.target)
         job.part_note.unlink(missing_ok=True)
 
-# %% ../../nbs/03_downloads/05_fetching.ipynb #97ec0354
+# %% ../../nbs/03_downloads/05_fetching.ipynb #9bca5dfd
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "beit3_colab"} # packed bytes could not be continued
 
 def _trusted(job) -> list[str]: # names of machines where the user sends a request
@@ -198,7 +198,7 @@ def _get(job, session, timeout, more=()):
     url = mirrored(job.url)
     if job.public_only and url == job.url: refuse_private(url)
     given = getattr(session, "hooks", {}).get("response", []) # those of somebody's own session go on to work
-    hooks = {"response": [*given, *(hook for hook in redirect_hooks(job.public_only, _trusted(job)) if hook not in given)]}
+    hooks = {"response": [*given, *redirect_hooks(job.public_only, _trusted(job))]}
     try: return session.get(url, headers={**_HEADERS, **dict(more)}, stream=True, timeout=timeout, hooks=hooks)
     except UserError: raise
     except (requests.RequestException, ValueError) as error: # a redirect may lead to what is no address at all
@@ -248,12 +248,12 @@ def _download(job, session, retries, backoff, timeout, report):
             log.info("%s; trying again in %.1f s (%d of %d)", failure, pause, failures, retries)
         time.sleep(pause)
 
-# %% ../../nbs/03_downloads/05_fetching.ipynb #714fcf71
+# %% ../../nbs/03_downloads/05_fetching.ipynb #706add67
 _all_ = ["new_session"] # of the page before, given on
 
 def _session(job, timeout, given=None):
     "The session that was given, or one for this job."
-    if given: return nullcontext(given)
+    if given is not None: return nullcontext(given)
     return new_session(job.public_only, _trusted(job), _seconds(timeout))
 
 # %% ../../nbs/03_downloads/05_fetching.ipynb #ddbbf119

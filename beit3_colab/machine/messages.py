@@ -275,10 +275,11 @@ def attribute_html(
     "The same for the value of an attribute, which takes no elements."
     return html.escape(clean_line(text, limit))
 
-# %% ../../nbs/01_machine/01_messages.ipynb #edd01a72
+# %% ../../nbs/01_machine/01_messages.ipynb #31148a24
 _SECRETS = frozenset( # words of names; a secret's name also ends in one of `_ENDINGS`
     "apikey auth bearer account cred credential credentials email hmac jwt key keys login nonce oauth otp pass passwd"
-    " password pin policy pwd saml secret session sess sid sig signature ticket token tokens user userid username".split())
+    " password pin policy pwd saml secret session sess sid sig signature ticket token tokens user userid username"
+    .split())
 _ENDINGS = "token", "password", "secret", "signature", "apikey", "accesskey", "sessionid"
 _LONG_NAMES = frozenset("title file filename url uri id name path image img src photo q query".split())
 _PART = re.compile(r"(?:(?<=[?&#])|^)([^=&#?]*)=([^&#]+)")

@@ -115,7 +115,7 @@ def _reason(error) -> str: # a clause
     if number == errno.ENAMETOOLONG: return "is too long for a path, and holds no picture in base64"
     return f"cannot be read: {text or short_name(error, 150) or type(error).__name__}"
 
-# %% ../../nbs/04_pictures/03_reading.ipynb #385e25e9
+# %% ../../nbs/04_pictures/03_reading.ipynb #1623eb82
 @contextmanager
 def _opened(source, name):
     "A picture that Pillow has opened."
@@ -131,7 +131,8 @@ def picture_bytes(
 ) -> bytes: # its content, at once: a disk across a network is asked once
     "Read a picture's file. Raises `ImageError` for a pipe, a device or too many bytes, `OSError` as `open` does."
     try:
-        with count_file_time(): return read_file(path, f"picture {short_name(hide_passwords(path, True))}", "picture_bytes")
+        shown = f"picture {short_name(hide_passwords(path, True))}"
+        with count_file_time(): return read_file(path, shown, "picture_bytes")
     except UserError as error: raise ImageError(str(error)) from None
 
 def _what_is_it(content) -> str: # why Pillow does not know a file, a clause
