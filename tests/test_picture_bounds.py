@@ -322,12 +322,13 @@ JPEG = encode(Image.new("RGB", (16, 16), "red"), "JPEG")
 PROGRESSIVE = encode(Image.effect_noise((64, 64), 50), "JPEG", progressive=True)
 SCAN = PROGRESSIVE[PROGRESSIVE.rindex(b"\xff\xda"):-2]
 GIF = encode(Image.new("P", (16, 16)), "GIF")
+GIF_AT = GIF.index(b",\0\0\0\0\x10\0\x10\0") # its picture
 CROWDED = {
     "remarks": (JPEG[:2] + segment(0xfe, b"x")*20_001 + JPEG[2:], "has more than 20,000 parts; .*BEIT3_COLAB_LIMITS=picture_parts=NUMBER"),
     "scans": (PROGRESSIVE[:-2] + SCAN*100 + PROGRESSIVE[-2:], "has more than 100 scans; .*BEIT3_COLAB_LIMITS=jpeg_scans=NUMBER"),
     "scans behind an end": (PROGRESSIVE[:-2] + segment(0xfe, b"\xff\xd9") + SCAN*100 + PROGRESSIVE[-2:], "has more than 100 scans"),
     "chunks": (RED[:33] + chunk(b"aaAa", b"")*20_001 + RED[33:], "has more than 20,000 parts"),
-    "remarks of a GIF": (GIF[:GIF.index(b",")] + b"!\xfe" + b"\1x"*20_001 + b"\0" + GIF[GIF.index(b","):], "has more than 20,000 parts"),
+    "remarks of a GIF": (GIF[:GIF_AT] + b"!\xfe" + b"\1x"*20_001 + b"\0" + GIF[GIF_AT:], "has more than 20,000 parts"),
     "figures": (b"P3 2000 1600 255\n" + b"1 "*5_000_000, "has 10.0 MB of figures; export it as PNG, or .*BEIT3_COLAB_LIMITS=plain_bytes=NUMBER"),
     "a remark": (b"P6 #" + b"x"*200_000 + b"\n16 16 255\n" + bytes(768), "has a remark of more than 100,000 bytes"),
     "tags": (tiff(*SIZED, *((40_000 + i, 7, 50_000, 8) for i in range(1000)), room=40_000), "has tags that are longer than the file"),
