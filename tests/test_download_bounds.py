@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 
 import pytest
+import requests
 from file_server import Fault, FileServer
 
 from beit3_colab.data.vqav2_online import official_file
@@ -246,8 +247,8 @@ def test_an_address_of_a_file_does_not_lead_home(way, tmp_path, monkeypatch):
 @pytest.mark.parametrize("way", WAYS)
 def test_a_name_that_leads_home_at_the_second_look(way, tmp_path, monkeypatch):
     with FileServer({"/a": CONTENT}) as server:
-        lead(monkeypatch, rebinds=["93.184.216.34", "127.0.0.1"])
-        with pytest.raises(UserError, match="rebinds stands in a file and leads to 127.0.0.1"): WAYS[way](server.url.replace("127.0.0.1", "rebinds") + "/a", tmp_path/"a")
+        lead(monkeypatch, **{"rebinds.example": ["93.184.216.34", "127.0.0.1"]})
+        with pytest.raises(UserError, match="rebinds.example stands in a file and leads to 127.0.0.1"): WAYS[way](server.url.replace("127.0.0.1", "rebinds.example") + "/a", tmp_path/"a")
         assert not server.requests
 
 @pytest.mark.parametrize("way", WAYS)
@@ -291,3 +292,56 @@ def test_records_of_earlier_releases_are_known(tmp_path):
             (tmp_path/"a.json").write_text(json.dumps(read_record(target) | {"url": url})) # in clear
             asked = len(server.requests)
             assert fetch(url, target) == target and len(server.requests) == asked
+
+REDIRECT = b"HTTP/1.1 302 Found\r\nLocation: /weights.pth\r\n"
+
+@pytest.mark.parametrize("head, piece", [(b"Transfer-Encoding: chunked\r\n\r\n", ENDLESS[1]), (b"Content-Length: 9000000000\r\n\r\n", b"x"*(1 << 15)), (b"\r\n", b"x")], ids=["chunks", "length", "drip"])
+@pytest.mark.parametrize("own", [False, True])
+def test_the_body_of_a_redirect_is_not_read(head, piece, own, tmp_path):
+    seen = []
+    session = requests.Session() if own else None
+    if own: session.hooks["response"].append(lambda response, **more: seen.append(response.status_code))
+    with says(REDIRECT + head, piece, again=True) as (url, count):
+        begun = time.monotonic()
+        for ask in (partial(fetch, url, tmp_path/"a", session=session), partial(read_url, url, tmp_path/"a", session=session, **QUICK)):
+            with pytest.raises(UserError, match="is redirected in circles or too often"): ask()
+        assert time.monotonic() - begun < 5 and len(count) == (62 if own else 22)
+    assert set(seen) == ({302} if own else set()) # somebody's own hooks go on to work
+
+def test_a_mirror_that_redirects_to_itself(tmp_path, monkeypatch):
+    with FileServer({"/a": CONTENT, "/b": CONTENT}) as server:
+        monkeypatch.setenv("BEIT3_COLAB_MIRROR", f"https://files.example={server.url}")
+        for session in (None, requests.Session()):
+            server.fail("/a", Fault(status=302, headers={"Location": "/b"}))
+            assert read_url("https://files.example/a", tmp_path/"a", public_only=True, session=session, **QUICK) == CONTENT
+        server.fail("/a", Fault(status=302, headers={"Location": "http://10.0.0.1/"}))
+        with pytest.raises(UserError, match="a redirect to http://10.0.0.1/ leads to"): read_url("https://files.example/a", tmp_path/"a", public_only=True, **QUICK)
+
+@pytest.mark.parametrize("way", ["gzip, gzip", "br", "zstd", "x"*5000, "deflate,gzip"])
+def test_packed_in_a_way_that_nobody_asked_for(way, tmp_path):
+    with FileServer({"/a": CONTENT}) as server:
+        server.fail("/a", *[Fault(headers={"Content-Encoding": way})]*2)
+        for ask in (partial(fetch, f"{server.url}/a", tmp_path/"a"), partial(read_url, f"{server.url}/a", tmp_path/"a", **QUICK)):
+            with pytest.raises(UserError, match="comes packed .*although plain bytes were asked for") as error: ask()
+            assert len(str(error.value)) < 500
+
+@pytest.mark.parametrize("pieces", [(b"1;", b"x"*65_536), (b"1\r\nx\r\n0\r\n", b"x"*65_536)], ids=["size", "trailer"])
+def test_a_line_without_end_between_the_pieces(pieces, tmp_path):
+    with says(ENDLESS[0] + pieces[0], pieces[1], again=True) as (url, _), pytest.raises(UserError, match="broke or stood still"): read_url(url, tmp_path/"a", **QUICK, retries=1)
+
+def test_no_memory_for_a_body(tmp_path, monkeypatch):
+    def refuse(*args): raise MemoryError
+    monkeypatch.setattr(fetching, "paced", refuse)
+    with FileServer({"/a": CONTENT}) as server, pytest.raises(UserError, match="needs more memory than there is"): read_url(f"{server.url}/a", tmp_path/"a", **QUICK)
+
+@pytest.mark.parametrize("host", ["localhost.", "intranet", "nas.local", "a.internal", "x.home.arpa", "printer.lan."])
+def test_a_proxy_is_not_asked_for_names_of_its_own_network(host, tmp_path, monkeypatch):
+    with FileServer({"/a": CONTENT}) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        with pytest.raises(UserError, match="stands in a file: set BEIT3_COLAB_PRIVATE_HOSTS="): read_url(f"http://{host}/a", tmp_path/"a", public_only=True, **QUICK)
+        assert not proxy.requests
+
+def test_two_tokens_of_one_short_digest_are_two_pictures():
+    "In 40 bits these two would be one."
+    a, b = (seal_address(f"https://h.example/a?token={value}") for value in ("0000000000000000002010884", "0000000000000000002083309"))
+    assert a != b and len(a.rpartition("sealed-")[2]) == 32

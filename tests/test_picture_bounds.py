@@ -10,6 +10,7 @@ import threading
 import zipfile
 import zlib
 from pathlib import Path
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from PIL import Image
 from beit3_colab.data.own import open_questions
 from beit3_colab.machine.addresses import seal_address
 from beit3_colab.machine.messages import UserError
+from beit3_colab.pictures import given as forms
 from beit3_colab.pictures import opening
 from beit3_colab.pictures.given import ImageError
 from beit3_colab.pictures.reading import check_image, fetch_picture, open_picture, picture_file, pictures_folder, preprocess, read_image, to_file
@@ -305,3 +307,90 @@ def test_a_zip_of_too_many_pictures(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path/"a.zip", "w") as z: z.writestr("a", b""), z.writestr("b", b"")
     monkeypatch.setenv("BEIT3_COLAB_LIMITS", "zip_pictures=1")
     with pytest.raises(UserError, match="holds 2 files; the limit is 1 files .*zip_pictures=NUMBER"): ZipPictures(tmp_path/"a.zip")
+
+
+# how many parts
+
+def tiff(*entries, room=0): return b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4 + room)
+
+SHARED = tiff(*((40_000 + i, 7, 50_000, 8) for i in range(1000)), room=40_000) # a thousand tags that lie on each other
+SIZED = [(256, 4, 1, 16), (257, 4, 1, 16), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 8), (277, 3, 1, 1), (279, 4, 1, 256)]
+def segment(marker, body): return b"\xff" + bytes([marker]) + struct.pack(">H", len(body) + 2) + body
+def chunk(name, body): return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+JPEG = encode(Image.new("RGB", (16, 16), "red"), "JPEG")
+PROGRESSIVE = encode(Image.effect_noise((64, 64), 50), "JPEG", progressive=True)
+SCAN = PROGRESSIVE[PROGRESSIVE.rindex(b"\xff\xda"):-2]
+GIF = encode(Image.new("P", (16, 16)), "GIF")
+GIF_AT = GIF.index(b",\0\0\0\0\x10\0\x10\0") # its picture
+CROWDED = {
+    "remarks": (JPEG[:2] + segment(0xfe, b"x")*20_001 + JPEG[2:], "has more than 20,000 parts; .*BEIT3_COLAB_LIMITS=picture_parts=NUMBER"),
+    "scans": (PROGRESSIVE[:-2] + SCAN*100 + PROGRESSIVE[-2:], "has more than 100 scans; .*BEIT3_COLAB_LIMITS=jpeg_scans=NUMBER"),
+    "scans behind an end": (PROGRESSIVE[:-2] + segment(0xfe, b"\xff\xd9") + SCAN*100 + PROGRESSIVE[-2:], "has more than 100 scans"),
+    "chunks": (RED[:33] + chunk(b"aaAa", b"")*20_001 + RED[33:], "has more than 20,000 parts"),
+    "remarks of a GIF": (GIF[:GIF_AT] + b"!\xfe" + b"\1x"*20_001 + b"\0" + GIF[GIF_AT:], "has more than 20,000 parts"),
+    "figures": (b"P3 2000 1600 255\n" + b"1 "*5_000_000, "has 10.0 MB of figures; export it as PNG, or .*BEIT3_COLAB_LIMITS=plain_bytes=NUMBER"),
+    "a remark": (b"P6 #" + b"x"*200_000 + b"\n16 16 255\n" + bytes(768), "has a remark of more than 100,000 bytes"),
+    "tags": (tiff(*SIZED, *((40_000 + i, 7, 50_000, 8) for i in range(1000)), room=40_000), "has tags that are longer than the file"),
+    "EXIF": (JPEG[:2] + segment(0xe1, b"Exif\0\0" + SHARED[:60_000]) + JPEG[2:], "has tags that are longer than the file"),
+    "EXIF in parts": (JPEG[:2] + segment(0xe1, b"Exif\0\0" + SHARED[:9000]) + segment(0xe1, b"Exif\0\0" + SHARED[9000:]) + JPEG[2:], "has tags that are longer"),
+    "EXIF of a megabyte": (JPEG[:2] + segment(0xe1, b"Exif\0\0" + bytes(60_000))*17 + JPEG[2:], "has more than 1.0 MB of EXIF"),
+    "MPO": (JPEG[:2] + segment(0xe2, b"MPF\0" + SHARED[:60_000]) + JPEG[2:], "has tags that are longer than the file")}
+
+@pytest.mark.parametrize("kind", CROWDED)
+def test_a_small_picture_with_very_many_parts(kind):
+    content, told = CROWDED[kind]
+    for read in READERS:
+        with pytest.raises(ImageError, match=told): read(content)
+
+@pytest.mark.parametrize("content", [RED[:33] + chunk(b"eXIf", SHARED) + RED[33:], RED[:33] + chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(b"\nexif\n%8d\n" % len(SHARED) + SHARED.hex().encode())) + RED[33:]], ids=["eXIf", "in figures"])
+def test_exif_of_a_png(content):
+    with pytest.raises(ImageError, match="has tags that are longer than the file"): open_picture(content)
+    assert read_image(content).size == (20, 10) # which does not look at them
+
+def test_crowded_pictures_take_little_memory_and_time(tmp_path):
+    for i, (content, _) in enumerate(CROWDED.values()): (tmp_path/f"{i}").write_bytes(content)
+    found = subprocess.run([sys.executable, "-c", LIMITED, *(tmp_path/f"{i}" for i in range(len(CROWDED)))], check=True, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+    grown, seconds = map(float, found.stdout.split())
+    assert grown < 100_000 and seconds < 5
+
+def test_what_cameras_and_programs_write_is_opened():
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010f] = 6, "x"*60_000
+    exif.get_ifd(0x8769)[0x9286] = b"ASCII\0\0\0" + b"y"*4000
+    noise = Image.effect_noise((300, 200), 90)
+    video = np.random.default_rng(0).integers(0, 256, 20_000_000, np.uint8).tobytes() # which a phone puts behind its picture
+    assert video.count(b"\xff\xda") > 100
+    for content in (encode(noise, "JPEG", exif=exif), encode(noise, "JPEG", exif=exif, progressive=True), encode(noise, "JPEG", progressive=True) + video, encode(noise, "JPEG") + video, encode(noise, "PNG", exif=exif), encode(noise, "TIFF", exif=exif), encode(noise, "WEBP", exif=exif),
+                    encode(noise, "MPO", save_all=True, append_images=[noise]), encode(noise, "GIF", comment=b"z"*60_000), encode(noise, "TIFF", compression="tiff_lzw"), encode(noise, "PPM")):
+        assert sorted(open_picture(content).size) == sorted(read_image(content).size) == [200, 300]
+
+def test_one_thread_may_hold_two_pictures(monkeypatch):
+    monkeypatch.setenv("BEIT3_COLAB_LIMITS", "pixels_at_once=300")
+    def nested():
+        with opening.opened_file(RED) as a, opening.opened_file(RED) as b: done.append(a.size == b.size)
+    done = []
+    threads = [threading.Thread(target=nested, daemon=True) for _ in range(4)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join(10)
+    assert done == [True]*4 and not opening._room._used and not opening._room._held
+
+
+# what stands in the place of a picture
+
+@pytest.mark.parametrize("address", ["http://[::1/a.png", "http://exa\u2100mple.com/a.png", "https://h.example/\ud800.png"])
+def test_what_is_no_address(address):
+    for read in (open_picture, to_file, fetch_picture, picture_file, OwnPictures(Path()).read):
+        with pytest.raises(ImageError, match="is no address: |half a character|is none"): read(address)
+
+@pytest.mark.parametrize("address", ["https:/bob:HUNTER2@h.example/a.png?token=s3cr3t", "file://bob:HUNTER2@h/a.png", "www.h.example/a.png?token=s3cr3t", "ftp://bob:HUNTER2@h/a.png?token=s3cr3t", "file://[bob:HUNTER2@h/a.png"])
+def test_messages_about_addresses_that_lost_something(address):
+    for source in (address, address if address.startswith("file:") else Path(address)): # file:/bob:… is a path
+        with pytest.raises(ImageError) as error: open_picture(source)
+        assert not {"HUNTER2", "s3cr3t"} & {word for word in ("HUNTER2", "s3cr3t") if word in str(error.value)}
+
+def test_escapes_of_data_addresses():
+    for text in (b"", b"%", b"%4", b"%41", b"%%41%4%zz%aF%Af", b"a%20b%", b"%2525", bytes(range(256))): assert forms._unescape(text) == unquote_to_bytes(text)
+    text = b"x" + b"%41"*1_400_000 + b"%" # cut in every place
+    for begin in range(3): assert forms._unescape(text[begin:]) == unquote_to_bytes(text[begin:])
+    assert np.array_equal(open_picture("data:image/png," + quote_from_bytes(RED)), open_picture(RED))

@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 from .messages import hide_passwords, replace_secrets, short_name, split_user, UserError
 
 # %% auto #0
-__all__ = ['seal_address', 'is_sealed', 'refuse_private']
+__all__ = ['seal_address', 'is_sealed', 'refuse_private', 'is_allowed']
 
-# %% ../../nbs/01_machine/12_addresses.ipynb #bc73643b
-_SEALED = re.compile(r"(?<=://)sealed-[0-9a-f]{10}@|=sealed-[0-9a-f]{10}(?=[&;#]|$)")
+# %% ../../nbs/01_machine/12_addresses.ipynb #cf2fef82
+_SEALED = re.compile(r"(?<=://)sealed-[0-9a-f]{32}@|=sealed-[0-9a-f]{32}(?=[&#]|$)")
 
 def _seal(secret: str) -> str:
-    if re.fullmatch("sealed-[0-9a-f]{10}", secret): return secret
-    return "sealed-" + hashlib.sha256(b"beit3_colab\0" + secret.encode("utf-8", "surrogatepass")).hexdigest()[:10]
+    if re.fullmatch("sealed-[0-9a-f]{32}", secret): return secret
+    return "sealed-" + hashlib.sha256(b"beit3_colab\0" + secret.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 def seal_address(
     url: str, # an address, or the path of a file, which stays what it is
@@ -33,7 +33,18 @@ def is_sealed(
     "Whether a digest stands for a secret of an address."
     return _SEALED.search(url) is not None
 
-# %% ../../nbs/01_machine/12_addresses.ipynb #d862f544
+# %% ../../nbs/01_machine/12_addresses.ipynb #0418ca9c
+_EMBEDDED = tuple(map(ipaddress.ip_network, ( # what holds an address of the older kind in its last 32 bits
+    "::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48")))
+_OURS = tuple(map(ipaddress.ip_network, ( # not said to be private: of providers, of clouds, of a site
+    "192.0.0.0/24", "168.63.129.16/32", "fec0::/10")))
+_LOCAL_NAMES = ".localhost", ".local", ".internal", ".lan", ".home.arpa", ".localdomain"
+
+def _plain_host(host: str) -> str: # as it will be looked up
+    try: host = host.encode("idna").decode() if not host.isascii() else host
+    except UnicodeError: pass # it cannot be looked up
+    return host.lower().rstrip(".")
+
 def _found_addresses(host: str) -> list:
     try: return [ipaddress.ip_address(host.strip("[]").partition("%")[0])]
     except ValueError: pass
@@ -41,22 +52,35 @@ def _found_addresses(host: str) -> list:
     except (OSError, UnicodeError): return [] # it cannot be asked either
     return [ipaddress.ip_address(entry[4][0].partition("%")[0]) for entry in found]
 
+def _is_in(address, networks) -> bool: return any(address in n for n in networks if n.version == address.version)
+
 def _is_private(address) -> bool: # of `ipaddress`
-    inner = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None) or address
-    return not inner.is_global or inner.is_multicast
+    inner = getattr(address, "sixtofour", None) or address
+    if _is_in(address, _EMBEDDED): inner = ipaddress.IPv4Address(int(address) & 0xffffffff)
+    return not inner.is_global or inner.is_multicast or _is_in(inner, _OURS)
+
+def _is_local_name(host: str) -> bool: # one that a network gives itself
+    return ":" not in host and ("." not in host or host.endswith(_LOCAL_NAMES))
 
 def refuse_private(
     url: str, # address that stands in a file
     what: str = "address", # for the message
 ):
     "Raise `UserError` for an address that leads to this machine or its network, unless it is allowed."
-    try: host = urlsplit(url).hostname or ""
+    try: host = _plain_host(urlsplit(url).hostname or "")
     except ValueError: raise UserError(f"{what} {short_name(hide_passwords(url, True))} is no address") from None
-    allowed = {name.strip().lower() for name in os.environ.get("BEIT3_COLAB_PRIVATE_HOSTS", "").split(",")}
-    if "*" in allowed or host in allowed: return
-    private = [address for address in _found_addresses(host) if _is_private(address)]
-    if not private: return
-    leads = f"{host} ({private[0]})" if str(private[0]) != host.strip("[]") else host
+    if not host or is_allowed(host): return
+    found = _found_addresses(host)
+    private = [address for address in found if _is_private(address)]
+    if not private and not _is_local_name(host): return
+    leads = f"{host} ({private[0]})" if private and str(private[0]) != host.strip("[]") else host
     raise UserError(f"{what} {short_name(hide_passwords(url, True))} leads to {short_name(leads)}, on this machine or in "
                     "its own network, and stands in a file: set "
                     f"BEIT3_COLAB_PRIVATE_HOSTS={short_name(host, 80)} if it may be asked")
+
+def is_allowed(
+    host: str, # name or number of a machine
+) -> bool: # whether the user lets it be asked
+    "Whether `$BEIT3_COLAB_PRIVATE_HOSTS` names a machine."
+    allowed = {_plain_host(name.strip()) for name in os.environ.get("BEIT3_COLAB_PRIVATE_HOSTS", "").split(",")}
+    return "*" in allowed or _plain_host(host) in allowed - {""}

@@ -12,7 +12,7 @@ from .messages import did_you_mean, short_repr, UserError
 # %% auto #0
 __all__ = ['LIMITS', 'Limit', 'limit', 'set_limit', 'raise_limit']
 
-# %% ../../nbs/01_machine/10_limits.ipynb #e8958fa3
+# %% ../../nbs/01_machine/10_limits.ipynb #f2145f4d
 class Limit(NamedTuple):
     "A bound of what is read."
     default: int # the bound, unless somebody sets another
@@ -23,6 +23,9 @@ LIMITS = { # name → limit
     "picture_bytes": Limit(100_000_000, "bytes", "of a picture's file; COCO's largest has 2.5 MB"),
     "picture_pixels": Limit(120_000_000, "pixels", "of a picture; COCO's largest has 0.4 million, a phone's 108 million"),
     "picture_side": Limit(65_535, "pixels", "of a picture's longer side, as in JPEG; COCO's longest has 640"),
+    "picture_parts": Limit(20_000, "parts", "of a picture's file besides its pixels; a camera's has some 50"),
+    "jpeg_scans": Limit(100, "scans", "of a progressive JPEG; usual ones have 10, the finest 64"),
+    "plain_bytes": Limit(10_000_000, "bytes", "of a picture in figures, PPM's P1 to P3; cameras make none"),
     "pixels_at_once": Limit(150_000_000, "pixels", "of pictures that are unpacked at the same time in a process"),
     "file_bytes": Limit(2_000_000_000, "bytes", "of a file that is read whole: JSON, tables; VQAv2's largest has 0.4 GB"),
     "note_bytes": Limit(1_000_000, "bytes", "of a small file of ours, such as what is noted of a download"),

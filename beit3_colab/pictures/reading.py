@@ -115,12 +115,12 @@ def _reason(error) -> str: # a clause
     if number == errno.ENAMETOOLONG: return "is too long for a path, and holds no picture in base64"
     return f"cannot be read: {text or short_name(error, 150) or type(error).__name__}"
 
-# %% ../../nbs/04_pictures/03_reading.ipynb #38d827f1
+# %% ../../nbs/04_pictures/03_reading.ipynb #73046b2e
 @contextmanager
 def _opened(source, name):
     "A picture that Pillow has opened."
     from PIL import Image
-    with _about(f"picture {short_name(name)}"):
+    with _about(f"picture {short_name(hide_passwords(name, True))}"):
         content = source if isinstance(source, (bytes, bytearray)) else picture_bytes(source)
         try:
             with opened_file(content) as image: yield image
@@ -131,7 +131,8 @@ def picture_bytes(
 ) -> bytes: # its content, at once: a disk across a network is asked once
     "Read a picture's file. Raises `ImageError` for a pipe, a device or too many bytes, `OSError` as `open` does."
     try:
-        with count_file_time(): return read_file(path, f"picture {short_name(path)}", "picture_bytes")
+        shown = f"picture {short_name(hide_passwords(path, True))}"
+        with count_file_time(): return read_file(path, shown, "picture_bytes")
     except UserError as error: raise ImageError(str(error)) from None
 
 def _what_is_it(content) -> str: # why Pillow does not know a file, a clause
@@ -182,7 +183,7 @@ def normalize(
     "Bytes to the model's input: to [0, 1], then mean 0.5 and deviation 0.5."
     return images.permute(0, 3, 1, 2).float().div(255).sub(0.5).div(0.5)
 
-# %% ../../nbs/04_pictures/03_reading.ipynb #83285d04
+# %% ../../nbs/04_pictures/03_reading.ipynb #d0d15b48
 def pictures_folder() -> Path: # exists
     "The folder of the cache for pictures of the web, and for those that were given in memory; its owner's alone."
     folder = private_cache()/"pictures"
@@ -193,13 +194,17 @@ def picture_file(
     url: str, # of a picture
 ) -> Path: # in the cache folder, there or not
     "Where the picture of an address is kept. Raises `ImageError` for what is no address."
-    try:
-        url = seal_address(url) # so that one that was written down finds it, too
-        suffix, digest = PurePosixPath(unquote(urlsplit(url).path)).suffix.lower(), hashlib.sha256(url.encode())
-    except ValueError: # a host in brackets that is none, or half a character
-        raise ImageError(f"picture {short_name(hide_passwords(url, True))} has an address that is none") from None
+    url = seal_address(url) # so that one that was written down finds it, too
+    try: suffix, digest = _suffix(url), hashlib.sha256(url.encode()).hexdigest()[:32]
+    except ValueError as error: # half a character among them
+        raise ImageError(f"picture {short_name(hide_passwords(url, True))} is no address: "
+                         f"{short_name(hide_passwords(error), 100)}") from None
+    return private_cache()/"pictures"/(digest + suffix)
+
+def _suffix(url) -> str: # of its picture; "" for none that is plain
+    suffix = PurePosixPath(unquote(urlsplit(url).path)).suffix.lower()
     plain = suffix[1:].isalnum() and len(suffix) < 6 and suffix not in (".html", ".htm")
-    return private_cache()/"pictures"/(digest.hexdigest()[:32] + (suffix if plain else ""))
+    return suffix if plain else ""
 
 # %% ../../nbs/04_pictures/03_reading.ipynb #80d0702f
 def fetch_picture(
@@ -270,7 +275,7 @@ def _content(given, fresh): # path or bytes, and a name for messages
     if remark: _log.warning(remark)
     return path, given
 
-# %% ../../nbs/04_pictures/03_reading.ipynb #3a15b220
+# %% ../../nbs/04_pictures/03_reading.ipynb #687bb4af
 _SUFFIXES = {"JPEG": "jpg", "JPEG2000": "jp2"} # of formats that are not called like their files
 
 def to_file(
@@ -281,7 +286,7 @@ def to_file(
     if isinstance(given, (str, bytes)):
         content, name = _content(given, True)
         if not isinstance(content, bytes):
-            with _about(f"picture {short_name(name)}"): content = picture_bytes(content)
+            with _about(f"picture {short_name(hide_passwords(name, True))}"): content = picture_bytes(content)
         kind = check_image(content, name)
         suffix = _SUFFIXES.get(kind, kind.lower())
     else:
