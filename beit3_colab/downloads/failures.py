@@ -39,18 +39,28 @@ def _causes(error):
         todo += [e.__cause__, e.__context__, getattr(e, "reason", None), *e.args]
     return seen
 
-# %% ../../nbs/03_downloads/02_failures.ipynb #e82a1a0a
+# %% ../../nbs/03_downloads/02_failures.ipynb #4de3dfc8
 def _by_hand(job, what=None):
     "The way that is always left."
     return f"or fetch {what or hide_password(job.url)} elsewhere and put it at {job.target}"
+
+def _is_of_proxy(error, job) -> bool: # and not of the address itself
+    import requests
+    if not isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)): return False
+    url = mirrored(job.url)
+    try: requests.Request("GET", url).prepare()
+    except (requests.RequestException, ValueError): return False
+    return url.lower().startswith(("http://", "https://")) and bool(requests.utils.get_environ_proxies(url))
 
 def _explain_final(error, job, host):
     "The `UserError` for an exception that will not pass; None for others."
     import requests as r
     e, url = r.exceptions, hide_password(job.url)
+    if isinstance(error, e.InvalidProxyURL) or _is_of_proxy(error, job):
+        return UserError(f"the proxy for {host} has an address that is none: correct HTTPS_PROXY, HTTP_PROXY or ALL_PROXY "
+                         f"(write / # ? @ of a password as %2F %23 %3F %40), {_by_hand(job)}")
     if isinstance(error, (e.MissingSchema, e.InvalidSchema, e.InvalidURL)):
-        return UserError(f"{url!r} is not an address to download from ({hide_password(str(error))}); it should begin "
-                         "with https://")
+        return UserError(f"{url!r} is not an address to download from; it should begin with https://")
     if isinstance(error, r.TooManyRedirects):
         return UserError(f"{url} is redirected in circles or too often; check the address, {_by_hand(job)}")
     if isinstance(error, e.SSLError):

@@ -275,7 +275,7 @@ def attribute_html(
     "The same for the value of an attribute, which takes no elements."
     return html.escape(clean_line(text, limit))
 
-# %% ../../nbs/01_machine/01_messages.ipynb #d0fbc881
+# %% ../../nbs/01_machine/01_messages.ipynb #485061c3
 _SECRETS = frozenset( # words of names; a secret's name also ends in one of `_ENDINGS`
     "apikey auth bearer account cred credential credentials email hmac jwt key keys login nonce oauth otp pass passwd"
     " password pin policy pwd saml secret session sess sid sig signature ticket token tokens user userid username"
@@ -312,6 +312,7 @@ def is_secret(
 ) -> bool: # whether it may open a door
     "Whether a value in an address is one that others should not see."
     if not value: return False
+    if len(name) + len(value) > 10_000: return True # no address of a person; decoding it takes long
     name = re.split("[/,;|?]", _plain_text(name))[-1]
     if _is_secret_name(name): return True
     plain = _plain_text(value)

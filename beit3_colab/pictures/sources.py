@@ -285,7 +285,7 @@ class OwnPictures(PictureSource):
 
     def read(self, name: str): return open_picture(self.fetch(name)) # PIL.Image in RGB, upright; raises `ImageError`
 
-# %% ../../nbs/04_pictures/04_sources.ipynb #ade033b1
+# %% ../../nbs/04_pictures/04_sources.ipynb #7c3470ba
 def is_named_after(
     content: bytes, # of a picture given in memory
     name: str, # of its file: the first 32 digits of its SHA-256, and what kind of picture it is
@@ -336,8 +336,8 @@ def _delete(folder, process):
 def _not_kept(url) -> str:
     shown = f"picture {short_name(hide_passwords(url, True))} is not in the cache"
     if is_sealed(url):
-        return (f"{shown}, and its server cannot be asked: what its address holds of a password was not written down; "
-                "give the questions again")
+        return (f"{shown}, and its server is not asked: a part of its address that may be a secret was not kept; "
+                "if the picture needs it, give the questions again")
     return (f"{shown}, and {short_name(urlsplit(url).hostname or '', 100)} was not asked for it: a run that was sent "
             "should not decide whom this machine asks. If it may be asked: open_run(folder, fetch_pictures=True), or "
             "--fetch-pictures")
