@@ -258,7 +258,7 @@ def test_sealed_addresses_find_what_is_kept(tmp_path):
         url = server.url.replace("://", "://bob:HUNTER2@") + "/a.png?token=s3cr3t"
         sealed = seal_address(url)
         assert picture_file(url) == picture_file(sealed) and picture_file(url).suffix == ".png"
-        with pytest.raises(ImageError, match="not written down; give the questions again") as error: OwnPictures(tmp_path).read(sealed)
+        with pytest.raises(ImageError, match="may be a secret was not kept; if the picture needs it, give the questions again") as error: OwnPictures(tmp_path).read(sealed)
         assert "s3cr3t" not in str(error.value)
         source = OwnPictures(tmp_path, ask=True)
         source.read(url)
