@@ -39,7 +39,7 @@ class Identity:
         "All of it in short, for the first line of a journal."
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
-# %% ../../nbs/09_run/11_run_file.ipynb #e8099ff0
+# %% ../../nbs/09_run/11_run_file.ipynb #d0f0172e
 def _all_are(*kinds): return lambda value: isinstance(value, list) and set(map(type, value)) <= set(kinds)
 
 _SHA256 = Field("a SHA-256", lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None)
@@ -50,7 +50,7 @@ _RUN = {
     "dataset": optional(TEXT),
     "data_path": optional(TEXT),
     "images": optional(TEXT),
-    "limit": optional(COUNT),
+    "limit": Field("a whole number, 1 or more", lambda value: is_count(value) and value > 0, optional=True),
     "seed": optional(COUNT),
     "question_ids": optional(Field("a list of numbers and texts", _all_are(int, str))),
     "pictures_sha256": optional(_SHA256),

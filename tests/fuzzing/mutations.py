@@ -38,9 +38,9 @@ def dump(value, ascii=True):
     return json.dumps(value, ensure_ascii=ascii)
 
 
-def parse(content):
+def parse(content, errors="strict"):
     "Content of a JSON file, and whether it is JSON at all."
-    try: return json.loads(content.decode("utf-8-sig")), True
+    try: return json.loads(content.decode("utf-8-sig", errors)), True
     except (ValueError, RecursionError): return None, False
 
 

@@ -110,7 +110,7 @@ def sound_journal(content, ids, fingerprint):
     found = {}
     for number, line in enumerate(content.split(b"\n")[:-1]): # what follows the last newline is torn
         if number and not line.strip(): continue
-        record, is_json = parse(line)
+        record, is_json = parse(line, "surrogatepass") # half characters are written as they were said
         if not is_json or not isinstance(record, dict): return None
         if number == 0 and record.get("run") != fingerprint: return None
         if "run" in record:
