@@ -182,7 +182,7 @@ def _read_bytes(path, name, most="file_bytes") -> bytes:
     except (OSError, ValueError) as error: # a name that is too long, or that holds a zero
         raise UserError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
-# %% ../../nbs/01_machine/03_files.ipynb #650a71c4
+# %% ../../nbs/01_machine/03_files.ipynb #afb55cc7
 def _unique(name) -> dict: # for `json.loads`
     "What refuses an object that has a key twice, of which Python would keep the last."
     def check(pairs):
@@ -204,15 +204,14 @@ def parse_json(
     hooks = _unique(name) if unique else dict(object_hook=object_hook)
     try:
         text = content.decode("utf-8-sig") if isinstance(content, bytes) else content # editors write a mark first
-        if lines and (found := recognise(_head(content))) and found.kind == "jsonl":
+        if lines and (found := recognise(_as_bytes(content))) and found.kind == "jsonl":
             return _read_lines(text, name, hooks)
         return json.loads(text, **hooks)
     except UserError: raise
     except (ValueError, RecursionError, MemoryError) as error:
-        whole = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
-        raise _not_json(whole, error, name) from None
+        raise _not_json(_as_bytes(content), error, name) from None
 
-def _head(content) -> bytes:
+def _as_bytes(content) -> bytes:
     return content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
 
 def read_json(

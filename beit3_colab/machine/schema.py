@@ -10,9 +10,10 @@ from typing import NamedTuple
 from .messages import short_repr, UserError
 
 # %% auto #0
-__all__ = ['TEXT', 'COUNT', 'NUMBER', 'FLAG', 'OBJECT', 'TEXTS', 'Field', 'is_count', 'is_number', 'optional', 'check_fields']
+__all__ = ['TEXT', 'ID', 'COUNT', 'NUMBER', 'FLAG', 'OBJECT', 'TEXTS', 'Field', 'is_count', 'is_number', 'is_id', 'optional',
+           'check_fields']
 
-# %% ../../nbs/01_machine/11_schema.ipynb #d5db0721
+# %% ../../nbs/01_machine/11_schema.ipynb #41d61b08
 class Field(NamedTuple):
     "What a field may hold."
     what: str # for people, with its article
@@ -32,7 +33,14 @@ def is_number(
     if type(value) is int: return abs(value) < 1 << 63
     return type(value) is float and math.isfinite(value)
 
+def is_id(
+    value, # anything
+) -> bool: # True and False are no numbers
+    "Whether a value can be the id of a question or picture: a whole number or a text."
+    return type(value) in (int, str)
+
 TEXT = Field("text", lambda value: isinstance(value, str))
+ID = Field("a whole number or a text", is_id)
 COUNT = Field("a whole number, 0 or more", is_count)
 NUMBER = Field("a number", is_number)
 FLAG = Field("true or false", lambda value: isinstance(value, bool))

@@ -17,8 +17,8 @@ from ..downloads.records import read_note
 from .run_file import Identity, read_run_file
 
 # %% auto #0
-__all__ = ['describe_differences', 'check_same_run', 'open_folder', 'this_process', 'writer_of', 'Journal', 'read_journals',
-           'journal_path', 'JournalFollower']
+__all__ = ['describe_differences', 'check_same_run', 'open_folder', 'this_process', 'writer_of', 'is_record', 'Journal',
+           'read_journals', 'journal_path', 'JournalFollower']
 
 # %% ../../nbs/09_run/02_journal.ipynb #79cb6837
 def _shown(value) -> str:
@@ -132,11 +132,14 @@ def writer_of(
     if not info.get("process"): return "another process"
     return f"{short_name(info['process'])}, since {short_name(info.get('started'))},"
 
-# %% ../../nbs/09_run/02_journal.ipynb #6ddab41e
+# %% ../../nbs/09_run/02_journal.ipynb #9460443f
 _AGAIN = "delete that line to have its question answered again"
 _IDS, _NUMBERS, _TEXTS = {int, str}, {int, float}, {str}
 
-def _is_record(value) -> bool: # whether one line is an answer
+def is_record(
+    value, # of a line, or what another process has sent
+) -> bool: # whether it is an answer
+    "Whether a value is an answered question, as a journal has it."
     try: return isinstance(value, dict) and _are_records([value])
     except _NO_RECORD: return False
 
@@ -171,7 +174,7 @@ def _parse_line(line, where):
     try: return parse_json(line.decode("utf-8", "surrogatepass"), where)
     except (UserError, UnicodeDecodeError): raise UserError(f"{where} is damaged; {_AGAIN}") from None
 
-# %% ../../nbs/09_run/02_journal.ipynb #320be9a2
+# %% ../../nbs/09_run/02_journal.ipynb #da55a259
 def _check_header(value, path) -> str: # fingerprint of its run
     "Raise `UserError` unless a journal's first line says whose it is."
     if isinstance(value, dict) and isinstance(value.get("run"), str): return value["run"]
@@ -189,7 +192,7 @@ def _check_records(records, path, before: int, known: Collection|None = None):
     if right and (known is None or known.keys() >= {r["question_id"] for r in records}): return
     for number, record in enumerate(records, before + 1):
         where = f"journal {short_name(path)}, line {number}"
-        if not _is_record(record):
+        if not is_record(record):
             raise UserError(f"{where} is damaged: an answer has a question_id, answers, and for each a confidence "
                             f"from 0 to 1, and this is {short_repr(record)}; {_AGAIN}")
         if known is not None and record["question_id"] not in known:
