@@ -11,6 +11,7 @@ from beit3_colab.data.dataset import Dataset
 from beit3_colab.machine.messages import UserError
 from beit3_colab.pictures.sources import PictureSource
 from beit3_colab.look.tables import read_csv
+from beit3_colab.scoring.rules import RULES
 from beit3_colab.run import task
 from beit3_colab.scenes.sample import open_sample
 
@@ -111,7 +112,7 @@ def test_results_with_texts_for_ids(riddles):
 
 def test_a_data_set_that_says_too_little():
     with pytest.raises(NotImplementedError, match="give it a classmethod load"): Dataset.load("val")
-    with pytest.raises(UserError, match="data set 'gqa' is unknown: use one of vqav2, sample, own"): task.find_dataset("gqa")
+    with pytest.raises(UserError, match="data set 'gqa9' is unknown: use one of vqav2, sample, own, okvqa"): task.find_dataset("gqa9")
 
 @pytest.mark.parametrize("name", task.DATASETS)
 def test_every_data_set_answers_for_itself(name):
@@ -119,7 +120,7 @@ def test_every_data_set_answers_for_itself(name):
     assert kind.name == name and issubclass(kind, Dataset)
     data = kind("val", [], None, Path("nowhere"))
     assert isinstance(data.source, PictureSource) and data.remote is False and data.source.missing(["a.jpg"]) == ["a.jpg"]
-    assert data.metric in ("official", "exact") and data.results_name(True, 1) != data.results_name(False, 1)
+    assert data.metric in RULES and data.results_name(True, 1) != data.results_name(False, 1)
     assert isinstance(data.where_to_submit(True, 3), str) and isinstance(data.run_info(), dict)
 
 def test_ids_stay_what_they_are():

@@ -29,7 +29,7 @@ class Question:
     image: str = "" # picture file, relative to the image folder or absolute; "" if unknown
     token_ids: tuple[int, ...]|None = None # ids of the text, <s> and </s> included, where there is no text
 
-# %% ../../nbs/05_data/04_dataset.ipynb #b4c8669f
+# %% ../../nbs/05_data/04_dataset.ipynb #9da12857
 @dataclass(frozen=True, slots=True)
 class Annotation:
     "What people answered to one question."
@@ -39,6 +39,8 @@ class Annotation:
     answer_type: str # "yes/no", "number" or "other"
     multiple_choice_answer: str # the most frequent answer
     answers: tuple[str, ...] # all answers, ten in VQAv2
+    counted: bool = True # whether its data set's own rule counts the question
+    facts: dict|None = None # what only this data set says of the question, such as its choices
 
 # %% ../../nbs/05_data/04_dataset.ipynb #2c72234d
 TEN = 10 # answers to a question that the official rule is made for
@@ -124,7 +126,7 @@ def missing_images(
     missing = set(data.source.missing([q.image for q in questions]))
     return [q for q in questions if q.image in missing]
 
-# %% ../../nbs/05_data/04_dataset.ipynb #04de7305
+# %% ../../nbs/05_data/04_dataset.ipynb #2329130d
 @dataclass(frozen=True, repr=False)
 class Dataset:
     """Questions of one split, and everything that is particular to the data set they come from. `name` is its key in
@@ -139,6 +141,10 @@ class Dataset:
     notes: tuple[str, ...] = field(default=(), compare=False) # what was left out, or read in an unusual way
     fetches: bool = field(default=True, compare=False) # whether servers may be asked when a run is looked at
     name: ClassVar[str] = "dataset" # for tables, file names and run.json
+    title: ClassVar[str] = "" # as its authors write it, such as "OK-VQA"
+    splits: ClassVar[tuple[str, ...]] = () # those there are, the usual one first
+    rule: ClassVar[str] = "" # by which it is scored, see `beit3_colab.scoring.rules.RULES`; "": by how many answered
+    program: ClassVar[str] = "" # what says more than accuracy, see `beit3_colab.scoring.figures.PROGRAMS`
     results_word: ClassVar[str] = "submission" # what the file of its answers is called in a sentence
     published: ClassVar[bool] = True # everybody's copy has the same pictures and the same answers under the same ids
 
@@ -178,9 +184,9 @@ class Dataset:
         return cls.load(info["identity"]["split"], data_path or kept)
 
     @cached_property # it looks at all annotations, and is asked for with each answer
-    def metric(self) -> str: # how answers are scored, see `beit3_colab.scoring.rules.METRICS`
+    def metric(self) -> str: # name of a rule, see `beit3_colab.scoring.rules.RULES`
         "The rule for all questions of the split, so that a part is scored as the whole is."
-        return metric_of(self.annotations)
+        return self.rule or metric_of(self.annotations)
 
     @property
     def label(self) -> str: return f"{self.name} {self.split}" # beside figures
@@ -251,6 +257,12 @@ class Dataset:
     def results_name(self, whole: bool, count: int) -> str: # whether every question of the split is in it; how many are
         "Name of the results file. Part of a split never gets the name that a whole submission has."
         return f"submit_{self.name}_{self.split}.json" if whole else f"partial_{self.name}_{self.split}_{count}.json"
+
+    def answer_file(self,
+        records: Mapping[int|str, dict], # question_id → record, with `answers`, the best first
+    ) -> list|dict: # can be written as JSON
+        "What a results file says, in the form that the data set's server or program takes."
+        return [{"question_id": i, "answer": record["answers"][0]} for i, record in records.items()]
 
     def notes_on(self,
         checkpoint: str, # its name, or that of the file that it was converted from

@@ -15,12 +15,12 @@ from .report import write_report
 from .tables import full_table, write_csv
 
 # %% auto #0
-__all__ = ['Run', 'open_run', 'Comparison', 'compare']
+__all__ = ['Looks', 'Run', 'open_run', 'Comparison', 'compare']
 
-# %% ../../nbs/11_look/15_run.ipynb #41e39dc0
+# %% ../../nbs/11_look/15_run.ipynb #63d27718
 @with_parameters
-class Run(RunFolder):
-    "A run as a person sees it: what `RunFolder` knows, and ways to look at it."
+class Looks:
+    "Ways to look at answers, whoever gave them: for `AnsweredQuestions` and what stands on it."
     def browse(self,
         vqa = None, # a loaded model, to ask and to see where it looks; without it the run's own, if it is still there
         **options, # sort, per_page, questions, and filters such as correctness="wrong": see `browser.browse`
@@ -48,6 +48,11 @@ class Run(RunFolder):
     ) -> Path: # the file
         "Write `to_pandas()` as CSV in UTF-8; `beit3_colab.look.tables.read_csv` reads it back equal."
         return write_csv(full_table(self), path, spreadsheet)
+
+# %% ../../nbs/11_look/15_run.ipynb #fbee1912
+@with_parameters
+class Run(Looks, RunFolder):
+    "A run as a person sees it: what `RunFolder` knows, and ways to look at it."
 
 # %% ../../nbs/11_look/15_run.ipynb #739bf491
 @with_parameters

@@ -32,7 +32,7 @@ def option(
     "A parameter of a plan, with its help."
     return field(default=default, metadata=dict(help=help, metavar=metavar, kept=kept, more=more))
 
-# %% ../../nbs/09_run/01_plan.ipynb #76c25ea2
+# %% ../../nbs/09_run/01_plan.ipynb #fd791926
 @dataclass(frozen=True, eq=False)
 class Plan:
     "What is to be run, and how. Raises `UserError` for values that cannot be meant."
@@ -41,11 +41,12 @@ class Plan:
         "or a loaded model; by default the built-in sample's",
         "NAME|PATH")
     split: str|None = option(None,
-        "sample, val, test, test-dev or train; without it the sample, or val when data_path is given",
+        "sample, val, test, test-dev or train, and what the data set has; "
+        "without it the usual one: the sample, or val when data_path is given",
         "S")
     data_path: str|Path|None = option(None,
-        "folder in VQAv2's official layout, or with unilm's index; "
-        "without it the official files are fetched by name",
+        "folder in the data set's official layout, with Hugging Face's parquet files, or with unilm's index; "
+        "in Python also a datasets.Dataset; without it the official files are fetched by name",
         "DIR")
     answers: str|Path|list[str]|None = option(None,
         "answer list: answers.json, unilm's answer2label.txt, or one answer a line; "
@@ -102,6 +103,10 @@ class Plan:
         "which weights of a file that holds several, such as model_ema; "
         "without it those that the reference answers with",
         "KEY")
+    dataset: str|None = option(None,
+        "okvqa, aokvqa, vizwiz, gqa, textvqa, vqav1, vqacp2, vqarad, slake, docvqa or vqav2; "
+        "without it VQAv2, or the sample where neither split nor data_path is given",
+        "NAME")
 
     def __post_init__(self):
         for check in _CHECKS: check(self)
@@ -129,7 +134,7 @@ def count_processes(
         raise UserError(f"processes must be a whole number of 1 or more, or 'auto', not {short_repr(value)}")
     return int(value)
 
-# %% ../../nbs/09_run/01_plan.ipynb #e6c703f6
+# %% ../../nbs/09_run/01_plan.ipynb #5af458c2
 def _check_numbers(plan):
     if plan.workers is not None: check_whole_number("workers", plan.workers)
     if not isinstance(plan.timeout, (int, float)) or not 0 < plan.timeout < 1e9:
@@ -145,10 +150,14 @@ def _check_questions(plan):
     kept = isinstance(plan.questions, (str, os.PathLike)) and Path(plan.questions).name == "own_questions.json"
     if plan.split is not None or plan.data_path is not None and not kept: # of a run: data_path says where its pictures are
         raise UserError("split and data_path belong to VQAv2 and the sample; leave them out when questions are given")
+    if plan.dataset not in (None, "own"):
+        raise UserError(f"dataset={short_repr(plan.dataset)} (--dataset) has questions of its own; "
+                        "leave it out when questions are given")
 
 def _check_paths(plan):
     for name in ("output_dir", "data_path", "images", "tokenizer"):
         value = getattr(plan, name)
+        if name == "data_path" and hasattr(value, "column_names"): continue # a table of Hugging Face's `datasets`
         if value is not None and not isinstance(value, (str, os.PathLike)):
             raise UserError(f"{name} must be a path, not {short_repr(value)} ({type(value).__name__})")
 

@@ -435,7 +435,7 @@ def measure(
         memory=memory,
     )
 
-# %% ../../nbs/09_run/09_runner.ipynb #2772dee5
+# %% ../../nbs/09_run/09_runner.ipynb #fcc0e5c9
 def write_results(
     runner: Runner, # of the main process
     records: dict, # question_id → record, of all questions
@@ -444,7 +444,7 @@ def write_results(
     "Write the submission, then run.json with the report."
     task, before, kept = runner.task, time.monotonic(), runner.run.submission
     if not any(m["questions"] for m in measured) and kept and kept.exists(): return # nothing was left to do
-    path = write_submission(runner.folder, results_name(task), task.questions, records)
+    path = write_submission(runner.folder, results_name(task), task.questions, records, task.dataset)
     now = time.monotonic()
     answering = max(m["seconds"]["answering"] for m in measured)
     seconds = {**runner.seconds, "answering": answering, "loading": runner.loading, "total": now - runner.called}

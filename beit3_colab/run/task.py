@@ -24,14 +24,24 @@ if TYPE_CHECKING: # a run folder is opened without PyTorch
     from beit3_colab.model.vqa import VQA
 
 # %% auto #0
-__all__ = ['DATASETS', 'find_dataset', 'dataset_name', 'open_dataset', 'reopen_dataset', 'Task', 'hash_questions',
+__all__ = ['DATASETS', 'find_dataset', 'dataset_name', 'open_dataset', 'load_dataset', 'reopen_dataset', 'Task', 'hash_questions',
            'check_questions', 'open_task']
 
-# %% ../../nbs/09_run/06_task.ipynb #6f49cb2f
+# %% ../../nbs/09_run/06_task.ipynb #74f7248c
 DATASETS = { # name → module and class
     "vqav2": "beit3_colab.data.vqav2:VQAv2",
     "sample": "beit3_colab.scenes.sample:Sample",
-    "own": "beit3_colab.data.own:OwnQuestions"}
+    "own": "beit3_colab.data.own:OwnQuestions",
+    "okvqa": "beit3_colab.data.okvqa:OKVQA",
+    "aokvqa": "beit3_colab.data.aokvqa:AOKVQA",
+    "vizwiz": "beit3_colab.data.vizwiz:VizWiz",
+    "gqa": "beit3_colab.data.gqa:GQA",
+    "textvqa": "beit3_colab.data.textvqa:TextVQA",
+    "vqav1": "beit3_colab.data.vqav1:VQAv1",
+    "vqacp2": "beit3_colab.data.vqacp2:VQACPv2",
+    "vqarad": "beit3_colab.data.vqarad:VQARAD",
+    "slake": "beit3_colab.data.slake:SLAKE",
+    "docvqa": "beit3_colab.data.docvqa:DocVQA"}
 
 def find_dataset(
     name: str, # key of `DATASETS`
@@ -43,13 +53,16 @@ def find_dataset(
     module, _, what = DATASETS[name].partition(":")
     return getattr(import_module(module), what)
 
-# %% ../../nbs/09_run/06_task.ipynb #8bef8439
+# %% ../../nbs/09_run/06_task.ipynb #f1d75944
 def dataset_name(
     choice: Plan, # what somebody asked for
 ) -> str: # key of `DATASETS`
     "Which data set is meant. Raises `UserError` for a split that no data set has."
     split = choice.split
     if choice.questions is not None: return "own"
+    if choice.dataset is not None:
+        find_dataset(choice.dataset)
+        return choice.dataset
     if not split: return "sample" if choice.data_path is None else "vqav2" # "" too, as from an empty variable
     if isinstance(split, str) and split in DATASETS: return split
     names = [*SPLITS, *SPLITS.values()] # official names work as well
@@ -63,6 +76,14 @@ def open_dataset(
 ) -> Dataset: # with all questions of its split
     "Open the data set that is meant. Raises `UserError`."
     return find_dataset(dataset_name(choice)).open(choice)
+
+def load_dataset(
+    dataset: str, # key of `DATASETS`
+    split: str|None = None, # of it; None for its usual one
+    data_path: str|Path|None = None, # folder, or a `datasets.Dataset`; None: fetched by name where that can be
+) -> Dataset: # with all questions of the split
+    "Open a data set by its name. Raises `UserError`."
+    return find_dataset(dataset).load(split, data_path)
 
 # %% ../../nbs/09_run/06_task.ipynb #0f179615
 _BY_SPLIT = {"sample": "sample", "own_pictures": "own"} # run folders that do not name their data set
