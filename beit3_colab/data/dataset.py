@@ -39,6 +39,8 @@ class Annotation:
     answer_type: str # "yes/no", "number" or "other"
     multiple_choice_answer: str # the most frequent answer
     answers: tuple[str, ...] # all answers, ten in VQAv2
+    counted: bool = True # false where its data set's own rule leaves the question out
+    facts: dict|None = None # what only its data set says of the question, such as A-OKVQA's choices
 
 # %% ../../nbs/05_data/04_dataset.ipynb #2c72234d
 TEN = 10 # answers to a question that the official rule is made for
