@@ -15,7 +15,7 @@ from .rules import RULES
 # %% auto #0
 __all__ = ['average_precision', 'f1_score', 'answerability', 'vizwiz_figures', 'multiple_choice', 'aokvqa_figures']
 
-# %% ../../nbs/06_scoring/09_answerability.ipynb #3d7cc1e1
+# %% ../../nbs/06_scoring/09_answerability.ipynb #19c199e4
 class _Ranking:
     "Questions from the surest to the least sure, with what does not change from one resample to the next."
     def __init__(self, positive, scores): # arrays [questions]
@@ -37,10 +37,12 @@ class _Ranking:
 def average_precision(
     positive: Sequence[bool|int], # whether each is one of those looked for
     scores: Sequence[float], # how surely it is held for one
+    weights: Sequence[float]|None = None, # how often each counts; None: once
 ) -> float: # 0 to 1
     "Average precision, as scikit-learn's `average_precision_score`. 0 where none is positive."
     import numpy as np
-    return _Ranking(np.asarray(positive), np.asarray(scores, float)).average_precision(np.ones(len(positive)))
+    weights = np.ones(len(positive)) if weights is None else np.asarray(weights)
+    return _Ranking(np.asarray(positive), np.asarray(scores, float)).average_precision(weights)
 
 # %% ../../nbs/06_scoring/09_answerability.ipynb #7637f17c
 def f1_score(
@@ -130,7 +132,7 @@ def multiple_choice(
                             f"{short_repr(wrong[0])} {what}; without strict=True such a question is wrong")
     return {q: float(choices.get(q) == facts["choices"][facts["correct_choice"]]) for q, facts in asked.items()}
 
-# %% ../../nbs/06_scoring/09_answerability.ipynb #9033e5bf
+# %% ../../nbs/06_scoring/09_answerability.ipynb #101a2ccb
 def _choice_figures(asked: list[Annotation], choices: Mapping, resamples: int, seed: int) -> list[Figure]:
     "Multiple choice over all, and over those with one of the choices where some have none."
     right = multiple_choice({a.question_id: a for a in asked}, choices)
@@ -144,8 +146,8 @@ def _choice_figures(asked: list[Annotation], choices: Mapping, resamples: int, s
     first, *more = mean_figures(images, values, groups, resamples, seed)
     if not odd: return [first]
     none = sum(choices.get(a.question_id) is None for a in known)
-    note = (f"{none:,} of {plural(len(known), 'question')} without a choice and {odd - none:,} with a text that is none of "
-            "its choices count as wrong; the program's strict way stops there.")
+    note = (f"{none:,} of {plural(len(known), 'question')} without a choice and {odd - none:,} with a text that is "
+            "none of its choices count as wrong; the program's strict way stops there.")
     return [Figure(first.name, first.value, first.interval, first.questions, note=note), *more]
 
 def aokvqa_figures(
@@ -161,5 +163,6 @@ def aokvqa_figures(
     found = _choice_figures(asked, choices, resamples, seed) if choices else []
     left = sum(not a.counted for a in asked)
     if not left: return found
-    note = f"{left:,} of {plural(len(asked), 'question')} are marked difficult; the accuracy is of the other {len(asked) - left:,}."
+    note = (f"{left:,} of {plural(len(asked), 'question')} are marked difficult; "
+            f"the accuracy is of the other {len(asked) - left:,}.")
     return [*found, Figure("left out of direct answers", 100*left/len(asked), None, len(asked), note=note)]

@@ -143,7 +143,7 @@ def first_answer(
     answers = record.get("answers") or ("",)
     return answers[0]
 
-# %% ../../nbs/06_scoring/07_figures.ipynb #1c718710
+# %% ../../nbs/06_scoring/07_figures.ipynb #7dc8715c
 def _cells(figure: Figure) -> tuple[str, str, str]: # value, interval, questions
     many = "" if figure.value is None else f"{figure.questions:,}"
     return format_figure(figure), format_figure_interval(figure), many
@@ -155,7 +155,7 @@ class FigureTable(list):
     def _notes(self): return [(f.name, f.note) for f in self if f.note]
 
     def __str__(self):
-        names = [clean_line(f"  {f.name}" if f.group else f.name, 60) for f in self]
+        names = ["  "*bool(f.group) + clean_line(f.name, 60) for f in self]
         width = max(map(len, names), default=0) + 2
         line = lambda name, cells: f"{name:<{width}}" + "{:>11}   {:<17}{:>9}".format(*cells).rstrip()
         lines, group = [line("", self._head)], ""

@@ -13,7 +13,7 @@ from .figures import Figure, first_answer, mean_figures, resampled_interval
 # %% auto #0
 __all__ = ['gqa_scores', 'gqa_figures', 'gqa_totals', 'gqa_grounding']
 
-# %% ../../nbs/06_scoring/08_gqa.ipynb #50a64ec6
+# %% ../../nbs/06_scoring/08_gqa.ipynb #6d506c33
 _IN_COMMON = ("color", "material", "shape") # valid answers to what two things have in common
 
 def _belongs(answer: str, annotation: Annotation, key: str) -> float|None: # None where the list is not known
@@ -38,24 +38,28 @@ class _Answered:
         if not entailed or not self.right[annotation.question_id]: return None
         return sum(self.right[q] for q in entailed)/len(entailed)
 
+    def scores(self, annotation: Annotation) -> dict[str, float|None]:
+        "What a question gets, 0 to 1; None where it is not known or does not count."
+        return {
+            "accuracy": float(self.right[annotation.question_id]),
+            "validity": _belongs(self.said[annotation.question_id], annotation, "valid"),
+            "plausibility": _belongs(self.said[annotation.question_id], annotation, "plausible"),
+            "consistency": None if self.lacking(annotation) else self.consistency(annotation),
+        }
+
     def lacking(self, annotation: Annotation) -> list[str]: # ids
         "Entailed questions that a consistency needs and that have no answer."
         if not self.right[annotation.question_id]: return []
         return [q for q in _entailed(annotation) if q not in self.right]
 
-# %% ../../nbs/06_scoring/08_gqa.ipynb #bd018b32
+# %% ../../nbs/06_scoring/08_gqa.ipynb #557bfd92
 def gqa_scores(
     annotations: Mapping[str, Annotation], # question_id → the right answer and GQA's facts, of all questions
     records: Mapping[str, dict], # question_id → what was answered
 ) -> dict[str, dict[str, float|None]]: # question_id → "accuracy", "validity", "plausibility", "consistency"
     "What each balanced question that was answered gets, 0 to 1; None where it is not known or does not count."
     answered = _Answered(annotations, records)
-    return {a.question_id: {
-        "accuracy": float(answered.right[a.question_id]),
-        "validity": _belongs(answered.said[a.question_id], a, "valid"),
-        "plausibility": _belongs(answered.said[a.question_id], a, "plausible"),
-        "consistency": None if answered.lacking(a) else answered.consistency(a),
-    } for a in answered.asked}
+    return {a.question_id: answered.scores(a) for a in answered.asked}
 
 # %% ../../nbs/06_scoring/08_gqa.ipynb #378c806a
 class _Distribution:
@@ -79,7 +83,7 @@ class _Distribution:
         if not sizes.sum(): return float("nan")
         return float((np.bincount(self.group, terms)*sizes).sum()/sizes.sum()/100)
 
-# %% ../../nbs/06_scoring/08_gqa.ipynb #4eb6e481
+# %% ../../nbs/06_scoring/08_gqa.ipynb #46b1445c
 _SEMANTIC = {"attr": "attribute", "cat": "category", "global": "scene", "obj": "object", "rel": "relation"}
 _TYPES = { # question's fact → group of figures, name in the program
     "structural": ("structural type", "accuracyPerStructuralType"),
@@ -98,7 +102,8 @@ def _parts(asked: list[Annotation], key: str) -> dict: # its values in order →
 def _kinds(asked: list[Annotation]) -> dict[str, list[int]]: # name → positions of the questions
     "All questions, and the two kinds of answers: those to “query” are open."
     found = {"accuracy": list(range(len(asked))), "binary": [], "open": []}
-    for kind, positions in _parts(asked, "structural").items(): found["open" if kind == "query" else "binary"] += positions
+    for kind, positions in _parts(asked, "structural").items():
+        found["open" if kind == "query" else "binary"] += positions
     return {name: sorted(positions) for name, positions in found.items() if positions}
 
 def _accuracy_groups(asked: list[Annotation]) -> dict[tuple[str, str], list[int]]: # (group, name) → positions
@@ -109,7 +114,7 @@ def _accuracy_groups(asked: list[Annotation]) -> dict[tuple[str, str], list[int]
         found |= {(group, name(value)): positions for value, positions in _parts(asked, key).items()}
     return found
 
-# %% ../../nbs/06_scoring/08_gqa.ipynb #ab8f8f49
+# %% ../../nbs/06_scoring/08_gqa.ipynb #672d9ec1
 def _unknown(name: str, note: str) -> Figure: return Figure(name, None, None, 0, note=note)
 
 def _have(count: int, of: int, what: str) -> str: # such as "3 of 5 questions have"
@@ -131,9 +136,10 @@ def _consistency(answered: _Answered, annotations: Mapping, resamples: int, seed
         ids = list(dict.fromkeys(q for found in lacking.values() for q in found))
         unknown = sum(q not in annotations for q in ids)
         where = f", and {unknown:,} of these are not in the data" if unknown else ""
-        return _unknown("consistency", f"It needs answers to all questions, balanced or not: {len(lacking):,} that are answered "
-                                       f"right entail {plural(len(ids), 'question')} without an answer "
-                                       f"({first_few(ids, 3)}){where}.")
+        return _unknown("consistency", "It needs answers to all questions, balanced or not: "
+                        f"{len(lacking):,} that {'is' if len(lacking) == 1 else 'are'} answered right entail"
+                        f"{'s' if len(lacking) == 1 else ''} {plural(len(ids), 'question')} without an answer "
+                        f"({first_few(ids, 3)}){where}.")
     known = [(a.image_id, value) for a in answered.asked if (value := answered.consistency(a)) is not None]
     if not known: return _unknown("consistency", "No question that is answered right entails another.")
     images, values = zip(*known)
@@ -171,7 +177,7 @@ def gqa_figures(
             _distribution(answered, resamples, seed),
             *(f for f in means if f.group)]
 
-# %% ../../nbs/06_scoring/08_gqa.ipynb #5b3288c2
+# %% ../../nbs/06_scoring/08_gqa.ipynb #5345faee
 def gqa_totals(
     annotations: Mapping[str, Annotation], # question_id → the right answer and GQA's facts, of all questions
     records: Mapping[str, dict], # question_id → what was answered
@@ -182,9 +188,11 @@ def gqa_totals(
     answered = _Answered(annotations, records)
     needed = [q for q, a in annotations.items() if a.counted] + [q for a in answered.asked for q in answered.lacking(a)]
     if missing := [q for q in dict.fromkeys(needed) if q not in answered.said]:
-        raise UserError(f"{plural(len(missing), 'question')} of GQA's program {'has' if len(missing) == 1 else 'have'} no "
-                        f"answer: {first_few(missing, 3)}; it needs all balanced ones, and those that they entail")
-    scores, asked = gqa_scores(annotations, records).values(), answered.asked
+        has = "has" if len(missing) == 1 else "have"
+        raise UserError(f"{plural(len(missing), 'question')} of GQA's program {has} no answer: {first_few(missing, 3)}; "
+                        "it needs all balanced ones, and those that they entail")
+    asked = answered.asked
+    scores = [answered.scores(a) for a in asked]
     right = [float(answered.right[a.question_id]) for a in asked]
     mean = lambda values: sum(values)/len(values)*100 if values else 0
     at = lambda positions: mean([right[i] for i in positions])
@@ -197,15 +205,15 @@ def gqa_totals(
         found[name] = {value: [at(positions), len(positions)] for value, positions in _parts(asked, key).items()}
     return found
 
-# %% ../../nbs/06_scoring/08_gqa.ipynb #46f03229
+# %% ../../nbs/06_scoring/08_gqa.ipynb #f6828271
 def _boxes(question: Mapping, scene: Mapping, name: str) -> list[tuple]: # x0, y0, x1, y1 as shares of the picture
     "What a question and its answer are about."
     pointers = [p for part in ("question", "fullAnswer") for p in question["annotations"].get(part, {}).values()]
     width, height, found = scene["width"], scene["height"], []
     for pointer in pointers:
         if (thing := scene["objects"].get(pointer)) is None:
-            raise UserError(f"question {short_repr(name)} is about {short_repr(pointer)}, which is not in its scene graph; "
-                            "are the scene graphs those of this split?")
+            raise UserError(f"question {short_repr(name)} is about {short_repr(pointer)}, which is not in its scene "
+                            "graph; are the scene graphs those of this split?")
         x, y = thing["x"], thing["y"]
         found.append((x/width, y/height, (x + thing["w"])/width, (y + thing["h"])/height))
     whole = any("scene" in step for step in question["semantic"]) # a field of that name, as the program has it
@@ -218,7 +226,8 @@ def _attention_cells(attention, objects: bool, name: str): # arrays: cells [cell
     if objects and values.ndim == 2 and values.shape[1] == 5: return values[:, :4], values[:, 4]
     if objects or values.ndim != 2 or values.shape[0] != values.shape[1] or not values.size:
         wanted = "[x0, y0, x1, y1, attention] for each object" if objects else "a square map"
-        raise UserError(f"the attention of question {short_repr(name)} must be {wanted}, and its shape is {values.shape}")
+        raise UserError(f"the attention of question {short_repr(name)} must be {wanted}, "
+                        f"and its shape is {values.shape}")
     ends = np.arange(len(values) + 1)/len(values)
     x, y = (grid.ravel() for grid in np.meshgrid(np.arange(len(values)), np.arange(len(values)), indexing="ij"))
     return np.stack([ends[x], ends[y], ends[x + 1], ends[y + 1]], 1), values.ravel()
