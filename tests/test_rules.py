@@ -152,7 +152,7 @@ def test_a_rule_for_one_answer_refuses_two(name):
 @pytest.mark.parametrize("name", ["vlmeval_vqa_score", "vlmeval_accuracy", "vlmeval_anls", "vlmeval_relaxed"])
 @pytest.mark.parametrize("cell, answer", [
     ("['red', 'blue', 'red', 'red', 'red', 'red']", "red"), ("red", None), ("[red]", None), ("__import__('os').getcwd()", None),
-    ("['a']*10", None), ("['a', open('x')]", None), ("[" * 90_000, None), ("[" + r"\\'"*45_000, None), ("['" + r"\\'"*45_000, None), ("[" + "-"*90_000 + "1]", None), ("(['a'])", None),
+    ("['a']*10", None), ("['a', open('x')]", None), ("[" * 90_000, None), ("[" + r"\'"*45_000, None), ("['" + r"\'"*45_000, None), ("[" + "-"*90_000 + "1]", None), ("(['a'])", None),
 ])
 def test_a_column_is_read_without_running_it(name, cell, answer):
     rule = RULES[name]
