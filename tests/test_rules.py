@@ -186,13 +186,14 @@ def names(*args): return [r.name for r in rules_for(*args)]
 def test_rules_for_ten_answers():
     found = names([asked(10)]*3, "", "vqav2")
     assert found[:5] == ["official", "lmms_vqav2", "lmms_vqav2_v040", "lmms_vqav2_v030", "lavis_vqa"] and "exact" in found
+    assert len({(RULES[n].same_as or n) for n in found}) == len(found) # no two that say the same
     assert not {"gqa_official", "aokvqa_mc", "lmms_vizwiz", "lmms_textvqa", "lavis_aokvqa"} & set(found)
 
 def test_rules_for_other_counts():
     assert names([asked(1)], "gqa_official", "gqa")[:4] == ["gqa_official", "lmms_gqa", "lavis_gqa", "vlmeval_gqa"]
     assert names([asked(10), asked(9)])[:2] == ["exact", "aokvqa_da"] and "official" not in names([asked(10), asked(9)])
     assert names([asked(10)], "mmf_textvqa", "textvqa")[:3] == ["mmf_textvqa", "lmms_textvqa", "vlmeval_vqa_score"]
-    assert "mmf_textvqa" not in names([asked(11)]) and names([]) == names({}) == []
+    assert "lmms_ok_vqa" not in names([asked(10)], "mmf_textvqa", "textvqa") and "mmf_textvqa" not in names([asked(11)]) and names([]) == names({}) == []
     assert names([asked(10)], "aokvqa_da", "aokvqa")[:2] == ["aokvqa_da", "lavis_aokvqa"]
     with pytest.raises(UserError, match="metric must be"): rules_for([asked(10)], "bleu")
 
@@ -312,7 +313,9 @@ def test_gqa_part_and_nothing():
     picture = next(iter(annotations.values())).image_id
     part = {q: r for q, r in records.items() if annotations[q].image_id == picture}
     figures = {f.name: f for f in gqa_figures(annotations, part, 100) if not f.group}
-    assert figures["accuracy"].interval is None and figures["accuracy"].questions == sum(annotations[q].counted for q in part)
+    count = sum(annotations[q].counted for q in part)
+    assert figures["accuracy"].interval is None and figures["accuracy"].questions == count
+    assert figures["accuracy"].note == f"{count} of 230 balanced questions {'has' if count == 1 else 'have'} an answer."
     assert gqa_figures(annotations, {}, 100) == figures_of("gqa", None, records) == figures_of("", annotations, records) == []
     with pytest.raises(UserError, match="program must be"): figures_of("bleu", annotations, records)
 

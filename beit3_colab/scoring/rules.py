@@ -47,7 +47,7 @@ def match_fraction(
     said = (normalize_answer(a) for a in answers if a.strip()) # nothing matches a blank
     return 1. if normalize_answer(prediction) in said else 0.
 
-# %% ../../nbs/06_scoring/01_rules.ipynb #6e92c569
+# %% ../../nbs/06_scoring/01_rules.ipynb #55d1d38d
 @dataclass(frozen=True)
 class Rule:
     "A way to score one answer, and what its figure is called. Called with an answer and people's, it gives 0 to 1."
@@ -58,7 +58,7 @@ class Rule:
     fraction: Callable[[str, tuple[str, ...]], float] # (prediction, answers) → 0 to 1, not rounded
     about: str = "" # what it does that others do not, in a sentence
     source: str = "" # repository, file and version that were read, and run on the cases of the tests
-    needs: str = "any" # answers to a question: "any", "three answers", "ten answers", "one answer" or "choices"
+    needs: str = "any" # answers to a question, see `applies`: "any", "one answer", "ten answers", "choices", …
     read: Callable = tools.read_answers # people's answers as the tool has them → a tuple of texts
     empty: bool = False # whether a question that nobody answered gets 0; else it is refused
     made_for: tuple[str, ...] = () # names of data sets that the tool scores by it
@@ -90,10 +90,8 @@ class Rule:
     ) -> bool: # false for "choices", which are no answers of people
         "Whether the rule can score an answer to this question."
         count = len(annotation.answers)
-        if self.needs == "ten answers": return count == TEN if self.name == "mmf_textvqa" else count >= TEN
-        if self.needs == "three answers": return count >= 3
-        if self.needs == "one answer": return count == 1
-        return self.needs == "any" and count > 0
+        return {"any": count > 0, "one answer": count == 1, "three answers": count >= 3, "ten answers": count >= TEN,
+                "exactly ten answers": count == TEN}.get(self.needs, False)
 
 # %% ../../nbs/06_scoring/01_rules.ipynb #b3088c92
 _OFFICIAL = Rule(
@@ -189,7 +187,7 @@ _VLMEVAL_RULES = (
           _VLMEVAL, read=tools.read_numbers),
 )
 
-# %% ../../nbs/06_scoring/01_rules.ipynb #a3a1ccc6
+# %% ../../nbs/06_scoring/01_rules.ipynb #7172a88b
 def _own(name: str, figure: str, whose: str, fraction: Callable, about: str, source: str, **more) -> Rule:
     "A data set's own rule."
     return Rule(name=name, title=f"{figure} ({whose} own rule)", short_name=figure, axis_name=figure,
@@ -199,7 +197,8 @@ _AOKVQA = "allenai/aokvqa evaluation/eval_predictions.py at 83786de"
 _DATA_SET_RULES = (
     _own("mmf_textvqa", "TextVQA accuracy", "TextVQA's", tools.mmf_textvqa,
          "Both sides go through EvalAI's processor; exactly ten answers to each question.",
-         "facebookresearch/mmf mmf/utils/m4c_evaluators.py at b0ffc7f", needs="ten answers", made_for=("textvqa",)),
+         "facebookresearch/mmf mmf/utils/m4c_evaluators.py at b0ffc7f", needs="exactly ten answers",
+         made_for=("textvqa",), same_as="lmms_ok_vqa"),
     _own("vizwiz_official", "VizWiz accuracy", "VizWiz's", tools.vizwiz_official,
          "The model's answer is normalised, with typographic apostrophes; people's answers stay as they wrote them.",
          "VizWiz API vqaEvaluation/vqaEval.py, copy in peyajm29/VizWiz-VQA at ae80bef", needs="ten answers",
@@ -232,13 +231,13 @@ def find_rule(
     raise UserError(f"metric must be {' or '.join(map(repr, METRICS))}, not {short_repr(name)}{near}; "
                     "beit3_colab.scoring.rules.RULES has other tools' rules")
 
-# %% ../../nbs/06_scoring/01_rules.ipynb #7660e102
+# %% ../../nbs/06_scoring/01_rules.ipynb #849b3c51
 def rules_for(
     annotations: Mapping[int|str, Annotation]|Iterable[Annotation], # what people answered
     dataset_rule: str = "", # name of the rule by which the data set's accuracy is told; "" for the one that fits
     dataset: str = "", # its name, such as "okvqa"
 ) -> list[Rule]: # the data set's own first
-    "The rules that can score answers to these questions, all of them. None without annotations."
+    "The rules that can score answers to all of these questions; an empty list where there are no annotations."
     found = annotations.values() if isinstance(annotations, Mapping) else annotations
     kinds = {len(a.answers): a for a in found}.values() # only the number of answers decides
     if not kinds: return []
