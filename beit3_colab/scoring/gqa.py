@@ -115,7 +115,7 @@ def _accuracy_groups(asked: list[Annotation]) -> dict[tuple[str, str], list[int]
         found |= {(group, name(value)): positions for value, positions in _parts(asked, key).items()}
     return found
 
-# %% ../../nbs/06_scoring/08_gqa.ipynb #672d9ec1
+# %% ../../nbs/06_scoring/08_gqa.ipynb #02635ff0
 def _unknown(name: str, note: str) -> Figure: return Figure(name, None, None, 0, note=note)
 
 def _have(count: int, of: int, what: str) -> str: # such as "3 of 5 questions have"
@@ -132,6 +132,9 @@ def _listed(answered: _Answered, name: str, key: str, resamples: int, seed: int)
 
 def _consistency(answered: _Answered, annotations: Mapping, resamples: int, seed: int) -> Figure:
     "Consistency, where all entailed questions are answered."
+    if untold := sum((a.facts or {}).get("entailed") is None for a in answered.asked):
+        return _unknown("consistency", f"{_have(untold, len(answered.asked), 'question')} no list of the questions that "
+                                       "they entail; GQA's own questions files have it.")
     lacking = {a.question_id: found for a in answered.asked if (found := answered.lacking(a))}
     if lacking:
         ids = list(dict.fromkeys(q for found in lacking.values() for q in found))
