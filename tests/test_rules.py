@@ -321,8 +321,19 @@ def test_gqa_part_and_nothing():
 
 def test_gqa_without_facts():
     plain = {"1": Annotation("1", 1, "", "", "", ("yes",)), "2": Annotation("2", 2, "", "", "", ("no",), facts={})}
-    figures = gqa_figures(plain, {"1": {"answers": ["yes"]}, "2": {"answers": []}}, 100)
+    figures = gqa_figures(plain, {"1": {"answers": ["yes"]}, "2": {"answers": [""]}}, 100)
     assert [(f.name, f.value) for f in figures] == [("accuracy", 50.), ("consistency", None), ("validity", None), ("plausibility", None), ("distribution", None)]
+
+def test_a_record_without_an_answer_is_none():
+    _, annotations, records = gqa("gqa_official")
+    gone = next(q for q in records if annotations[q].counted)
+    without, empty = ({q: r for q, r in records.items() if q != gone}, records | {gone: {"answers": []}})
+    assert gqa_figures(annotations, empty, 100) == gqa_figures(annotations, without, 100)
+    with pytest.raises(UserError, match=f"1 question of GQA's program has no answer: '{gone}'"): gqa_totals(annotations, empty)
+    people = {i: Annotation(i, i, "", "other", "", ("red",)*10, facts={"answerable": i % 2}) for i in range(4)}
+    told = {i: {"answers": ["red"] if i else [], "answerable": .5} for i in people}
+    precision, _, other = figures_of("vizwiz", people, told, 100)
+    assert (precision.questions, other.questions) == (4, 3)
 
 def test_gqa_grounding():
     found = golden("gqa_official_grounding")

@@ -14,7 +14,7 @@ from .figures import Figure, first_answer, mean_figures, resampled_interval
 # %% auto #0
 __all__ = ['gqa_scores', 'gqa_figures', 'gqa_totals', 'gqa_grounding']
 
-# %% ../../nbs/06_scoring/08_gqa.ipynb #6d506c33
+# %% ../../nbs/06_scoring/08_gqa.ipynb #7208debf
 _IN_COMMON = ("color", "material", "shape") # valid answers to what two things have in common
 
 def _belongs(answer: str, annotation: Annotation, key: str) -> float|None: # None where the list is not known
@@ -29,7 +29,8 @@ def _entailed(annotation: Annotation) -> list[str]: # ids
 class _Answered:
     "Which questions were answered, and which of them right."
     def __init__(self, annotations: Mapping[str, Annotation], records: Mapping[str, dict]):
-        self.said = {q: first_answer(records[q]) for q, a in annotations.items() if q in records and a.answers}
+        self.said = {q: said for q, a in annotations.items()
+                     if a.answers and (said := first_answer(records.get(q))) is not None}
         self.right = {q: said == annotations[q].answers[0] for q, said in self.said.items()}
         self.asked = [annotations[q] for q in self.said if annotations[q].counted] # that the figures are about
 
