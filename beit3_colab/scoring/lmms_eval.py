@@ -16,7 +16,7 @@ from .result_rows import take_share, Told
 # %% auto #0
 __all__ = ['is_sample', 'task_of', 'is_totals', 'refuse_totals', 'read_samples', 'is_log', 'read_log']
 
-# %% ../../nbs/06_scoring/11_lmms_eval.ipynb #0f1a1b38
+# %% ../../nbs/06_scoring/11_lmms_eval.ipynb #b041aee0
 _SCORES = ("exact_match", "anls", "relaxed_overall", "accuracy") # metrics of a row that are a number from 0 to 1
 
 def is_sample(
@@ -67,7 +67,7 @@ def _score(row) -> float|None:
         if key in row and not isinstance(row[key], (str, Mapping)): return take_share(row[key])
     return None
 
-def _read_row(where, row, told, name) -> ResultRow:
+def _read_row(where, row, told) -> ResultRow:
     value = _response(row["filtered_resps"] if "filtered_resps" in row else row.get("resps"))
     answer, more = take_answer(value, where, told)
     more = more or {}
@@ -76,10 +76,9 @@ def _read_row(where, row, told, name) -> ResultRow:
         if "think>" in raw and (found := split_thinking(raw)): more["thinking"] = found[0]
     if (score := _score(row)) is not None: more["score"] = score
     if isinstance(target := row.get("target"), str) and target not in ("answer", ""): more["people"] = [target]
-    place = f"{name}, {where}"
-    return ResultRow(where, _find_id(row, place), take_row(row.get("doc_id")), _find_question(row), answer, more or None)
+    return ResultRow(where, _find_id(row, where), take_row(row.get("doc_id")), _find_question(row), answer, more or None)
 
-# %% ../../nbs/06_scoring/11_lmms_eval.ipynb #72397a5a
+# %% ../../nbs/06_scoring/11_lmms_eval.ipynb #0f9e8a90
 _NAME = re.compile(r"(?P<time>.*?)_?samples_(?P<task>.+?)(?:\.jsonl?)?(?:\.gz)?")
 
 def task_of(
@@ -137,7 +136,8 @@ def read_samples(
     for where, row in rows:
         if not is_sample(row): raise UserError(f"{name}, {where} is no row of lmms-eval's, as others of the file are: it "
                                                "has no doc_id, or no filtered_resps; give the file as it was written")
-        read.append(_read_row(where, row, told, name))
+        try: read.append(_read_row(where, row, told))
+        except UserError as error: raise UserError(f"{name}, {error}") from None
     task = task or (task_of(path) if path else "")
     totals, notes = _beside(path, task) if path and task else ({}, ())
     form = f"samples of {clean_line(task, 60)}" if task else "samples"

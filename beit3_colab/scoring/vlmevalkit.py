@@ -16,7 +16,7 @@ from .result_rows import take_answer, take_row, take_share, Told
 # %% auto #0
 __all__ = ['is_xlsx', 'read_sheet', 'is_vlmevalkit', 'read_vlmevalkit', 'refuse_acc']
 
-# %% ../../nbs/06_scoring/12_vlmevalkit.ipynb #44bd20ed
+# %% ../../nbs/06_scoring/12_vlmevalkit.ipynb #9655a170
 _CELLS = 30_000_000 # in a sheet; 214,354 rows of 20 columns have 4 million
 _ROWS = 1_048_576 # of a sheet, as Excel has at most
 _DEFINES = (b"<!DOCTYPE", b"<!ENTITY")
@@ -25,6 +25,7 @@ def is_xlsx(
     content: bytes, # of a file
 ) -> bool: # whether it is a spreadsheet of Excel's new kind
     "Whether a zip archive is a spreadsheet."
+    if content[:2] != b"PK": return False
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive: return "xl/workbook.xml" in archive.namelist()
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError): return False
