@@ -16,7 +16,7 @@ from .result_rows import take_share, Told
 # %% auto #0
 __all__ = ['is_sample', 'task_of', 'is_totals', 'refuse_totals', 'read_samples', 'is_log', 'read_log']
 
-# %% ../../nbs/06_scoring/11_lmms_eval.ipynb #f430c69e
+# %% ../../nbs/06_scoring/11_lmms_eval.ipynb #d6ae5faf
 _SCORES = ("exact_match", "anls", "relaxed_overall", "accuracy") # metrics of a row that are a number from 0 to 1
 
 def is_sample(
@@ -71,6 +71,7 @@ def _read_row(where, row, told) -> ResultRow:
     value = _response(row["filtered_resps"] if "filtered_resps" in row else row.get("resps"))
     answer, more = take_answer(value, where, told)
     more = more or {}
+    if answer and answer != answer.strip(): answer, more = answer.strip(), {"raw": answer, **more}
     if (raw := _raw(row, answer)) is not None and "raw" not in more:
         more["raw"] = raw
         if "think>" in raw and (found := split_thinking(raw)): more["thinking"] = found[0]
