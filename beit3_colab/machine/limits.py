@@ -28,6 +28,7 @@ LIMITS = { # name → limit
     "plain_bytes": Limit(10_000_000, "bytes", "of a picture in figures, PPM's P1 to P3; cameras make none"),
     "pixels_at_once": Limit(150_000_000, "pixels", "of pictures that are unpacked at the same time in a process"),
     "file_bytes": Limit(2_000_000_000, "bytes", "of a file that is read whole: JSON, tables; VQAv2's largest has 0.4 GB"),
+    "pieces_bytes": Limit(8_000_000_000, "bytes", "of a file that is read in pieces; GQA's val_all has some 2 GB"),
     "note_bytes": Limit(1_000_000, "bytes", "of a small file of ours, such as what is noted of a download"),
     "run_file_bytes": Limit(20_000_000, "bytes", "of run.json; one that names 450,000 questions has 8 MB"),
     "questions_bytes": Limit(500_000_000, "bytes", "of own_questions.json; 450,000 with ten answers each have 150 MB"),
