@@ -12,7 +12,7 @@ from .messages import did_you_mean, short_repr, UserError
 # %% auto #0
 __all__ = ['LIMITS', 'Limit', 'limit', 'set_limit', 'raise_limit']
 
-# %% ../../nbs/01_machine/10_limits.ipynb #f2145f4d
+# %% ../../nbs/01_machine/10_limits.ipynb #3df045b8
 class Limit(NamedTuple):
     "A bound of what is read."
     default: int # the bound, unless somebody sets another
@@ -41,6 +41,7 @@ LIMITS = { # name → limit
     "download_small_bytes": Limit(200_000_000, "bytes", "of a zip of JSON files; VQAv2's largest has 22 MB"),
     "download_rate": Limit(1_000, "bytes a second", "that a server must send, over any minute"),
     "download_wait": Limit(600, "seconds", "in all that a server may ask to wait for one file"),
+    "table_group_bytes": Limit(2_000_000_000, "bytes", "of pictures that a Parquet file keeps together; the Hub's have 0.2 GB"),
     "pickle_bytes": Limit(20_000_000, "bytes", "of what a .pth says about its weights; a published one's has 0.1 MB"),
     "message_bytes": Limit(1_000_000_000, "bytes", "that one process of a run sends to another at a time"),
 }
