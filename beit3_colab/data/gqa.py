@@ -188,7 +188,7 @@ def read_choices(
                             "texts; fetch the file again") from None
     return found
 
-# %% ../../nbs/05_data/28_gqa.ipynb #24c28513
+# %% ../../nbs/05_data/28_gqa.ipynb #501b2ef7
 _ZIP = "https://downloads.cs.stanford.edu/nlp/data/gqa/questions1.2.zip"
 _TIERS = ("testdev", "val", "train", "test", "challenge")
 _PARTS = 10 # files of train_all
@@ -246,8 +246,8 @@ class GQA(PublishedDataset):
         if len(annotations) == len(questions) or not annotations and not public: return
         lacks = next((q.question_id for q in questions if q.question_id not in annotations), None)
         if lacks is None: return # an id is there twice, which is refused by its name
-        raise UserError(f"{name}: question {short_repr(lacks)} has no answer, and {len(annotations):,} others have one: "
-                        f"is it {split}'s, and whole? fetch it again")
+        raise UserError(f"{name}: question {short_repr(lacks)} has no answer, and {len(annotations):,} others have one; "
+                        f"is it {split}'s, and whole? Fetch it again")
 
     @classmethod
     def add_choices(cls, annotations: Mapping[str, Annotation], path: Path, reader: _Reader):
