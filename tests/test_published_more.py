@@ -304,9 +304,11 @@ def test_a_tar_that_is_none_is_fetched_again_next_time(server, tmp_path, monkeyp
     monkeypatch.setenv("BEIT3_COLAB_MIRROR", f"https://prior-datasets.s3.us-east-2.amazonaws.com={server.url}/aokvqa")
     assert len(AOKVQA.load("val").questions) == 24
 
-@pytest.mark.parametrize("kind, split", [(VQARAD, "test"), (GQA, "train_all")])
-def test_not_fetched_by_name(kind, split):
-    with pytest.raises(UserError, match="is not fetched by name: give data_path="): kind.load(split)
+@pytest.mark.parametrize("kind, split, says", [(VQARAD, "test", "is not fetched by name: give data_path="), (GQA, "train_all", "unpack train_all_questions/train_all_questions_0.json and its kin, and give data_path="),
+                                               (GQA, "val_all", "unpack val_all_questions.json and its kin")])
+def test_not_fetched_by_name(kind, split, says):
+    with pytest.raises(UserError, match=says): kind.load(split)
+    assert not kind.is_here(split)
 
 
 # --- to the end

@@ -188,10 +188,11 @@ def read_choices(
                             "texts; fetch the file again") from None
     return found
 
-# %% ../../nbs/05_data/28_gqa.ipynb #501b2ef7
+# %% ../../nbs/05_data/28_gqa.ipynb #64b9eb26
 _ZIP = "https://downloads.cs.stanford.edu/nlp/data/gqa/questions1.2.zip"
 _TIERS = ("testdev", "val", "train", "test", "challenge")
 _PARTS = 10 # files of train_all
+_LARGE = ("train_all", "val_all") # that are not unpacked in memory
 
 @dataclass(frozen=True, repr=False)
 class GQA(PublishedDataset):
@@ -218,7 +219,7 @@ class GQA(PublishedDataset):
         return {f"questions {i}": (f"train_all_questions/{name}", name) for i, name in enumerate(names)} | choices
 
     @classmethod
-    def addresses(cls, split): return {} if split == "train_all" else {"questions": _ZIP}
+    def addresses(cls, split): return {} if split in _LARGE else {"questions": _ZIP}
     @classmethod
     def hub_files(cls, split): return (f"{split}_instructions/{split.partition('_')[0]}-*.parquet",)
     @classmethod
@@ -273,9 +274,9 @@ class GQA(PublishedDataset):
     @classmethod
     def of_rows(cls, split, rows, root=None):
         data = super().of_rows(split, rows, root)
-        near = [] if root is None else [root, rows.root, rows.root.parent]
-        pattern = (f"{split}_images/{split.partition('_')[0]}-*.parquet",)
-        files = next((found for place in near if place.is_dir() and (found := find_parquet(place, pattern))), None)
+        if not isinstance(rows, ParquetRows): return data
+        beside = rows.files[0].absolute().parent.parent/f"{split}_images"
+        files = find_parquet(beside, (f"{split.partition('_')[0]}-*.parquet",)) if beside.is_dir() else []
         return cls.with_pictures(data, ParquetRows(files)) if files else data
 
     @classmethod
@@ -300,10 +301,12 @@ class GQA(PublishedDataset):
 
     @classmethod
     def fetched(cls, split):
-        addresses, folder = cls.addresses(split), cache_folder()/cls.name
-        if not addresses: return super().fetched(split)
-        files = {kind: published_file(cls.name, cls.file_names(split)[kind][0], url, "download_bytes") for kind, url in addresses.items()}
-        return replace(cls.of_files(split, files, folder), place=None) # the zip stays: it has all splits
+        name, folder = next(iter(cls.file_names(split).values()))[0], cache_folder()/cls.name
+        if split in _LARGE:
+            raise UserError(f"GQA {split} has gigabytes and is not fetched by name: fetch {_ZIP}, unpack {name} and its kin, and "
+                            "give data_path=… (--data-path), their folder")
+        path = published_file(cls.name, name, _ZIP, "download_bytes")
+        return replace(cls.of_files(split, {"questions": path}, folder), place=None) # the zip stays: it has all splits
 
     @property
     def scene_graphs(self) -> Path|None: # None where it is not there
