@@ -20,6 +20,7 @@ from beit3_colab.data.vizwiz import VizWiz
 from beit3_colab.data.vqarad import VQARAD
 from beit3_colab.machine.messages import UserError
 from beit3_colab.run.task import load_dataset
+from beit3_colab.scoring.figures import PROGRAMS
 from beit3_colab.scoring.rules import RULES
 
 GOLDEN = Path(__file__).parent/"golden"/"rules"
@@ -110,6 +111,14 @@ def test_gqa_says_what_the_official_file_says():
     assert data.scene_graphs == GOLDEN/"data"/"gqa"/"val_sceneGraphs.json"
     assert data.notes == ("24 of 60 questions are not balanced: GQA's accuracy leaves them out, and its consistency needs them",)
     data.check_pictures(data.questions)
+
+def test_gqa_read_here_is_scored_as_by_the_official_program(tmp_path):
+    kept = json.loads((GOLDEN/"rules"/"gqa_official.json").read_text())
+    write(tmp_path/"val_all_questions.json", kept["cases"]["questions"])
+    write(tmp_path/"val_choices.json", kept["cases"]["choices"])
+    records = {key: {"question_id": key, "answers": [said], "confidences": []} for key, said in kept["cases"]["predictions"].items()}
+    told = {figure.name: figure.value for figure in PROGRAMS["gqa"](GQA.load("val_all", tmp_path).annotations, records, 10, 0) if not figure.group}
+    for name in ("accuracy", "binary", "open", "consistency", "validity", "plausibility", "distribution"): assert told[name] == pytest.approx(kept["totals"][name], abs=1e-9), name
 
 def test_gqa_usual_split_and_short_names():
     data = GQA.load("testdev", GOLDEN/"data"/"gqa")
