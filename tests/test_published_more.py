@@ -80,6 +80,7 @@ def test_a_choice_of_a_tool_is_taken_as_it_is():
     first = data.questions[0].question_id
     assert data.answer_file({first: {"answers": ["left"], "choice": "none of these"}})[first]["multiple_choice"] == "none of these"
     assert data.answer_file({first: {"answers": ["leftish"]}})[first]["multiple_choice"] == "" # nothing is invented
+    assert data.answer_file({first: {"answers": ["left"], "choice": ""}})[first]["multiple_choice"] == "" # nor taken from elsewhere
 
 def test_vizwiz_says_what_the_official_file_says():
     data, records = VizWiz.load("validation", GOLDEN/"data"/"vizwiz"), golden("vizwiz/val.json")
