@@ -196,7 +196,7 @@ def test_a_table_of_vqarad_says_what_it_lacks(tmp_path):
     rows = [dict(image=dict(bytes=(GOLDEN/"data"/"gqa"/"images"/"57203.jpg").read_bytes(), path=None), question=f"Is it {i}?", answer="no") for i in range(3)]
     datasets.Dataset.from_list(rows).to_parquet(tmp_path/"test-00000-of-00001.parquet")
     data = VQARAD.load("test", tmp_path)
-    assert [q.question_id for q in data.questions] == [0, 1, 2] and "intervals take each question for one about a picture of its own" in data.notes[-1]
+    assert [q.question_id for q in data.questions] == ["row 0", "row 1", "row 2"] and "intervals take each question for one about a picture of its own" in data.notes[-1]
     assert {a.answer_type for a in data.annotations.values()} == {"other"} # open and closed are not guessed
 
 def test_a_table_of_slake_by_language(tmp_path):

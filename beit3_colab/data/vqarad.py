@@ -43,8 +43,8 @@ def read_annotation(
         read_id(record["qid"], "qid"), record["image_name"], intern(kind.strip()) if isinstance(kind, str) else "other",
         open_or_closed(record.get("answer_type"), where), answer, (answer,), facts=facts)
 
-# %% ../../nbs/05_data/29_vqarad.ipynb #d56e75a9
-_BARE = ("the table has no ids, types or names of pictures: ids are numbers of rows, open and closed are not told "
+# %% ../../nbs/05_data/29_vqarad.ipynb #7258904e
+_BARE = ("the table has no ids, types or names of pictures: ids are those of rows, open and closed are not told "
          "apart, and intervals take each question for one about a picture of its own, which makes them too narrow")
 
 @dataclass(frozen=True, repr=False)
@@ -94,9 +94,9 @@ class VQARAD(PublishedDataset):
         split: str, # one of `splits`
     ) -> tuple[Question, Annotation|None]: # question, and what is known of its answer
         "What a row of the Hub's table means. Raises `UserError` naming the field that is wrong."
-        answer, name = one_answer(row["answer"], f"question {number}"), f"row {number}"
-        people = Annotation(number, name, "other", "other", answer, (answer,))
-        return Question(number, name, row_text(row, "question")), people
+        answer, name = one_answer(row["answer"], f"question {number}"), f"row {number}" # no number: that would be a qid
+        people = Annotation(name, name, "other", "other", answer, (answer,))
+        return Question(name, name, row_text(row, "question")), people
 
     @classmethod
     def of_rows(cls, split: str, rows: HubRows, root: Path|None = None) -> VQARAD: # in the order of the table
