@@ -183,6 +183,11 @@ def test_gqa_of_the_hub_with_all_fields():
     people = GQA.load("testdev", datasets.Dataset.from_list(rows)).annotations["07"]
     assert (people.answer_type, people.facts["steps"], people.facts["entailed"], people.facts["group"]) == ("open", 1, ("08",), "color")
 
+def test_gqa_of_the_hub_without_answers():
+    rows = [{k: v for k, v in ASKED.items() if k in ("question", "imageId", "isBalanced")} | dict(id="07")]
+    assert GQA.load("test", datasets.Dataset.from_list(rows)).annotations is None
+    with pytest.raises(UserError, match="question '07': answer is None, and must be a text"): GQA.load("val", datasets.Dataset.from_list(rows))
+
 def test_tables_of_vlmevalkit(tmp_path):
     shown = base64.b64encode((GOLDEN/"data"/"gqa"/"images"/"57203.jpg").read_bytes()).decode()
     (tmp_path/"GQA_TestDev_Balanced.tsv").write_text(f"index\timage\tquestion\tanswer\tcategory\n0\t{shown}\tIs it red?\tyes\tverify\n1\t{shown}\tWhat is red?\tcircle\tquery\n")
@@ -245,6 +250,7 @@ def test_a_table_of_aokvqa(tmp_path):
     (SLAKE, "test.json", [LAKE | dict(answer=["Square"])], "qid 1: answer is ..Square.., and must be a text"),
     (SLAKE, "test.json", [LAKE | dict(q_lang="de")], "q_lang must be en or zh, not 'de'"),
     (SLAKE, "test.json", [LAKE, LAKE], "SLAKE test repeats question_id 1"),
+    (SLAKE, "test.json", [LAKE | dict(img_name="x"*3000)], "has 3,000 characters, and no file is called so"),
     (SLAKE, "test.json", [SEEN], "has no qid, which must be a whole number or a text"),
 ])
 def test_a_wrong_file_is_told_in_a_sentence(tmp_path, kind, name, content, says):

@@ -12,7 +12,7 @@ from ..machine.schema import check_fields, Field
 from .values import write_number
 
 # %% auto #0
-__all__ = ['read_records', 'one_answer']
+__all__ = ['read_records', 'one_answer', 'picture_name']
 
 # %% ../../nbs/05_data/31_record_lists.ipynb #fdca8553
 def read_records(
@@ -34,7 +34,7 @@ def read_records(
         where = f"{name}, {names} {short_repr(record[names])}" if known else f"{name}, entry {number}"
         yield where, check_fields(record, fields, where, remedy)
 
-# %% ../../nbs/05_data/31_record_lists.ipynb #5fd3fcb1
+# %% ../../nbs/05_data/31_record_lists.ipynb #19dc0fbe
 def one_answer(
     value, # of a record
     where: str, # what the record is called in messages
@@ -43,3 +43,14 @@ def one_answer(
     if isinstance(value, str): return value
     if type(value) in (int, float): return write_number(value)
     raise UserError(f"{where}: answer is {short_repr(value)}, and must be a text; fetch the file again")
+
+_LONGEST = 255 # characters of a picture's name, with its folders
+
+def picture_name(
+    name: str, # as a file has it
+    where: str, # what the record is called in messages
+) -> str: # the same
+    "The name of a picture. Raises `UserError` for one that no file has."
+    if 0 < len(name) <= _LONGEST: return name
+    raise UserError(f"{where}: picture {short_repr(name)} has {len(name):,} characters, and no file is called so; "
+                    "fetch the file again")
