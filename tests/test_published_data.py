@@ -19,6 +19,7 @@ from beit3_colab.machine.messages import UserError
 from beit3_colab.pictures.decoding import Described, load_image
 from beit3_colab.pictures.reading import ImageError
 from beit3_colab.pictures.sources import describe, is_described
+from beit3_colab.scoring.rules import RULES as RULES_BY_NAME
 from beit3_colab.run.task import find_dataset, load_dataset
 from beit3_colab.data.dataset import group_by_image
 
@@ -218,7 +219,7 @@ def test_evaluated_and_opened_again(dataset, place, vqa, tmp_path):
     key = "questionId" if dataset == "docvqa" else "question_id"
     assert [e[key] for e in entries] == [q.question_id for q in run.questions] and run.submission.name == f"submit_{dataset}_val.json"
     again = open_run(tmp_path/"run")
-    assert again.accuracy == run.accuracy and again.answers.equals(run.answers) and run.accuracy.metric == run.metric
+    assert again.accuracy == run.accuracy and again.answers.equals(run.answers) and RULES_BY_NAME[run.accuracy.metric] is RULES_BY_NAME[run.metric]
     assert again.data.read_image(again.questions[-1]).size == (48, 32)
 
 def test_evaluated_on_a_table_in_memory(vqa, tmp_path):
