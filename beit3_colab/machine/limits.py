@@ -12,7 +12,7 @@ from .messages import did_you_mean, short_repr, UserError
 # %% auto #0
 __all__ = ['LIMITS', 'Limit', 'limit', 'set_limit', 'raise_limit']
 
-# %% ../../nbs/01_machine/10_limits.ipynb #eb9058f2
+# %% ../../nbs/01_machine/10_limits.ipynb #ff07a785
 class Limit(NamedTuple):
     "A bound of what is read."
     default: int # the bound, unless somebody sets another
@@ -28,6 +28,7 @@ LIMITS = { # name → limit
     "plain_bytes": Limit(10_000_000, "bytes", "of a picture in figures, PPM's P1 to P3; cameras make none"),
     "pixels_at_once": Limit(150_000_000, "pixels", "of pictures that are unpacked at the same time in a process"),
     "file_bytes": Limit(2_000_000_000, "bytes", "of a file that is read whole: JSON, tables; VQAv2's largest has 0.4 GB"),
+    "pieces_bytes": Limit(8_000_000_000, "bytes", "of a file that is read in pieces; GQA's val_all has some 2 GB"),
     "note_bytes": Limit(1_000_000, "bytes", "of a small file of ours, such as what is noted of a download"),
     "run_file_bytes": Limit(20_000_000, "bytes", "of run.json; one that names 450,000 questions has 8 MB"),
     "questions_bytes": Limit(500_000_000, "bytes", "of own_questions.json; 450,000 with ten answers each have 150 MB"),
@@ -41,6 +42,7 @@ LIMITS = { # name → limit
     "download_small_bytes": Limit(200_000_000, "bytes", "of a zip of JSON files; VQAv2's largest has 22 MB"),
     "download_rate": Limit(1_000, "bytes a second", "that a server must send, over any minute"),
     "download_wait": Limit(600, "seconds", "in all that a server may ask to wait for one file"),
+    "table_group_bytes": Limit(2_000_000_000, "bytes", "of pictures that a Parquet file keeps together; the Hub's have 0.2 GB"),
     "pickle_bytes": Limit(20_000_000, "bytes", "of what a .pth says about its weights; a published one's has 0.1 MB"),
     "message_bytes": Limit(1_000_000_000, "bytes", "that one process of a run sends to another at a time"),
     "anls_letters": Limit(5_000, "characters", "of an answer that ANLS compares; DocVQA's longest has some 200"),
