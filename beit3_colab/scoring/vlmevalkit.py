@@ -17,7 +17,7 @@ from .result_rows import take_answer, take_row, take_share, Told
 __all__ = ['is_xlsx', 'read_sheet', 'is_vlmevalkit', 'read_vlmevalkit', 'plain_file', 'lost_answers', 'restore_answers',
            'refuse_acc']
 
-# %% ../../nbs/06_scoring/12_vlmevalkit.ipynb #9655a170
+# %% ../../nbs/06_scoring/12_vlmevalkit.ipynb #b901359c
 _CELLS = 30_000_000 # in a sheet; 214,354 rows of 20 columns have 4 million
 _ROWS = 1_048_576 # of a sheet, as Excel has at most
 _DEFINES = (b"<!DOCTYPE", b"<!ENTITY")
@@ -46,7 +46,8 @@ def _check_member(archive, member, name) -> bool: # whether it has formulas
         while part := file.read(1 << 20):
             piece = before + part
             if not before and (piece[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in piece[:100]):
-                raise UserError(f"{name} is a spreadsheet whose XML is not UTF-8; save it again in a spreadsheet program")
+                raise UserError(f"{name} is a spreadsheet whose XML is not UTF-8; save it again in a spreadsheet "
+                                "program")
             if any(word in piece for word in _DEFINES):
                 raise UserError(f"{name} is a spreadsheet whose XML defines entities, as no spreadsheet program writes "
                                 "them and attacks do; save it again in a spreadsheet program if you trust it")
@@ -135,7 +136,7 @@ def _cell(value):
     if type(value) in (int, float) and abs(value) >= 2**53: return float(value) # kept to 15 digits: refused as an id
     return value
 
-# %% ../../nbs/06_scoring/12_vlmevalkit.ipynb #e238f0f0
+# %% ../../nbs/06_scoring/12_vlmevalkit.ipynb #93c29c04
 _DATA = re.compile(r"(?:^|_)((?:TextVQA|DocVQA|InfoVQA|ChartQA|OCRVQA|GQA|VizWiz)(?:_[A-Za-z]+)*?)(?:_results)?$")
 _FAILED = "Failed to obtain answer via API."
 
@@ -178,8 +179,8 @@ def _scored(rows, records, stem) -> tuple[list, tuple]: # rows with scores, note
     distances = _are_distances(matches, stem)
     scores = [_score_of(m, r.get("eval_score"), distances) for m, (_, r) in zip(matches, records)]
     rows = [row if s is None else row._replace(more={**(row.more or {}), "score": s}) for row, s in zip(rows, scores)]
-    note = ("eval_score of this file is the mean of edit distances, of which 0 is best; the score beside each answer is "
-            "what VLMEvalKit's own total uses: 1 less the smallest distance, and 0 below 0.5",)
+    note = ("eval_score of this file is the mean of edit distances, of which 0 is best; the score beside each answer "
+            "is what VLMEvalKit's own total uses: 1 less the smallest distance, and 0 below 0.5",)
     return rows, note if distances else ()
 
 def _totals(path) -> dict[str, float]:
@@ -205,9 +206,10 @@ def read_vlmevalkit(
     task = found[1] if found else ""
     form = "scored predictions" if records and "eval_score" in records[0][1] else "predictions"
     form = f"{form} on {task}" if task else form
-    return ResultTable("VLMEvalKit", form, checked_rows(rows, name), task, told.notes() + notes, _totals(path) if path else {})
+    totals = _totals(path) if path else {}
+    return ResultTable("VLMEvalKit", form, checked_rows(rows, name), task, told.notes() + notes, totals)
 
-# %% ../../nbs/06_scoring/12_vlmevalkit.ipynb #bcad9ccd
+# %% ../../nbs/06_scoring/12_vlmevalkit.ipynb #c74f0e21
 def plain_file(
     path: Path, # of a scored file
 ) -> Path|None: # None where it does not lie beside it
@@ -233,12 +235,14 @@ def restore_answers(
     same = all(r.answer == "nan" or r.answer == other for r, other in zip(table.rows, found))
     lost = [r for r, other in zip(table.rows, found) if r.answer == "nan" and other is None]
     if not said or lost or not same:
-        return table._replace(notes=(*table.notes, f"{plural(count, 'answer')} of the scored file {'says' if count == 1 else 'say'} nan, which VLMEvalKit "
-                                     "writes for None, n/a and others: open the file of predictions that it was made from"))
+        note = (f"{plural(count, 'answer')} of the scored file {'says' if count == 1 else 'say'} nan, which VLMEvalKit "
+                "writes for None, n/a and others: open the file of predictions that it was made from")
+        return table._replace(notes=(*table.notes, note))
     rows = [r._replace(answer=other) if r.answer == "nan" else r for r, other in zip(table.rows, found)]
     changed = count - lost_answers(table._replace(rows=rows))
-    note = (f"{plural(changed, 'answer')} that VLMEvalKit has written over with nan {'was' if changed == 1 else 'were'} taken from the "
-            "predictions beside it")
+    were = "was" if changed == 1 else "were"
+    note = (f"{plural(changed, 'answer')} that VLMEvalKit has written over with nan {were} "
+            "taken from the predictions beside it")
     return table._replace(rows=rows, notes=(*table.notes, note) if changed else table.notes)
 
 # %% ../../nbs/06_scoring/12_vlmevalkit.ipynb #e62a2bd6
