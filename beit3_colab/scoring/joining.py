@@ -87,13 +87,16 @@ def _begins(prompt, question) -> bool: # whether a prompt asks a question
     if given.startswith(wanted) and not given[len(wanted):len(wanted) + 1].isalnum(): return True
     return wanted in prompt_questions(prompt)
 
-# %% ../../nbs/06_scoring/15_joining.ipynb #bc9a66d8
+# %% ../../nbs/06_scoring/15_joining.ipynb #8b4d3859
+_LEFT = ("unknown", "disagreeing", "ambiguous", "unnamed") # why a row is not joined
+
 class _Placed:
     "Which question each row answers, and what became of the others."
-    def __init__(self, dataset):
+    def __init__(self, dataset, task):
         self.questions, self.label = dataset.questions, dataset.label
+        self.about = f"; the file says that it is about {short_name(task, 60)}" if task else ""
         self.rows = [] # (question, row)
-        self.counts = dict.fromkeys(("by_id", "by_row", "by_text", "unknown", "disagreeing", "ambiguous"), 0)
+        self.counts = dict.fromkeys(("by_id", "by_row", "by_text", *_LEFT), 0)
         self.first = {} # the same names → places of the first rows
         self.order = "" # where the numbers of rows are not those of this data
 
@@ -133,7 +136,7 @@ def _check_ids(rows, placed, checked):
         ask = _rows(checked, "asks", "ask")
         raise UserError(f"{bad:,} of {ask} something else than {placed.label} asks under that id "
                         f"({row.where}, id {short_repr(row.question_id)}: {_cite(row.question)}, and the data "
-                        f"{_cite(data)}): these results are about other data; {_choose()}")
+                        f"{_cite(data)}): these results are about other data; {_choose(placed)}")
     if (count + bad)*2 < min(len(rows), len(placed.questions)): _refuse_ids(rows, placed, count)
 
 def _refuse_ids(rows, placed, count):
@@ -142,13 +145,15 @@ def _refuse_ids(rows, placed, count):
     raise UserError(f"of {plural(len(rows), 'id')} in the results ({said}), {found} can be found in {placed.label}, "
                     f"which has {plural(len(placed.questions), 'question')} "
                     f"({first_few(q.question_id for q in placed.questions[:50])}): they look like another split or "
-                    f"another data set; {_choose()}")
+                    f"another data set; {_choose(placed)}")
 
 def _rows(n, one, more) -> str: return f"{plural(n, 'row')} {one if n == 1 else more}" # with its verb
-def _choose() -> str: return "name the right one with dataset=… (--dataset) and split=… (--split)"
+def _choose(placed) -> str:
+    return f"name the right one with dataset=… (--dataset) and split=… (--split){placed.about}"
+
 def _cite(text) -> str: return f"“{clean_line(text, 80)}”"
 
-# %% ../../nbs/06_scoring/15_joining.ipynb #8e3a3a7b
+# %% ../../nbs/06_scoring/15_joining.ipynb #181cb1a4
 _SURE = 6 # decimal places of chance
 
 def _is_proof(rows, texts, total) -> bool: # whether agreement could not be by chance
@@ -195,25 +200,29 @@ def _refuse_texts(rows, found, there, placed):
     row = next(row for row, text in zip(rows, found) if text is None)
     said = _cite(row.question) if _tells(row.question) else "nothing"
     share = f"{100*there/len(rows):.1f} %"
-    raise UserError(f"of {plural(len(rows), 'row')}, {share} ask something that {placed.label} asks, and 98 % are needed "
-                    f"({row.where} asks {said}, which is not there): these results are about another split or another data set; {_choose()}")
+    raise UserError(f"of {plural(len(rows), 'row')}, {share} ask something that {placed.label} asks, and 98 % are "
+                    f"needed ({row.where} asks {said}, which is not there): these results are about another "
+                    f"split or another data set; {_choose(placed)}")
 
 def _place(table, rows, dataset) -> _Placed:
-    placed = _Placed(dataset)
+    placed = _Placed(dataset, table.task)
     named = [row for row in rows if row.question_id is not None]
     others = [row for row in rows if row.question_id is None] if len(named) < len(rows) else []
     if named: _by_id(named, placed)
-    if others:
+    if named: # such as a line of totals under a table
+        for row in others: placed.leave("unnamed", row)
+    elif others:
         texts = _texts(dataset.questions)
         if not _by_row(others, placed, texts): _by_text(others, placed, texts)
     return placed
 
-# %% ../../nbs/06_scoring/15_joining.ipynb #51de5329
+# %% ../../nbs/06_scoring/15_joining.ipynb #43b211bd
 class Joined(NamedTuple):
     """Results beside their questions.
 
     `counts` has numbers of rows: `rows` of the file; `joined`, `repeated`, `conflicting`, `no_answer`, `refused`,
-    `unknown`, `disagreeing` and `ambiguous` add up to it. `by_id`, `by_row` and `by_text` say how rows were joined.
+    `unknown`, `disagreeing`, `ambiguous` and `unnamed` add up to it. `by_id`, `by_row` and `by_text` say how rows
+    were joined.
     `questions` and `missing` count questions of the data, and those that have no answer here."""
     records: dict # question_id → record, in the order of the data
     notes: tuple # sentences
@@ -250,7 +259,7 @@ def _collect(pairs) -> tuple[dict, dict, int]: # records; question_id → rows, 
         for question_id in differ: del records[question_id]
     return records, lost, repeated
 
-# %% ../../nbs/06_scoring/15_joining.ipynb #95ea8ae3
+# %% ../../nbs/06_scoring/15_joining.ipynb #5033e3c9
 _HOW = {
     "by_id": "their question's id",
     "by_row": "the number of the row in the tool's copy of the data; each was checked against its question's text",
@@ -258,11 +267,11 @@ _HOW = {
 
 def _remedy(tool) -> str:
     if tool == "lmms-eval":
-        return ("to join all, give the parquet files that lmms-eval read, data_path=… (--data-path): doc_id counts their "
-                "rows")
+        return ("to join all, give the parquet files that lmms-eval read, data_path=… (--data-path): doc_id counts "
+                "their rows")
     if tool == "VLMEvalKit":
-        return ("to join all, give the data in the order of VLMEvalKit's table, data_path=… (--data-path): index counts "
-                "its rows")
+        return ("to join all, give the data in the order of VLMEvalKit's table, data_path=… (--data-path): index "
+                "counts its rows")
     return "to join all, write the question_id beside each answer"
 
 def _tell_placed(placed, table) -> list[str]: # sentences
@@ -277,6 +286,8 @@ def _tell_placed(placed, table) -> list[str]: # sentences
     if n := counts["disagreeing"]:
         notes.append(f"{_rows(n, 'asks', 'ask')} something else than the data does under that id: left out "
                      f"({placed.places('disagreeing')})")
+    if n := counts["unnamed"]:
+        notes.append(f"{plural(n, 'row')} without the id that the others have: left out ({placed.places('unnamed')})")
     if n := counts["ambiguous"]:
         order = f"; {placed.order}" if placed.order else ""
         notes.append(f"{plural(n, 'row')} could not be joined, since the same question stands more than once in the "
@@ -302,7 +313,7 @@ def _tell_missing(missing, label) -> list[str]:
     return [f"{plural(len(missing), 'question')} of {label} without an answer in the results "
             f"({first_few(q.question_id for q in missing[:50])})"]
 
-# %% ../../nbs/06_scoring/15_joining.ipynb #6811edd5
+# %% ../../nbs/06_scoring/15_joining.ipynb #ec4eba70
 def _sort(rows) -> tuple[list, list, list]: # rows with something to say; without an answer; with one that is none
     good, empty, refused = [], [], []
     for row in rows:
@@ -314,10 +325,9 @@ def _sort(rows) -> tuple[list, list, list]: # rows with something to say; withou
 
 def _refuse_nothing(table, placed, notes):
     "Raise `UserError` for results of which no row could be joined."
-    about = f", and the file says that it is about {short_name(table.task, 60)}" if table.task else ""
     why = "; ".join(notes) or "no row has an answer"
     raise UserError(f"no row of these results ({table.tool}, {plural(len(table.rows), 'row')}) could be joined to "
-                    f"{placed.label}{about}: {why}")
+                    f"{placed.label}: {why}{placed.about}")
 
 def join_results(
     table: ResultTable, # of `beit3_colab.scoring.reading.read_any`

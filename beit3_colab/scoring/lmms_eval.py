@@ -80,7 +80,7 @@ def _read_row(where, row, told) -> ResultRow:
     number, question = take_row(row.get("doc_id")), _find_question(row)
     return ResultRow(where, _find_id(row, where), number, question, answer, more or None)
 
-# %% ../../nbs/06_scoring/11_lmms_eval.ipynb #72f7d901
+# %% ../../nbs/06_scoring/11_lmms_eval.ipynb #bc4a6494
 _NAME = re.compile(r"(?P<time>.*?)_?samples_(?P<task>.+?)(?:\.jsonl?)?(?:\.gz)?")
 
 def task_of(
@@ -133,7 +133,10 @@ def read_samples(
     path: Path|None = None, # of the file, beside which totals may lie
     task: str = "", # what the file itself says
 ) -> ResultTable:
-    "Rows of lmms-eval. Raises `UserError` naming a row that is none of its."
+    """Rows of lmms-eval 0.3.0, 0.6 and current. Raises `UserError` naming a row that is none of its.
+
+    Tried with files that lmms-eval's own evaluator and tracker wrote; those of two ranks and of --limit are its lines,
+    reordered and cut by hand. Source: EvolvingLMMs-Lab/lmms-eval, lmms_eval/loggers/evaluation_tracker.py."""
     told, read = Told(), []
     for where, row in rows:
         if not is_sample(row):
@@ -146,7 +149,7 @@ def read_samples(
     form = f"samples of {clean_line(task, 60)}" if task else "samples"
     return ResultTable("lmms-eval", form, checked_rows(read, name), task, told.notes() + notes, totals)
 
-# %% ../../nbs/06_scoring/11_lmms_eval.ipynb #ec202b4c
+# %% ../../nbs/06_scoring/11_lmms_eval.ipynb #0b2b1948
 def is_log(
     content, # of a JSON file
 ) -> bool: # whether lmms-eval 0.2.0 has written it
@@ -158,7 +161,7 @@ def read_log(
     content: Mapping, # of the file
     name: str, # of the file
 ) -> ResultTable:
-    "Rows of lmms-eval 0.2.0."
+    "Rows of lmms-eval 0.2.0. Tried with files that its own command line wrote. Source: lmms_eval/__main__.py."
     said = content.get("model_configs")
     task = said.get("task") if isinstance(said, dict) else None
     rows = ((f"entry {i}", row) for i, row in enumerate(content["logs"], 1))
