@@ -81,7 +81,7 @@ def measure(kind, path, rounds):
     from types import SimpleNamespace
     from beit3_colab.scoring.joining import join_results
     from beit3_colab.scoring.reading import read_any
-    data = SimpleNamespace(questions=make_questions(KINDS[kind][0]), label="made-up val")
+    data = SimpleNamespace(questions=make_questions(KINDS[kind][0]), name="made-up", split="val")
     found = []
     peak_memory(reset=True)
     before = peak_memory()

@@ -46,7 +46,7 @@ def make_data(ids, name):
     "A data set with these questions in this order."
     texts = TEXTS[name]
     questions = [Question(i if name in TEXT_IDS else int(i), 1, texts.get(i, "")) for i in ids]
-    return SimpleNamespace(questions=questions, name=name, split="val", label=f"{name} val")
+    return SimpleNamespace(questions=questions, name=name, split="val")
 
 def tools_order(expected):
     "Ids in the order of the data that the tool has read."
@@ -318,7 +318,7 @@ def test_questions_of_another_data_set_are_refused(tmp_path):
     with pytest.raises(UserError, match="these results are about another split or another data set"): join_results(read_any(write(tmp_path, lmms(enumerate(ASKED)))), gqa)
 
 def test_a_data_set_that_always_asks_the_same(tmp_path):
-    data = SimpleNamespace(questions=[Question(i, i, "What is this?") for i in range(50)], label="mine val")
+    data = SimpleNamespace(questions=[Question(i, i, "What is this?") for i in range(50)], name="mine", split="val")
     with pytest.raises(UserError, match="no row of these results.*too many questions are alike"): join_results(read_any(write(tmp_path, lmms(enumerate([("What is this?", "a")]*50)))), data)
 
 @pytest.mark.parametrize("wrong, joins", [(1, True), (3, True), (4, False), (24, False)])

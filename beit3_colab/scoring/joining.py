@@ -87,13 +87,16 @@ def _begins(prompt, question) -> bool: # whether a prompt asks a question
     if given.startswith(wanted) and not given[len(wanted):len(wanted) + 1].isalnum(): return True
     return wanted in prompt_questions(prompt)
 
-# %% ../../nbs/06_scoring/15_joining.ipynb #8b4d3859
+# %% ../../nbs/06_scoring/15_joining.ipynb #3badab1b
 _LEFT = ("unknown", "disagreeing", "ambiguous", "unnamed") # why a row is not joined
+
+def _name_data(dataset) -> str: # such as "OK-VQA val"
+    return f"{getattr(dataset, 'title', '') or dataset.name} {dataset.split}"
 
 class _Placed:
     "Which question each row answers, and what became of the others."
     def __init__(self, dataset, task):
-        self.questions, self.label = dataset.questions, dataset.label
+        self.questions, self.label = dataset.questions, _name_data(dataset)
         self.about = f"; the file says that it is about {short_name(task, 60)}" if task else ""
         self.rows = [] # (question, row)
         self.counts = dict.fromkeys(("by_id", "by_row", "by_text", *_LEFT), 0)
@@ -313,7 +316,7 @@ def _tell_missing(missing, label) -> list[str]:
     return [f"{plural(len(missing), 'question')} of {label} without an answer in the results "
             f"({first_few(q.question_id for q in missing[:50])})"]
 
-# %% ../../nbs/06_scoring/15_joining.ipynb #ec4eba70
+# %% ../../nbs/06_scoring/15_joining.ipynb #0c4213c2
 def _sort(rows) -> tuple[list, list, list]: # rows with something to say; without an answer; with one that is none
     good, empty, refused = [], [], []
     for row in rows:
@@ -331,7 +334,7 @@ def _refuse_nothing(table, placed, notes):
 
 def join_results(
     table: ResultTable, # of `beit3_colab.scoring.reading.read_any`
-    dataset, # with `questions`, `label`
+    dataset, # with `questions`, `name`, `split`
 ) -> Joined:
     """Put each row beside the question that it answers.
 
@@ -350,4 +353,4 @@ def _join(table, dataset) -> Joined:
     counts = dict(placed.counts, rows=len(table.rows), joined=len(records), repeated=repeated,
                   conflicting=sum(differ.values()), no_answer=len(empty), refused=len(refused),
                   questions=len(dataset.questions), missing=len(missing))
-    return Joined(records, (*notes, *_tell_missing(missing, dataset.label)), counts)
+    return Joined(records, (*notes, *_tell_missing(missing, placed.label)), counts)
