@@ -156,7 +156,7 @@ def _choose(placed) -> str:
 
 def _cite(text) -> str: return f"“{clean_line(text, 80)}”"
 
-# %% ../../nbs/06_scoring/15_joining.ipynb #181cb1a4
+# %% ../../nbs/06_scoring/15_joining.ipynb #6c49f7ab
 _SURE = 6 # decimal places of chance
 
 def _is_proof(rows, texts, total) -> bool: # whether agreement could not be by chance
@@ -181,10 +181,15 @@ def _by_row(rows, placed, texts) -> bool: # whether they were joined so
 
 def _texts(questions) -> Counter: return Counter(plain_question(q.question) for q in questions if _tells(q.question))
 
+def _find_text(prompt, texts) -> str|None: # the question that a prompt asks, as the data has it
+    if not _tells(prompt): return None
+    for text in (prompt, prompt.partition("\n")[0]): # what `prompt_questions` begins with, in a quarter of the time
+        if (plain := plain_question(text)) in texts: return plain
+    return next((text for text in prompt_questions(prompt) if text in texts), None)
+
 def _by_text(rows, placed, texts):
     by_text = {plain_question(q.question): q for q in placed.questions}
-    found = [next((t for t in prompt_questions(row.question) if t in texts), None) if _tells(row.question) else None
-             for row in rows]
+    found = [_find_text(row.question, texts) for row in rows]
     there = sum(text is not None for text in found)
     if there < .98*len(rows): _refuse_texts(rows, found, there, placed)
     asked = Counter(text for text, _ in {(text, _which(row, i)) for i, (text, row) in enumerate(zip(found, rows))})
