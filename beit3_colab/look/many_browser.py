@@ -158,7 +158,7 @@ class JointFilters(FilterFields):
     def _empty(self):
         for name in ("words", "right", "same", "answer_type"): self.controls[name].value = ALL
 
-# %% ../../nbs/11_look/17_many_browser.ipynb #e071baf1
+# %% ../../nbs/11_look/17_many_browser.ipynb #20da3a6f
 class JointDetail:
     "All answers to one question: the picture, and what each run said, side by side where there is room."
     def __init__(self,
@@ -172,8 +172,8 @@ class JointDetail:
         self.heading, self.frame, self.people = w.HTML(), w.HTML(), w.HTML()
         self.frame.add_class("beit3-large")
         self.parts = [w.HTML() for _ in names]
-        several = box(w.Box, *self.parts, classes="beit3-two")
-        self.widget = lay_out(self.navigation, self.heading, [self.frame], [several, self.people])
+        several = box(w.Box, *self.parts, classes="beit3-two beit3-many")
+        self.widget = lay_out(self.navigation, self.heading, [self.frame, self.people], [several])
 
     def show(self,
         text: str, # of the question
