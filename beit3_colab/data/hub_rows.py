@@ -24,7 +24,7 @@ __all__ = ['read_value', 'RowPictures', 'HubRows', 'read_described_row', 'Parque
            'open_hub_rows', 'TablePictures', 'TableRows', 'TsvRows', 'TsvPictures', 'read_described_line', 'open_tsv',
            'list_in_text', 'row_text', 'row_number', 'row_answers', 'row_id', 'row_texts', 'most_frequent']
 
-# %% ../../nbs/05_data/19_hub_rows.ipynb #657701db
+# %% ../../nbs/05_data/19_hub_rows.ipynb #49fbd941
 def read_value(
     value, # of a row: bytes, {"bytes", "path"}, a path, or None
     name: str, # what the picture is called in errors
@@ -41,15 +41,16 @@ def read_value(
         raise ImageError(f"picture {name}: {str(error).removeprefix('picture given as bytes ')}") from None
 
 def _beside(path, name, folder) -> Path:
-    if is_url(path): raise ImageError(f"picture {name} is an address ({short_name(path, 80)}), and no server is asked for a "
-                                      "table's pictures; give a table that holds them")
+    if is_url(path): raise ImageError(f"picture {name} is an address ({short_name(path, 80)}), and no server is asked "
+                                      "for a table's pictures; give a table that holds them")
     if folder is None: return Path(path)
     if leads_out(path):
-        raise ImageError(f"picture {name} is said to be {short_name(path, 80)}, which leads out of {short_name(folder)}: "
-                         "give a table that holds its pictures, or whose paths begin in its folder")
+        raise ImageError(f"picture {name} is said to be {short_name(path, 80)}, which leads out of "
+                         f"{short_name(folder)}: give a table that holds its pictures, or whose paths begin in its "
+                         "folder")
     return folder/path
 
-# %% ../../nbs/05_data/19_hub_rows.ipynb #b2da9d41
+# %% ../../nbs/05_data/19_hub_rows.ipynb #0241ddcb
 _NAME = re.compile(r"row (\d{1,12})")
 
 class RowPictures(PictureSource):
@@ -65,7 +66,7 @@ class RowPictures(PictureSource):
         if found and int(found[1]) < self.count: return int(found[1])
         raise ImageError(f"picture {short_name(name)} is none of {self.where}, which has {plural(self.count, 'row')}")
 
-    def has(self, name: str) -> bool: # whether there is such a row; whether its picture is whole is seen when it is read
+    def has(self, name: str) -> bool: # whether there is such a row; its picture is looked at when it is read
         try: return self.number(name) >= 0
         except ImageError: return False
 
@@ -75,7 +76,8 @@ class RowPictures(PictureSource):
         name: str, # such as `row 17`
     ): # PIL.Image in RGB
         "Read one picture. Raises `ImageError` for one that is not there or damaged."
-        raise NotImplementedError(f"{type(self).__name__} does not say how a picture is read: give it a method read(name)")
+        raise NotImplementedError(f"{type(self).__name__} does not say how a picture is read: give it a method "
+                                  "read(name)")
 
 # %% ../../nbs/05_data/19_hub_rows.ipynb #892f505e
 class HubRows:
@@ -104,7 +106,7 @@ class HubRows:
         "Where the pictures of the rows are."
         raise NotImplementedError(f"{type(self).__name__} does not say where its pictures are: give it pictures()")
 
-# %% ../../nbs/05_data/19_hub_rows.ipynb #3997d580
+# %% ../../nbs/05_data/19_hub_rows.ipynb #fea44a8d
 def _holds_pictures(kind) -> bool: # of Arrow
     from pyarrow import types
     if types.is_struct(kind): return any(kind.field(i).name == "bytes" for i in range(kind.num_fields))
@@ -120,24 +122,26 @@ def _find_columns(schema, where) -> tuple[list[str], str|None]: # those without 
     heavy = [field.name for field in schema if _holds_pictures(field.type)]
     light = [name for name in schema.names if name not in heavy]
     if "image" in heavy: return light, "image"
-    if len(heavy) > 1: raise UserError(f"{where} has several columns of pictures ({first_few(heavy)}), and none that is "
-                                       "called 'image': rename the one that the questions are about")
+    if len(heavy) > 1: raise UserError(f"{where} has several columns of pictures ({first_few(heavy)}), and none that "
+                                       "is called 'image': rename the one that the questions are about")
     if heavy: return light, heavy[0]
     return light, "image" if "image" in light and _is_text(schema.field("image").type) else None
 
-# %% ../../nbs/05_data/19_hub_rows.ipynb #1e5795b2
+# %% ../../nbs/05_data/19_hub_rows.ipynb #b39d7c11
 _LFS = b"version https://git-lfs"
 
 def _open(path: Path): # pyarrow.parquet.ParquetFile
     "Open a parquet file. Raises `UserError` for what is none."
     where = short_name(path)
     try: from pyarrow import parquet
-    except ImportError: raise UserError(f"{where} is a Parquet table, which pyarrow reads: pip install pyarrow") from None
+    except ImportError: raise UserError(f"{where} is a Parquet table, which pyarrow reads: pip install "
+                                        "pyarrow") from None
     check_regular(path)
     try:
         with open_regular(path) as file: head = file.read(len(_LFS))
         if head == _LFS:
-            raise UserError(f"{where} is not the table but Git LFS's note where it is: fetch the file itself (git lfs pull)")
+            raise UserError(f"{where} is not the table but Git LFS's note where it is: fetch the file itself (git lfs "
+                            "pull)")
         return parquet.ParquetFile(path)
     except UserError: raise
     except _failures() as error: raise UserError(_unreadable(where, error)) from None
@@ -149,7 +153,7 @@ def _failures() -> tuple: # what pyarrow raises at a damaged file
 def _unreadable(where, error) -> str:
     return f"{where} cannot be read as Parquet: {clean_line(error, 200)}; if it is cut short, fetch it again"
 
-# %% ../../nbs/05_data/19_hub_rows.ipynb #5f65b35a
+# %% ../../nbs/05_data/19_hub_rows.ipynb #d5e5718a
 _KEPT = 300_000_000 # bytes of groups that are kept
 
 class _Groups:
@@ -176,19 +180,21 @@ def _read_group(path, group, column):
             chunks = [parts.column(i) for i in range(parts.num_columns)]
             size = sum(c.total_uncompressed_size for c in chunks if c.path_in_schema.partition(".")[0] == column)
             if size > limit("table_group_bytes"):
-                raise UserError(f"{short_name(path)} keeps {size:,} bytes of pictures together; {raise_limit('table_group_bytes')}")
+                raise UserError(f"{short_name(path)} keeps {size:,} bytes of pictures together; "
+                                f"{raise_limit('table_group_bytes')}")
             return file.read_row_group(group, columns=[column]).column(0)
     except UserError as error: raise ImageError(str(error)) from None
     except _failures() as error: raise ImageError(_unreadable(short_name(path), error)) from None
 
-# %% ../../nbs/05_data/19_hub_rows.ipynb #27a90c89
+# %% ../../nbs/05_data/19_hub_rows.ipynb #9b0d6b97
 def read_described_row(
     description: dict, # of `ParquetPictures.description`
 ): # PIL.Image in RGB
     "Read a picture of a parquet file that another process has described. Raises `ImageError`."
     path, name = Path(description["file"]), description["name"]
     with count_file_time(): part = _groups.get(str(path), description["group"], description["column"])
-    if description["row"] >= len(part): raise ImageError(f"picture {name}: {short_name(path)} was changed and has fewer rows")
+    if description["row"] >= len(part): raise ImageError(f"picture {name}: {short_name(path)} was changed and has "
+                                                         "fewer rows")
     return read_value(part[description["row"]].as_py(), f"{name} of {short_name(path)}", path.parent)
 
 class ParquetPictures(RowPictures):
@@ -222,7 +228,7 @@ class ParquetPictures(RowPictures):
 
 _READER = "beit3_colab.data.hub_rows:read_described_row"
 
-# %% ../../nbs/05_data/19_hub_rows.ipynb #e130b48f
+# %% ../../nbs/05_data/19_hub_rows.ipynb #fa788377
 class ParquetRows(HubRows):
     "Rows of parquet files."
     def __init__(self,
@@ -230,14 +236,15 @@ class ParquetRows(HubRows):
         root: Path|None = None, # folder that was given; without it that of the first file
     ):
         self.files, self.root = list(files), Path(root or files[0].parent)
-        self.where = short_name(files[0]) if len(files) == 1 else f"{short_name(files[0])} and {plural(len(files) - 1, 'more file')}"
+        more = f" and {plural(len(files) - 1, 'more file')}" if len(files) > 1 else ""
+        self.where = short_name(files[0]) + more
         columns = None
         for path in self.files:
             with _open(path) as file: found = _find_columns(file.schema_arrow, short_name(path))
             if columns is None: columns = found
             elif (set(found[0]), found[1]) != (set(columns[0]), columns[1]):
-                raise UserError(f"{short_name(path)} has other columns than {short_name(self.files[0])}: they are no parts "
-                                "of one table; keep tables in folders of their own")
+                raise UserError(f"{short_name(path)} has other columns than {short_name(self.files[0])}: they are no "
+                                "parts of one table; keep tables in folders of their own")
         self.columns, self.column = columns
         self.has_pictures = self.column is not None
 
@@ -262,7 +269,7 @@ def _read_rows(path, names) -> Iterator[dict]:
     except UserError: raise
     except _failures() as error: raise UserError(_unreadable(short_name(path), error)) from None
 
-# %% ../../nbs/05_data/19_hub_rows.ipynb #bbadd5fa
+# %% ../../nbs/05_data/19_hub_rows.ipynb #1ad99b1f
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})")
 
 def find_parquet(
@@ -285,18 +292,20 @@ def _check_shards(files) -> list[Path]:
     numbers = [_SHARD.search(path.name) for path in files]
     if not all(numbers): return files
     counts = {int(n[2]) for n in numbers}
-    if len(counts) > 1: raise UserError(f"{short_name(files[0].parent)} has parquet files of {first_few(sorted(counts))} parts "
-                                        "under names of one split: keep those of one version")
+    if len(counts) > 1: raise UserError(f"{short_name(files[0].parent)} has parquet files of "
+                                        f"{first_few(sorted(counts))} parts under names of one split: keep those of "
+                                        "one version")
     there, count = [int(n[1]) for n in numbers], counts.pop()
     if len(set(there)) < len(there):
-        raise UserError(f"{short_name(files[0].parent)} has part {first_few([n for n in there if there.count(n) > 1], 1)} of "
+        raise UserError(f"{short_name(files[0].parent)} has part "
+                        f"{first_few([n for n in there if there.count(n) > 1], 1)} of "
                         f"{files[0].name.partition('-')[0]} more than once: keep the files of one version")
     if missing := [n for n in range(count) if n not in there]:
         raise UserError(f"{short_name(files[0].parent)} has {len(there)} of {count} parquet files of "
                         f"{files[0].name.partition('-')[0]}: part {first_few(missing)} is missing; fetch all of them")
     return files
 
-# %% ../../nbs/05_data/19_hub_rows.ipynb #48e4123b
+# %% ../../nbs/05_data/19_hub_rows.ipynb #55c36607
 def open_hub_rows(
     root: Path, # folder, or a parquet file
     patterns: tuple[str, ...], # of its files, such as `data/validation-*.parquet`
@@ -307,19 +316,19 @@ def open_hub_rows(
     if root.suffix.lower() != ".parquet": return None
     found, part = ParquetRows([root], root.parent), _SHARD.search(root.name)
     if part and int(part[2]) > 1:
-        found.notes = (f"{root.name} is one of {int(part[2])} files of its table: the questions of the others are left out; "
-                       "give the folder for all of them",)
+        found.notes = (f"{root.name} is one of {int(part[2])} files of its table: the questions of the others are left "
+                       "out; give the folder for all of them",)
     return found
 
-# %% ../../nbs/05_data/19_hub_rows.ipynb #3908b610
+# %% ../../nbs/05_data/19_hub_rows.ipynb #8cec35f0
 def _one_split(table, splits): # datasets.Dataset
     if not isinstance(table, Mapping): return table
     found = [name for name in splits if name in table]
     if len(found) == 1: return table[found[0]]
     has = f"it has {first_few(list(table))}"
     if found: raise UserError(f"the DatasetDict has several of this split ({first_few(found)}): give one of them")
-    raise UserError(f"the DatasetDict has no {' or '.join(map(repr, splits))}: {has}; give the one that is meant, such as "
-                    f"data_path=table[{next(iter(table), 'validation')!r}]")
+    raise UserError(f"the DatasetDict has no {' or '.join(map(repr, splits))}: {has}; give the one that is meant, such "
+                    f"as data_path=table[{next(iter(table), 'validation')!r}]")
 
 _OF_A_PROGRAM = ("imagefolder", "generator") # builders whose paths are those of the person that built it
 
@@ -349,8 +358,9 @@ class TableRows(HubRows):
         table, # datasets.Dataset
     ):
         if not hasattr(table, "__len__") or not hasattr(table, "select_columns"):
-            raise UserError(f"data_path is {type(table).__name__}, whose rows come one after the other, and pictures are "
-                            "looked at in any order: load it without streaming=True, or give the folder of its parquet files")
+            raise UserError(f"data_path is {type(table).__name__}, whose rows come one after the other, and pictures "
+                            "are looked at in any order: load it without streaming=True, or give the folder of its "
+                            "parquet files")
         self.table = table.with_format(None) # whatever it shows to others
         self.columns, self.column = _find_columns(self.table.features.arrow_schema, self.where)
         self.has_pictures = self.column is not None
@@ -369,7 +379,7 @@ class TableRows(HubRows):
         builder = getattr(getattr(self.table, "info", None), "builder_name", None)
         return builder in _OF_A_PROGRAM or builder is None and not self.table.cache_files
 
-# %% ../../nbs/05_data/19_hub_rows.ipynb #768bdb6e
+# %% ../../nbs/05_data/19_hub_rows.ipynb #f19531bf
 _REFERENCE = 64 # characters; what is longer is a picture
 
 def _fields(line: bytes) -> list[bytes]|None: # None where a quote is open at its end
@@ -394,13 +404,14 @@ def _records(file, where) -> Iterator[tuple[int, int, list[bytes]]]: # place and
         number, begun = number + 1, number + 1
         while (fields := _fields(line.rstrip(b"\r\n"))) is None or len(line) > most:
             if len(line) > most or not (more := file.readline(most + 1)):
-                why = "is longer than any row with a picture" if len(line) > most else "has a quote (\") that ends nowhere"
+                why = "has a quote (\") that ends nowhere"
+                if len(line) > most: why = "is longer than any row with a picture"
                 raise UserError(f"{where}, line {begun} {why}: it is damaged or cut short; fetch it again")
             line, number = line + more, number + 1
         if line.strip(): yield place, len(line), fields
         place += len(line)
 
-# %% ../../nbs/05_data/19_hub_rows.ipynb #710ce6f2
+# %% ../../nbs/05_data/19_hub_rows.ipynb #44fe43c5
 class TsvRows(HubRows):
     "Rows of a TSV of VLMEvalKit's."
     def __init__(self,
@@ -414,7 +425,8 @@ class TsvRows(HubRows):
                 if not os.fstat(file.fileno()).st_size: raise UserError(f"{self.where} is empty; fetch it again")
                 for place, size, fields in _records(file, self.where): self._take(place, size, fields, shown)
                 file.seek(-1, os.SEEK_END)
-                if file.read(1) not in b"\r\n": self.notes = (f"the last line of {self.where} has no end: is the file cut short?",)
+                if file.read(1) not in b"\r\n": self.notes = (f"the last line of {self.where} has no end: is the file "
+                                                              "cut short?",)
         except OSError as error: raise UserError(f"{self.where} cannot be read: {error.strerror}") from None
         self.has_pictures = self.column is not None
         for number, row in enumerate(self.rows): first.setdefault(str(row.get("index", number)), number)
@@ -426,8 +438,8 @@ class TsvRows(HubRows):
         "Read a row, or the names of the columns."
         if not self.columns: return self._take_names(fields)
         if len(fields) != len(self._names):
-            raise UserError(f"{self.where}, row {len(self.rows)} has {plural(len(fields), 'field')} where {len(self._names)} "
-                            "are named: it is damaged or cut short; fetch it again")
+            raise UserError(f"{self.where}, row {len(self.rows)} has {plural(len(fields), 'field')} where "
+                            f"{len(self._names)} are named: it is damaged or cut short; fetch it again")
         row = dict(zip(self._names, fields))
         picture = row.pop("image", None) if self.column == "image" else row.pop(self.column, None)
         try: self.rows.append({name: value.decode("utf-8") for name, value in row.items()})
@@ -451,10 +463,10 @@ class TsvRows(HubRows):
         if isinstance(of, int): return of
         found = first.get(of)
         if found is not None and found != number and isinstance(self._shown[found], int): return self._shown[found]
-        raise UserError(f"{self.where}, row {number}: image is {short_repr(of)}, which is neither a picture nor the index of "
-                        "a row that has one; fetch it again")
+        raise UserError(f"{self.where}, row {number}: image is {short_repr(of)}, which is neither a picture nor the "
+                        "index of a row that has one; fetch it again")
 
-    def __iter__(self) -> Iterator[dict]: return iter(self.rows) # `image_id`: the row that has the picture, if it names none
+    def __iter__(self) -> Iterator[dict]: return iter(self.rows) # `image_id`: the picture, where the TSV names none
 
     def picture_name(self, number: int) -> str: return f"row {self._shown[number]}" # of the picture of a row
 
@@ -462,7 +474,7 @@ class TsvRows(HubRows):
         "Where the pictures of the rows are."
         return TsvPictures(self.path, self._names.index(self.column), self.column, self.places, self.sizes)
 
-# %% ../../nbs/05_data/19_hub_rows.ipynb #a87c26aa
+# %% ../../nbs/05_data/19_hub_rows.ipynb #349613ff
 class TsvPictures(RowPictures):
     "Pictures in the rows of a TSV, which are found by their places in the file."
     described = True
@@ -481,10 +493,10 @@ class TsvPictures(RowPictures):
     ) -> dict: # can be written as JSON; `read_described_line` takes it
         "What another process must know to read a picture."
         number = self.number(name)
-        return dict(reader=_LINE_READER, file=str(self.file.absolute()), place=self.places[number], size=self.sizes[number],
-                    field=self.field, column=self.column, name=name)
+        return dict(reader=_LINE_READER, file=str(self.file.absolute()), place=self.places[number],
+                    size=self.sizes[number], field=self.field, column=self.column, name=name)
 
-    def read(self, name: str): return read_described_line(self.description(name)) # PIL.Image in RGB; raises `ImageError`
+    def read(self, name: str): return read_described_line(self.description(name)) # PIL.Image; raises `ImageError`
 
 _LINE_READER = "beit3_colab.data.hub_rows:read_described_line"
 
@@ -497,7 +509,8 @@ def read_described_line(
         with count_file_time(), open_regular(path) as file:
             file.seek(description["place"])
             line = file.read(description["size"])
-    except (UserError, OSError) as error: raise ImageError(f"picture {name}: {short_name(path)} cannot be read: {error}") from None
+    except (UserError, OSError) as error: raise ImageError(f"picture {name}: {short_name(path)} cannot be read: "
+                                                           f"{error}") from None
     fields = _fields(line.rstrip(b"\r\n")) or []
     if len(line) < description["size"] or len(fields) <= description["field"]:
         raise ImageError(f"picture {name}: {short_name(path)} was changed while it was read")
@@ -525,7 +538,7 @@ def open_tsv(
     places = (folder/name for folder in (root, root/"LMUData") for name in names)
     return next((TsvRows(path) for path in places if path.is_file()), None)
 
-# %% ../../nbs/05_data/19_hub_rows.ipynb #5b059ca6
+# %% ../../nbs/05_data/19_hub_rows.ipynb #a25e3e28
 def list_in_text(
     text: str, # such as "['nokia', 'toshiba']"
 ) -> list[str]|None: # None where it is no list of texts and numbers
@@ -581,7 +594,8 @@ def row_answers(
     value = plain_value(value)
     if is_missing(value): return ()
     if isinstance(value, str): value = _read_list(value, name)
-    if isinstance(value, Mapping) and isinstance(value.get("answer"), (list, tuple)): value = value["answer"] # by columns
+    by_columns = isinstance(value, Mapping) and isinstance(value.get("answer"), (list, tuple))
+    if by_columns: value = value["answer"]
     if not isinstance(value, (list, tuple)): raise UserError(f"{name!r} must be a list, not {short_repr(value)}")
     texts = [v.get("answer") if isinstance(v, Mapping) else v for v in value]
     texts = ["" if v is None else v for v in texts] # nothing said is one of ten

@@ -43,7 +43,7 @@ def are_kept(
     folder = official_folder()/"vqa"
     return all(is_stored(f"{QUESTIONS}/{OFFICIAL_FILES[n]}#{n}", folder/n) for n in official_names(split))
 
-# %% ../../nbs/05_data/07_vqav2.ipynb #e11a5884
+# %% ../../nbs/05_data/07_vqav2.ipynb #daf9fc13
 class VQAv2(COCOPictures, Dataset):
     "A split of VQAv2 in a folder."
     name = "vqav2"
@@ -53,7 +53,7 @@ class VQAv2(COCOPictures, Dataset):
     @classmethod
     def load(cls,
         split: str|None, # train, val, test or test-dev, also by their official names; None for val
-        data_path: str|Path|None = None, # official layout, unilm's index, parquet files, a `datasets.Dataset`; None: by name
+        data_path = None, # official layout, unilm's index, parquet files, or a `datasets.Dataset`; None: by name
     ) -> VQAv2: # questions, and annotations where they are public
         "Open a split on disk, or by name."
         if data_path is None: return open_official(split or "val")
@@ -76,7 +76,8 @@ class VQAv2(COCOPictures, Dataset):
             if kept is not None:
                 raise UserError(made_elsewhere(folder, kept, f"; if it is VQAv2 as everybody has it, {fetch}"))
             raise UserError(f"the official questions of {split_name(split)} are not in the cache, and nothing is "
-                            f"fetched unasked to look at {short_name(folder)}: give data_path=… (--data-path); or {fetch}")
+                            f"fetched unasked to look at {short_name(folder)}: give data_path=… (--data-path); or "
+                            f"{fetch}")
         return replace(cls.load(split, path), fetches=access.fetches)
 
     @property
@@ -91,7 +92,8 @@ class VQAv2(COCOPictures, Dataset):
         known = {annotations_file(self.split): self.annotations} # read when the split was opened
         return build_answer_list(*((known.get(f.name) or load_annotations(f, official=True)).values() for f in files))
 
-    def picture_parts(self, questions: list[Question]) -> list[str]: return [IMAGE_FOLDERS[self.split]] # see `COCOPictures`
+    def picture_parts(self, questions: list[Question]) -> list[str]: # see `COCOPictures`
+        return [IMAGE_FOLDERS[self.split]]
 
     def where_to_submit(self, whole: bool, count: int) -> str:
         "Which EvalAI phase takes the results, or why none does."
@@ -104,7 +106,7 @@ class VQAv2(COCOPictures, Dataset):
 
     def run_info(self) -> dict: return {} # its run folders are known by their splits: they were the first
 
-# %% ../../nbs/05_data/07_vqav2.ipynb #7db41a92
+# %% ../../nbs/05_data/07_vqav2.ipynb #bc543b2a
 _HUB = {"val": "validation", "test": "test", "test-dev": "testdev", "train": "train"} # split → how its files begin
 
 @dataclass(frozen=True, repr=False)
@@ -114,7 +116,7 @@ class TableVQAv2(VQAv2, PublishedDataset):
     hub_columns = ("question_id", "image_id", "question", "answers", "answer_type", "multiple_choice_answer")
 
     @classmethod
-    def hub_files(cls, split: str) -> tuple[str, ...]: return (f"data/{_HUB[split]}-*.parquet",) # patterns of parquet files
+    def hub_files(cls, split: str) -> tuple[str, ...]: return (f"data/{_HUB[split]}-*.parquet",)
 
     @classmethod
     def split_names(cls, split: str) -> tuple[str, ...]: # in a `DatasetDict`
@@ -131,8 +133,9 @@ class TableVQAv2(VQAv2, PublishedDataset):
         question_id, image_id, answers = row_number(row, "question_id"), row_number(row, "image_id"), row_answers(row)
         question = Question(question_id, image_id, row_text(row, "question"), coco_name(image_id, IMAGE_FOLDERS[split]))
         if not answers: return question, None
-        people = Annotation(question_id, image_id, row_text(row, "question_type", "other"), row_text(row, "answer_type", "other"),
-                            row_text(row, "multiple_choice_answer", "") or most_frequent(answers), answers)
+        kinds = row_text(row, "question_type", "other"), row_text(row, "answer_type", "other")
+        most = row_text(row, "multiple_choice_answer", "") or most_frequent(answers)
+        people = Annotation(question_id, image_id, *kinds, most, answers)
         check_ten({question_id: people}, "the table")
         return question, people
 
