@@ -405,6 +405,29 @@ def test_tables_that_are_not_read_here():
     with pytest.raises(UserError, match="DocVQA is not fetched by name: give data_path=… .--data-path."): load_dataset("docvqa")
     with pytest.raises(UserError, match="split 'test' is not one of OK-VQA's: use one of val, train"): load_dataset("okvqa", "test")
 
+def test_a_table_that_is_none_of_datasets():
+    with pytest.raises(UserError, match="data_path is Table, and a datasets.Dataset is read"): load_dataset("okvqa", "val", pyarrow.parquet.read_table(OKVQA_ROWS))
+
+@pytest.mark.parametrize("images", ["beside", "server"])
+def test_a_table_without_pictures_takes_cocos(images, server, tmp_path):
+    table = pyarrow.parquet.read_table(HUB/"vqav2"/"data"/"validation-00000-of-00001.parquet").drop_columns(["image"])
+    (tmp_path/"rows").mkdir()
+    pyarrow.parquet.write_table(table, tmp_path/"rows"/"validation-00000-of-00001.parquet")
+    if images == "beside": (tmp_path/"coco").symlink_to(DATA/"coco")
+    data = load_dataset("vqav2", "val", tmp_path/"rows" if images == "beside" else datasets.Dataset(table))
+    data = data.choose_pictures(data.questions)
+    assert data.read_image(data.questions[0]).size == (48, 32) and data.questions[0].image.startswith("val2014/COCO_val2014_")
+    assert data.remote == bool(server.requests) == (images == "server")
+
+def test_pictures_of_2017_come_from_the_server(server, tmp_path):
+    from beit3_colab.data.vqav2_online import official_pictures
+    path = next((DATA/"coco"/"val2017").iterdir())
+    server.files[f"{PICTURES.removeprefix('https:/')}/val2017/{path.name}"] = path
+    source = official_pictures("val2017", [f"val2017/{path.name}"])
+    assert source.read(f"val2017/{path.name}").size == (48, 32) and (tmp_path/"cache"/"vqav2"/"val2017"/path.name).is_file()
+    for name in ("val2017/COCO_val2017_000000000042.jpg", "val2014/000000000042.jpg", f"../{path.name}"):
+        with pytest.raises(ImageError, match="no name that COCO gives"): source.read(name)
+
 def test_some_rows_without_answers_are_counted(tmp_path):
     answers = pyarrow.parquet.read_table(OKVQA_ROWS)["answers"].to_pylist()
     path = edited_table(tmp_path, lambda t: t.set_column(t.schema.get_field_index("answers"), "answers", [[None, []] + answers[2:]]))

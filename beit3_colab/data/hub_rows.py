@@ -320,7 +320,7 @@ def open_hub_rows(
                        "out; give the folder for all of them",)
     return found
 
-# %% ../../nbs/05_data/19_hub_rows.ipynb #8cec35f0
+# %% ../../nbs/05_data/19_hub_rows.ipynb #0f1c3339
 def _one_split(table, splits): # datasets.Dataset
     if not isinstance(table, Mapping): return table
     found = [name for name in splits if name in table]
@@ -357,10 +357,13 @@ class TableRows(HubRows):
     def __init__(self,
         table, # datasets.Dataset
     ):
-        if not hasattr(table, "__len__") or not hasattr(table, "select_columns"):
-            raise UserError(f"data_path is {type(table).__name__}, whose rows come one after the other, and pictures "
-                            "are looked at in any order: load it without streaming=True, or give the folder of its "
-                            "parquet files")
+        kind = type(table).__name__
+        if not hasattr(table, "select_columns"):
+            raise UserError(f"data_path is {kind}, and a datasets.Dataset is read: make one of it, or save it as Parquet "
+                            "and give the file")
+        if not hasattr(table, "__len__"):
+            raise UserError(f"data_path is {kind}, whose rows come one after the other, and pictures are looked at in any "
+                            "order: load it without streaming=True, or give the folder of its parquet files")
         self.table = table.with_format(None) # whatever it shows to others
         self.columns, self.column = _find_columns(self.table.features.arrow_schema, self.where)
         self.has_pictures = self.column is not None
@@ -538,7 +541,7 @@ def open_tsv(
     places = (folder/name for folder in (root, root/"LMUData") for name in names)
     return next((TsvRows(path) for path in places if path.is_file()), None)
 
-# %% ../../nbs/05_data/19_hub_rows.ipynb #a25e3e28
+# %% ../../nbs/05_data/19_hub_rows.ipynb #d1b1ae70
 def list_in_text(
     text: str, # such as "['nokia', 'toshiba']"
 ) -> list[str]|None: # None where it is no list of texts and numbers
@@ -598,9 +601,9 @@ def row_answers(
     if by_columns: value = value["answer"]
     if not isinstance(value, (list, tuple)): raise UserError(f"{name!r} must be a list, not {short_repr(value)}")
     texts = [v.get("answer") if isinstance(v, Mapping) else v for v in value]
-    texts = ["" if v is None else v for v in texts] # nothing said is one of ten
-    if wrong := next((v for v in texts if not isinstance(v, str)), None):
-        raise UserError(f"{name!r} must be texts, and {short_repr(wrong)} is {type(wrong).__name__}")
+    texts = [v if isinstance(v, str) or not is_missing(v) else "" for v in texts] # nothing said is one of ten
+    if wrong := [v for v in texts if not isinstance(v, str)]:
+        raise UserError(f"{name!r} must be texts, and {short_repr(wrong[0])} is {type(wrong[0]).__name__}")
     return tuple(texts) if any(t.strip() for t in texts) else ()
 
 def _plain_answers(value) -> tuple[str, ...]|None: # as nearly all are; None to look again
