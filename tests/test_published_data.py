@@ -366,6 +366,17 @@ def no_rows(tmp_path): return edited_table(tmp_path, lambda t: t.slice(0, 0))
 
 def a_file(tmp_path): return DATA/"okvqa"/"mscoco_val2014_annotations.json"
 
+def still_packed(tmp_path):
+    folder = copied("okvqa", tmp_path)
+    path = folder/"mscoco_val2014_annotations.json"
+    path.rename(f"{path}.zip")
+    return folder
+
+def repeated_index(tmp_path):
+    lines = (LMU/"TextVQA_VAL.tsv").read_text().splitlines(keepends=True)
+    (tmp_path/"TextVQA_VAL.tsv").write_text("".join(lines + lines[1:2]))
+    return tmp_path
+
 def a_tsv_of_another(tmp_path): return LMU/"VizWiz.tsv"
 
 def a_cut_tsv(tmp_path):
@@ -390,6 +401,8 @@ def a_cut_tsv(tmp_path):
     ("okvqa", repeated_rows, "repeats question_id .* .entries 3 and 24."),
     ("okvqa", no_rows, "has 0 rows"),
     ("okvqa", a_file, "is a file; data_path is the folder that holds OpenEnded_mscoco_val2014_questions.json and"),
+    ("okvqa", still_packed, "has no mscoco_val2014_annotations.json .*: OK-VQA val needs it; .*mscoco_val2014_annotations.json.zip is there: unpack it$"),
+    ("textvqa", repeated_index, "TextVQA_VAL.tsv repeats question_id 0 .entries 0 and 24."),
     ("textvqa", wrong_folder, "has no TextVQA_0.5.1_val.json .*and no table such as data/validation-.*.parquet or TextVQA_VAL.tsv"),
     ("textvqa", a_tsv_of_another, "has no column 'answer', which TextVQA's table has"),
     ("textvqa", a_cut_tsv, "row 2 has 2 fields where 4 are named"),

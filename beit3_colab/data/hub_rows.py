@@ -153,8 +153,8 @@ def _failures() -> tuple: # what pyarrow raises at a damaged file
 def _unreadable(where, error) -> str:
     return f"{where} cannot be read as Parquet: {clean_line(error, 200)}; if it is cut short, fetch it again"
 
-# %% ../../nbs/05_data/19_hub_rows.ipynb #d5e5718a
-_KEPT = 300_000_000 # bytes of groups that are kept
+# %% ../../nbs/05_data/19_hub_rows.ipynb #850011bf
+_KEPT = 100_000_000 # bytes of groups that are kept; two of any size, since threads are not all in the same one
 
 class _Groups:
     "The groups of rows that were read last in this process, whatever source asked for them."
@@ -166,7 +166,7 @@ class _Groups:
             found = self._kept.pop(key, None)
             if found is None: found = _read_group(Path(path), group, column)
             self._kept[key] = found # behind all others: it is the newest
-            while len(self._kept) > 1 and sum(part.nbytes for part in self._kept.values()) > _KEPT:
+            while len(self._kept) > 2 and sum(part.nbytes for part in self._kept.values()) > _KEPT:
                 del self._kept[next(iter(self._kept))]
         return found
 
@@ -320,7 +320,7 @@ def open_hub_rows(
                        "out; give the folder for all of them",)
     return found
 
-# %% ../../nbs/05_data/19_hub_rows.ipynb #0f1c3339
+# %% ../../nbs/05_data/19_hub_rows.ipynb #1ad6054c
 def _one_split(table, splits): # datasets.Dataset
     if not isinstance(table, Mapping): return table
     found = [name for name in splits if name in table]
@@ -359,11 +359,11 @@ class TableRows(HubRows):
     ):
         kind = type(table).__name__
         if not hasattr(table, "select_columns"):
-            raise UserError(f"data_path is {kind}, and a datasets.Dataset is read: make one of it, or save it as Parquet "
-                            "and give the file")
+            raise UserError(f"data_path is {kind}, and a datasets.Dataset is read: make one of it, or save it as "
+                            "Parquet and give the file")
         if not hasattr(table, "__len__"):
-            raise UserError(f"data_path is {kind}, whose rows come one after the other, and pictures are looked at in any "
-                            "order: load it without streaming=True, or give the folder of its parquet files")
+            raise UserError(f"data_path is {kind}, whose rows come one after the other, and pictures are looked at in "
+                            "any order: load it without streaming=True, or give the folder of its parquet files")
         self.table = table.with_format(None) # whatever it shows to others
         self.columns, self.column = _find_columns(self.table.features.arrow_schema, self.where)
         self.has_pictures = self.column is not None
