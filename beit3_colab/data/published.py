@@ -120,7 +120,7 @@ def pictures_below(
     raise UserError(f"images={short_name(path)!r} has no {short_name(names[0]) if names else 'picture'} in it: give "
                     f"the folder that the names of pictures begin in, or a zip that has them{near}")
 
-# %% ../../nbs/05_data/18_published.ipynb #289425af
+# %% ../../nbs/05_data/18_published.ipynb #ff1e0348
 def read_list(
     path: Path, # JSON file
     key: str|None, # under which the list is; None: the list is all there is
@@ -136,7 +136,7 @@ def read_list(
         content, around = content[key], {k: v for k, v in content.items() if k != key}
     else: around = {}
     if not isinstance(content, list):
-        has = f", with the keys {first_few(list(content), 6)}" if isinstance(content, dict) else ""
+        has = f", with the keys {first_few(list(content), 6)}" if isinstance(content, dict) and content else ""
         raise UserError(f"{where}: {title}'s file is a list, and this is {type(content).__name__}{has}: is it a file "
                         "of another data set?")
     if not content: raise UserError(f"{where} has 0 questions: is it the right file?")
