@@ -418,6 +418,24 @@ def test_tables_that_are_not_read_here():
     with pytest.raises(UserError, match="DocVQA is not fetched by name: give data_path=… .--data-path."): load_dataset("docvqa")
     with pytest.raises(UserError, match="split 'test' is not one of OK-VQA's: use one of val, train"): load_dataset("okvqa", "test")
 
+@pytest.mark.parametrize("name, split, place, other", [
+    ("vqav2", "val", HUB/"vqav2"/"data"/"test-00000-of-00001.parquet", "test"), ("vqav2", "test-dev", HUB/"vqav2"/"data"/"test-00000-of-00001.parquet", "test"),
+    ("okvqa", "train", OKVQA_ROWS, "val"), ("docvqa", "test", LMU/"DocVQA_VAL.tsv", "val")])
+def test_a_file_of_another_split_by_its_name(name, split, place, other):
+    with pytest.raises(UserError, match=f"'s {other} by its name, and {split} is wanted: pass split='{other}' .--split {other}."): load_dataset(name, split, place)
+
+def test_a_table_says_its_split(tmp_path):
+    def loaded(*source, **more): return datasets.load_dataset(*source, cache_dir=str(tmp_path/"cache"), **more)
+    files = {"data_files": str(OKVQA_ROWS)}
+    for table in (loaded(str(HUB/"okvqa")), loaded(str(HUB/"okvqa"), split="val2014"), loaded("parquet", **files, split="train")): # what files are called without a word
+        assert load_dataset("okvqa", "val", table["train"] if "train" in table else table).notes == ()
+    shutil.copytree(HUB/"okvqa", tmp_path/"own")
+    (tmp_path/"own"/"data"/OKVQA_ROWS.name).rename(tmp_path/"own"/"data"/"train2014-00000-of-00001.parquet")
+    with pytest.raises(UserError, match="the table is OK-VQA's train by its name, and val is wanted: pass split='train'"):
+        load_dataset("okvqa", "val", loaded(str(tmp_path/"own"), split="train2014"))
+    data = load_dataset("okvqa", "val", loaded(str(HUB/"okvqa"), split="val2014[:5]"))
+    assert len(data.questions) == 5 and data.notes == ("the table is val2014[:5], not all of val2014",)
+
 def test_a_table_that_is_none_of_datasets():
     with pytest.raises(UserError, match="data_path is Table, and a datasets.Dataset is read"): load_dataset("okvqa", "val", pyarrow.parquet.read_table(OKVQA_ROWS))
 

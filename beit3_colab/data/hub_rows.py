@@ -79,7 +79,7 @@ class RowPictures(PictureSource):
         raise NotImplementedError(f"{type(self).__name__} does not say how a picture is read: give it a method "
                                   "read(name)")
 
-# %% ../../nbs/05_data/19_hub_rows.ipynb #892f505e
+# %% ../../nbs/05_data/19_hub_rows.ipynb #e2a1b287
 class HubRows:
     "Rows of a table that holds pictures, in its order."
     where = "" # what it is called in errors
@@ -87,6 +87,7 @@ class HubRows:
     columns = () # names, without those of pictures
     has_pictures = True # whether there is a picture in each row
     notes = () # what must be said of it
+    split = "" # what it says itself of which split it is
 
     @classmethod
     def of_table(cls,
@@ -320,7 +321,7 @@ def open_hub_rows(
                        "out; give the folder for all of them",)
     return found
 
-# %% ../../nbs/05_data/19_hub_rows.ipynb #1ad6054c
+# %% ../../nbs/05_data/19_hub_rows.ipynb #14467bfa
 def _one_split(table, splits): # datasets.Dataset
     if not isinstance(table, Mapping): return table
     found = [name for name in splits if name in table]
@@ -351,6 +352,14 @@ class TablePictures(RowPictures):
             raise ImageError(f"picture {name}: the table cannot be read: {clean_line(error, 200)}") from None
         return read_value(value, f"{name} of the table", self.folder)
 
+def _said_split(table) -> tuple[str, tuple[str, ...]]: # "" where it does not know; notes
+    "Which split a table says that it is."
+    said, info = str(getattr(table, "split", None) or ""), getattr(table, "info", None) # "validation", "validation[:100]"
+    whole = re.split(r"[\[+]", said)[0]
+    notes = () if said == whole else (f"the table is {short_name(said, 80)}, not all of {short_name(whole, 80)}",)
+    of_files = getattr(info, "dataset_name", None) == getattr(info, "builder_name", None) # whose rows `datasets` calls train
+    return "" if of_files and whole == "train" else whole, notes
+
 class TableRows(HubRows):
     "Rows of a `datasets.Dataset`."
     where = "the table"
@@ -365,6 +374,7 @@ class TableRows(HubRows):
             raise UserError(f"data_path is {kind}, whose rows come one after the other, and pictures are looked at in "
                             "any order: load it without streaming=True, or give the folder of its parquet files")
         self.table = table.with_format(None) # whatever it shows to others
+        self.split, self.notes = _said_split(self.table)
         self.columns, self.column = _find_columns(self.table.features.arrow_schema, self.where)
         self.has_pictures = self.column is not None
 
