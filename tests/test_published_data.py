@@ -366,6 +366,17 @@ def no_rows(tmp_path): return edited_table(tmp_path, lambda t: t.slice(0, 0))
 
 def a_file(tmp_path): return DATA/"okvqa"/"mscoco_val2014_annotations.json"
 
+def still_packed(tmp_path):
+    folder = copied("okvqa", tmp_path)
+    path = folder/"mscoco_val2014_annotations.json"
+    path.rename(f"{path}.zip")
+    return folder
+
+def repeated_index(tmp_path):
+    lines = (LMU/"TextVQA_VAL.tsv").read_text().splitlines(keepends=True)
+    (tmp_path/"TextVQA_VAL.tsv").write_text("".join(lines + lines[1:2]))
+    return tmp_path
+
 def a_tsv_of_another(tmp_path): return LMU/"VizWiz.tsv"
 
 def a_cut_tsv(tmp_path):
@@ -390,6 +401,8 @@ def a_cut_tsv(tmp_path):
     ("okvqa", repeated_rows, "repeats question_id .* .entries 3 and 24."),
     ("okvqa", no_rows, "has 0 rows"),
     ("okvqa", a_file, "is a file; data_path is the folder that holds OpenEnded_mscoco_val2014_questions.json and"),
+    ("okvqa", still_packed, "has no mscoco_val2014_annotations.json .*: OK-VQA val needs it; .*mscoco_val2014_annotations.json.zip is there: unpack it$"),
+    ("textvqa", repeated_index, "TextVQA_VAL.tsv repeats question_id 0 .entries 0 and 24."),
     ("textvqa", wrong_folder, "has no TextVQA_0.5.1_val.json .*and no table such as data/validation-.*.parquet or TextVQA_VAL.tsv"),
     ("textvqa", a_tsv_of_another, "has no column 'answer', which TextVQA's table has"),
     ("textvqa", a_cut_tsv, "row 2 has 2 fields where 4 are named"),
@@ -404,6 +417,47 @@ def test_tables_that_are_not_read_here():
     with pytest.raises(UserError, match="the DatasetDict has no 'train' or 'train2014'"): load_dataset("okvqa", "train", datasets.DatasetDict(val2014=table_of(OKVQA_ROWS)))
     with pytest.raises(UserError, match="DocVQA is not fetched by name: give data_path=… .--data-path."): load_dataset("docvqa")
     with pytest.raises(UserError, match="split 'test' is not one of OK-VQA's: use one of val, train"): load_dataset("okvqa", "test")
+
+@pytest.mark.parametrize("name, split, place, other", [
+    ("vqav2", "val", HUB/"vqav2"/"data"/"test-00000-of-00001.parquet", "test"), ("vqav2", "test-dev", HUB/"vqav2"/"data"/"test-00000-of-00001.parquet", "test"),
+    ("okvqa", "train", OKVQA_ROWS, "val"), ("docvqa", "test", LMU/"DocVQA_VAL.tsv", "val")])
+def test_a_file_of_another_split_by_its_name(name, split, place, other):
+    with pytest.raises(UserError, match=f"'s {other} by its name, and {split} is wanted: pass split='{other}' .--split {other}."): load_dataset(name, split, place)
+
+def test_a_table_says_its_split(tmp_path):
+    def loaded(*source, **more): return datasets.load_dataset(*source, cache_dir=str(tmp_path/"cache"), **more)
+    files = {"data_files": str(OKVQA_ROWS)}
+    for table in (loaded(str(HUB/"okvqa")), loaded(str(HUB/"okvqa"), split="val2014"), loaded("parquet", **files, split="train")): # what files are called without a word
+        assert load_dataset("okvqa", "val", table["train"] if "train" in table else table).notes == ()
+    shutil.copytree(HUB/"okvqa", tmp_path/"own")
+    (tmp_path/"own"/"data"/OKVQA_ROWS.name).rename(tmp_path/"own"/"data"/"train2014-00000-of-00001.parquet")
+    with pytest.raises(UserError, match="the table is OK-VQA's train by its name, and val is wanted: pass split='train'"):
+        load_dataset("okvqa", "val", loaded(str(tmp_path/"own"), split="train2014"))
+    data = load_dataset("okvqa", "val", loaded(str(HUB/"okvqa"), split="val2014[:5]"))
+    assert len(data.questions) == 5 and data.notes == ("the table is val2014[:5], not all of val2014",)
+
+def test_a_table_that_is_none_of_datasets():
+    with pytest.raises(UserError, match="data_path is Table, and a datasets.Dataset is read"): load_dataset("okvqa", "val", pyarrow.parquet.read_table(OKVQA_ROWS))
+
+@pytest.mark.parametrize("images", ["beside", "server"])
+def test_a_table_without_pictures_takes_cocos(images, server, tmp_path):
+    table = pyarrow.parquet.read_table(HUB/"vqav2"/"data"/"validation-00000-of-00001.parquet").drop_columns(["image"])
+    (tmp_path/"rows").mkdir()
+    pyarrow.parquet.write_table(table, tmp_path/"rows"/"validation-00000-of-00001.parquet")
+    if images == "beside": (tmp_path/"coco").symlink_to(DATA/"coco")
+    data = load_dataset("vqav2", "val", tmp_path/"rows" if images == "beside" else datasets.Dataset(table))
+    data = data.choose_pictures(data.questions)
+    assert data.read_image(data.questions[0]).size == (48, 32) and data.questions[0].image.startswith("val2014/COCO_val2014_")
+    assert data.remote == bool(server.requests) == (images == "server")
+
+def test_pictures_of_2017_come_from_the_server(server, tmp_path):
+    from beit3_colab.data.vqav2_online import official_pictures
+    path = next((DATA/"coco"/"val2017").iterdir())
+    server.files[f"{PICTURES.removeprefix('https:/')}/val2017/{path.name}"] = path
+    source = official_pictures("val2017", [f"val2017/{path.name}"])
+    assert source.read(f"val2017/{path.name}").size == (48, 32) and (tmp_path/"cache"/"vqav2"/"val2017"/path.name).is_file()
+    for name in ("val2017/COCO_val2017_000000000042.jpg", "val2014/000000000042.jpg", f"../{path.name}"):
+        with pytest.raises(ImageError, match="no name that COCO gives"): source.read(name)
 
 def test_some_rows_without_answers_are_counted(tmp_path):
     answers = pyarrow.parquet.read_table(OKVQA_ROWS)["answers"].to_pylist()

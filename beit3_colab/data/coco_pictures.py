@@ -91,7 +91,7 @@ class FolderwisePictures(PictureSource):
                 for end in ends: end()
             yield give_up
 
-# %% ../../nbs/05_data/20_coco_pictures.ipynb #076e1709
+# %% ../../nbs/05_data/20_coco_pictures.ipynb #2a5f1db1
 class COCOPictures:
     "For a data set whose pictures are COCO's: where they are read from."
     @property
@@ -116,7 +116,8 @@ class COCOPictures:
         folders = self.picture_parts(questions)
         if not folders: return self.source
         if len(folders) == 1: return choose(folders[0], questions)
-        return FolderwisePictures({f: choose(f, [q for q in questions if q.image.startswith(f"{f}/")]) for f in folders})
+        own = {folder: [q for q in questions if q.image.startswith(f"{folder}/")] for folder in folders}
+        return FolderwisePictures({folder: choose(folder, questions) for folder, questions in own.items()})
 
     def usual_source(self, questions: list[Question], connections: int, check: bool) -> PictureSource: # of one folder
         "The folder, unless a picture is missing there and a zip lies beside it, or the cache has them."
@@ -128,7 +129,8 @@ class COCOPictures:
         own, *beside = map(FolderPictures, self.places())
         if not own.missing(names): return own
         if found := self.find_zip(folder): return ZipPictures(found)
-        return next((source for source in (*beside, FolderPictures(official_folder())) if not source.missing(names)), own)
+        others = (*beside, FolderPictures(official_folder()))
+        return next((source for source in others if not source.missing(names)), own)
 
     def places(self) -> list[Path]: # the data's own folder first
         "Folders that may hold `val2014/` and the like."

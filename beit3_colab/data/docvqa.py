@@ -16,7 +16,7 @@ from .published import FlatPictures, PublishedDataset, read_list, read_records
 # %% auto #0
 __all__ = ['DocVQA']
 
-# %% ../../nbs/05_data/25_docvqa.ipynb #db2de8c3
+# %% ../../nbs/05_data/25_docvqa.ipynb #f210bc26
 _HUB = {"val": "validation", "test": "test"} # split → how its parquet files begin; there is no train
 _IMAGES = ("spdocvqa_images", "images", "docvqa/spdocvqa_images", "DocVQA/spdocvqa_images") # beside `documents`
 
@@ -30,13 +30,15 @@ class DocVQA(PublishedDataset):
     rule: ClassVar[str] = "vlmeval_anls"
     folders: ClassVar[tuple[str, ...]] = ("spdocvqa_qas", "docvqa", "DocVQA", "annotations")
     picture_folders: ClassVar[tuple[str, ...]] = ("", "docvqa", "DocVQA", "images")
-    hub_columns: ClassVar[tuple[str, ...]] = ("questionId", "question", "ucsf_document_id", "ucsf_document_page_no", "answers")
+    hub_columns: ClassVar[tuple[str, ...]] = (
+        "questionId", "question", "ucsf_document_id", "ucsf_document_page_no", "answers")
     tsv_columns: ClassVar[tuple[str, ...]] = ("index", "question")
 
     @classmethod
     def file_names(cls, split: str) -> dict[str, tuple[str, ...]]: # kind → names that the file may have
         "The official file of a split."
-        return {"questions": (f"{split}_v1.0.json",) if split == "test" else (f"{split}_v1.0_withQT.json", f"{split}_v1.0.json")}
+        plain = f"{split}_v1.0.json"
+        return {"questions": (plain,) if split == "test" else (f"{split}_v1.0_withQT.json", plain)}
 
     @classmethod
     def hub_files(cls, split: str) -> tuple[str, ...]: # of `lmms-lab/DocVQA`
@@ -44,7 +46,9 @@ class DocVQA(PublishedDataset):
         return (f"DocVQA/{_HUB[split]}-*.parquet",) if split in _HUB else ()
 
     @classmethod
-    def tsv_names(cls, split: str) -> tuple[str, ...]: return () if split == "train" else (f"DocVQA_{split.upper()}.tsv",)
+    def tsv_names(cls, split: str) -> tuple[str, ...]: # VLMEvalKit's
+        "The TSV of a split."
+        return () if split == "train" else (f"DocVQA_{split.upper()}.tsv",)
 
     @classmethod
     def read_files(cls,
@@ -55,14 +59,15 @@ class DocVQA(PublishedDataset):
         records, around = read_list(files["questions"], "data", cls.title)
         where, said = short_name(files["questions"]), around.get("dataset_split", split)
         if said != split:
-            raise UserError(f"{where} says that it is of {short_repr(said)}, and {split} is wanted: is it under another file's name?")
+            raise UserError(f"{where} says that it is of {short_repr(said)}, and {split} is wanted: is it under "
+                            "another file's name?")
         def read(record, number, split):
             page = Path(row_text(record, "image")).stem
             return _read(record, row_number(record, "questionId"), page, row_text(record, "image"))
         questions, annotations = read_records(records, read, split, where)
         if split != "test" and len(annotations) < len(questions):
-            raise UserError(f"{where} has {len(annotations):,} answered questions of {len(questions):,}, and the answers to {split} "
-                            "are given with it: fetch it again")
+            raise UserError(f"{where} has {len(annotations):,} answered questions of {len(questions):,}, and the "
+                            f"answers to {split} are given with it: fetch it again")
         return questions, annotations or None, []
 
     @classmethod
@@ -111,5 +116,5 @@ def _read(row, question_id, page, image) -> tuple[Question, Annotation|None]:
     answers = row_answers(row) if "answers" in row else ()
     if not answers: return question, None
     kinds = row_texts(row, "question_types")
-    return question, Annotation(question_id, page, kinds[0] if kinds else "other", "other", most_frequent(answers), answers,
-                                facts={"question_types": kinds})
+    facts, kind = {"question_types": kinds}, kinds[0] if kinds else "other"
+    return question, Annotation(question_id, page, kind, "other", most_frequent(answers), answers, facts=facts)

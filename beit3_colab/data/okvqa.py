@@ -18,14 +18,15 @@ from .coco_pictures import COCOPictures, coco_name
 # %% auto #0
 __all__ = ['is_okvqas', 'OKVQA']
 
-# %% ../../nbs/05_data/21_okvqa.ipynb #df021ad4
+# %% ../../nbs/05_data/21_okvqa.ipynb #7b8a9cb5
 _ADDRESS = "https://okvqa.allenai.org/static/data"
 
 def is_okvqas(
     path: Path, # annotations file under a name that VQA's first release has, too
 ) -> bool: # whether it is OK-VQA's
-    "Whether every answer comes with what was typed, and no record with its most frequent answer, as in VQA's own files."
-    return file_holds(path, b'"raw_answer"') and (file_holds(path, b'"confidence"') or not file_holds(path, b'"multiple_choice_answer"'))
+    "Whether answers come with what was typed, and records without their most frequent answer, which VQA's own have."
+    if not file_holds(path, b'"raw_answer"'): return False
+    return file_holds(path, b'"confidence"') or not file_holds(path, b'"multiple_choice_answer"')
 
 @dataclass(frozen=True, repr=False)
 class OKVQA(COCOPictures, PublishedDataset):
@@ -44,7 +45,8 @@ class OKVQA(COCOPictures, PublishedDataset):
     def file_names(cls, split: str) -> dict[str, tuple[str, ...]]: # kind → names that the file may have
         "The official files of a split."
         years = SPLITS[split]
-        return {"questions": (f"OpenEnded_mscoco_{years}_questions.json",), "annotations": (f"mscoco_{years}_annotations.json",)}
+        return {"questions": (f"OpenEnded_mscoco_{years}_questions.json",),
+                "annotations": (f"mscoco_{years}_annotations.json",)}
 
     @classmethod
     def addresses(cls, split: str) -> dict[str, str]: # kind → address of the zip that holds the file
@@ -61,11 +63,12 @@ class OKVQA(COCOPictures, PublishedDataset):
         split: str, # val or train
         files: Mapping[str, Path], # questions and annotations
     ) -> tuple[list[Question], dict[int, Annotation], list[str]]: # questions, annotations, notes
-        "Read the official files of a split. Raises `UserError` for those of VQA's first release, which are called the same."
+        "Read the official files of a split. Raises `UserError` for those of VQA's first release, of the same names."
         where = short_name(files["annotations"])
         if not is_okvqas(files["annotations"]):
-            raise UserError(f"{where} has no 'raw_answer', which every answer of OK-VQA's has: VQA's first release has files "
-                            "of the same names; fetch OK-VQA's, or pass dataset='vqav1' (--dataset vqav1) if that is meant")
+            raise UserError(f"{where} has no 'raw_answer', which every answer of OK-VQA's has: VQA's first release has "
+                            "files of the same names; fetch OK-VQA's, or pass dataset='vqav1' (--dataset vqav1) if "
+                            "that is meant")
         questions, annotations, notes = read_vqa_form(files, split)
         check_ten(annotations, where)
         return questions, annotations, notes

@@ -16,7 +16,7 @@ from .published import check_ten, PublishedDataset, read_list, read_records
 # %% auto #0
 __all__ = ['TextVQA']
 
-# %% ../../nbs/05_data/22_textvqa.ipynb #0802f079
+# %% ../../nbs/05_data/22_textvqa.ipynb #1c295c8b
 _ADDRESS = "https://dl.fbaipublicfiles.com/textvqa"
 _HUB = {"val": "validation", "train": "train", "test": "test"} # split → how its parquet files begin
 _FOLDERS = {"val": "train_images", "train": "train_images", "test": "test_images"}
@@ -54,7 +54,7 @@ class TextVQA(PublishedDataset):
     def hub_files(cls, split: str) -> tuple[str, ...]: return (f"data/{_HUB[split]}-*.parquet",) # of `lmms-lab/textvqa`
 
     @classmethod
-    def tsv_names(cls, split: str) -> tuple[str, ...]: return ("TextVQA_VAL.tsv",) if split == "val" else () # VLMEvalKit's
+    def tsv_names(cls, split: str) -> tuple[str, ...]: return ("TextVQA_VAL.tsv",) if split == "val" else ()
 
     @classmethod
     def read_files(cls,
@@ -67,12 +67,12 @@ class TextVQA(PublishedDataset):
         _check_about(around, split, where)
         words = _words_in(files["ocr"], split) if "ocr" in files else {}
         def read(record, number, split):
-            if isinstance(record, dict) and (found := words.get(record.get("image_id"))): record = record | {"ocr_tokens": found}
-            return cls.read_row(record, number, split)
+            found = words.get(str(record.get("image_id"))) if isinstance(record, dict) else None
+            return cls.read_row(record | {"ocr_tokens": found} if found else record, number, split)
         questions, annotations = read_records(records, read, split, where)
         if split != "test" and len(annotations) < len(questions):
-            raise UserError(f"{where} has {len(annotations):,} answered questions of {len(questions):,}, and everybody's answers "
-                            f"to {split} are public: fetch it again")
+            raise UserError(f"{where} has {len(annotations):,} answered questions of {len(questions):,}, and "
+                            f"everybody's answers to {split} are public: fetch it again")
         return questions, annotations or None, []
 
     @classmethod
@@ -100,26 +100,28 @@ class TextVQA(PublishedDataset):
 
     def where_to_submit(self, whole: bool, count: int) -> str:
         "Who takes the results."
-        if self.split != "test": return f"The answers of TextVQA's {self.split} are public: its accuracy is computed here."
+        if self.split != "test": return f"The answers of {self.split} are public: TextVQA's accuracy is computed here."
         if not whole: return f"This is part of TextVQA's test ({count:,} questions); EvalAI wants all of them."
         return "EvalAI takes these as results of TextVQA's test."
 
 def _ten_people(question, answers, facts) -> Annotation:
-    people = Annotation(question.question_id, question.image_id, "other", "other", most_frequent(answers), answers, facts=facts)
+    ids, most = (question.question_id, question.image_id), most_frequent(answers)
+    people = Annotation(*ids, "other", "other", most, answers, facts=facts)
     check_ten({question.question_id: people}, "TextVQA")
     return people
 
-# %% ../../nbs/05_data/22_textvqa.ipynb #b7e61cb7
+# %% ../../nbs/05_data/22_textvqa.ipynb #60637d6c
 def _check_about(around, split, where):
     "Raise `UserError` for a file that says it is another data set's or split's."
     said = {"dataset_name": ("textvqa",), "dataset_type": (split,)}
     for field, wanted in said.items():
         if field in around and str(around[field]).lower() not in wanted:
-            raise UserError(f"{where} says that its {field} is {short_repr(around[field])}, and {wanted[0]} is wanted: is it "
-                            "under another file's name? Fetch it again")
+            raise UserError(f"{where} says that its {field} is {short_repr(around[field])}, and {wanted[0]} is wanted: "
+                            "is it under another file's name? Fetch it again")
 
 def _words_in(path, split) -> dict[str, list]: # image_id → words
     "The words that were read in each picture."
     records, around = read_list(path, "data", "TextVQA's OCR")
     _check_about(around, split, short_name(path))
-    return {r["image_id"]: r["ocr_tokens"] for r in records if isinstance(r, dict) and {"image_id", "ocr_tokens"} <= set(r)}
+    told = (r for r in records if isinstance(r, dict) and {"image_id", "ocr_tokens"} <= set(r))
+    return {str(r["image_id"]): r["ocr_tokens"] for r in told}

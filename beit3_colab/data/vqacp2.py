@@ -18,7 +18,7 @@ from .coco_pictures import COCOPictures, coco_name
 # %% auto #0
 __all__ = ['VQACPv2']
 
-# %% ../../nbs/05_data/24_vqacp2.ipynb #a59b2f49
+# %% ../../nbs/05_data/24_vqacp2.ipynb #7f3c5ed1
 _ADDRESS = "https://computing.ece.vt.edu/~aish/vqacp"
 
 @dataclass(frozen=True, repr=False)
@@ -59,8 +59,9 @@ class VQACPv2(COCOPictures, PublishedDataset):
     def notes_on(self, checkpoint: str) -> tuple[str, ...]: # sentences
         "What must stand beside a figure of a checkpoint that was trained on VQAv2."
         if not training_notes("vqav2", "train", checkpoint): return ()
-        return (f"All questions of VQA-CP v2's {self.split} are of VQAv2's train and val, on which the published checkpoints were "
-                "trained: a figure on it says how well they are remembered, not how well new ones are answered.",)
+        return (f"All questions of VQA-CP v2's {self.split} are of VQAv2's train and val, on which the published "
+                "checkpoints were trained: a figure on it says how well they are remembered, not how well new ones "
+                "are answered.",)
 
     def where_to_submit(self, whole: bool, count: int) -> str:
         "Why nobody takes the results."

@@ -19,7 +19,7 @@ from .okvqa import is_okvqas
 # %% auto #0
 __all__ = ['VQAv1']
 
-# %% ../../nbs/05_data/23_vqav1.ipynb #34b35972
+# %% ../../nbs/05_data/23_vqav1.ipynb #4af7d46c
 _ZIPS = {"train": "Train", "val": "Val", "test": "Test", "test-dev": "Test"} # split → as its zips are called
 
 @dataclass(frozen=True, repr=False)
@@ -53,8 +53,8 @@ class VQAv1(COCOPictures, PublishedDataset):
     ) -> tuple[list[Question], dict[int, Annotation]|None, list[str]]: # questions, annotations, notes
         "Read the official files of a split. Raises `UserError` for OK-VQA's and VQAv2's, which may be called the same."
         if "annotations" in files and is_okvqas(files["annotations"]):
-            raise UserError(f"{short_name(files['annotations'])} is OK-VQA's, whose files are called as those of VQA's first "
-                            "release: pass dataset='okvqa' (--dataset okvqa) if that is meant")
+            raise UserError(f"{short_name(files['annotations'])} is OK-VQA's, whose files are called as those of VQA's "
+                            "first release: pass dataset='okvqa' (--dataset okvqa) if that is meant")
         questions, annotations, notes = read_vqa_form(files, split)
         first = questions[0]
         if first.question_id//1000 == first.image_id:
@@ -65,13 +65,15 @@ class VQAv1(COCOPictures, PublishedDataset):
         return questions, annotations, notes
 
     def notes_on(self, checkpoint: str) -> tuple[str, ...]: # sentences
-        "What must stand beside a figure: VQAv2, on which the published checkpoints were trained, holds these questions."
+        "What must stand beside a figure: VQAv2, on which published checkpoints were trained, holds these questions."
         if self.split not in ("train", "val") or not training_notes("vqav2", "train", checkpoint): return ()
-        return (f"VQAv2, on whose train and val the published checkpoints were trained, has most questions of VQA v1's {self.split}, "
-                "too: a figure on it says how well they are remembered, not how well new ones are answered.",)
+        return ("VQAv2, on whose train and val the published checkpoints were trained, has most questions of VQA v1's "
+                f"{self.split}, too: a figure on it says how well they are remembered, not how well new ones are "
+                "answered.",)
 
     def where_to_submit(self, whole: bool, count: int) -> str:
         "Who takes the results."
-        if self.split in ("train", "val"): return f"The answers of VQA v1's {self.split} are public: its accuracy is computed here."
-        return (f"Nobody's answers to VQA v1's {self.split} are public, and whether a server still takes results of the first "
-                "release was not seen: visualqa.org says.")
+        if self.split in ("train", "val"):
+            return f"The answers of VQA v1's {self.split} are public: its accuracy is computed here."
+        return (f"Nobody's answers to VQA v1's {self.split} are public, and whether a server still takes results of "
+                "the first release was not seen: visualqa.org says.")
