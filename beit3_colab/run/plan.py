@@ -32,7 +32,7 @@ def option(
     "A parameter of a plan, with its help."
     return field(default=default, metadata=dict(help=help, metavar=metavar, kept=kept, more=more))
 
-# %% ../../nbs/09_run/01_plan.ipynb #fd791926
+# %% ../../nbs/09_run/01_plan.ipynb #b84b6d90
 @dataclass(frozen=True, eq=False)
 class Plan:
     "What is to be run, and how. Raises `UserError` for values that cannot be meant."
@@ -60,8 +60,8 @@ class Plan:
         "FILE")
     image_size: int|None = option(None, "pixels; without it the checkpoint's own", "N")
     images: str|Path = option("auto",
-        "where VQAv2's pictures come from: the folder or zip that is there and else COCO's server (auto), "
-        "the official zip, single pictures from COCO's server, or a zip or folder of yours",
+        "where COCO's pictures come from: the folder or zip that is there and else COCO's server (auto), "
+        "the official zip, single pictures from COCO's server, or a zip or folder of yours (any data set)",
         "auto|zip|single|PATH", kept=True)
     limit: int|None = option(None, "about so many questions, whole images drawn at random; without it all", "N",
                                  kept=True)
