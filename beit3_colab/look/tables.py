@@ -40,11 +40,12 @@ def full_table(
     table.insert(table.columns.get_loc("accuracy") + 1, "human_answers", people)
     return table
 
-# %% ../../nbs/11_look/03_tables.ipynb #cd450722
+# %% ../../nbs/11_look/03_tables.ipynb #984cf0cf
 _LISTS = ("top5", "human_answers") # JSON in the file
 _IDS = ("question_id", "image_id") # whole numbers or texts
-_NUMBERS = ("confidence", "confidence_a", "confidence_b", "accuracy", "accuracy_a", "accuracy_b", "difference")
-_OPTIONAL = ("image_error",) # a text or nothing
+_NUMBERS = ("confidence", "confidence_a", "confidence_b", "accuracy", "accuracy_a", "accuracy_b", "difference",
+            "tool_score", "answerable")
+_OPTIONAL = ("image_error", "raw", "thinking", "choice") # a text or nothing
 
 # Python 3.10 takes a NUL for the escape character that there is not, and refuses to write it.
 # This one stands for no character.
