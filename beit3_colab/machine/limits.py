@@ -42,6 +42,7 @@ LIMITS = { # name → limit
     "download_wait": Limit(600, "seconds", "in all that a server may ask to wait for one file"),
     "pickle_bytes": Limit(20_000_000, "bytes", "of what a .pth says about its weights; a published one's has 0.1 MB"),
     "message_bytes": Limit(1_000_000_000, "bytes", "that one process of a run sends to another at a time"),
+    "anls_letters": Limit(5_000, "characters", "of an answer that ANLS compares; DocVQA's longest has some 200"),
 }
 
 # %% ../../nbs/01_machine/10_limits.ipynb #896c546c
