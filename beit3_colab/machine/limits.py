@@ -12,7 +12,7 @@ from .messages import did_you_mean, short_repr, UserError
 # %% auto #0
 __all__ = ['LIMITS', 'Limit', 'limit', 'set_limit', 'raise_limit']
 
-# %% ../../nbs/01_machine/10_limits.ipynb #f2145f4d
+# %% ../../nbs/01_machine/10_limits.ipynb #eb9058f2
 class Limit(NamedTuple):
     "A bound of what is read."
     default: int # the bound, unless somebody sets another
@@ -33,6 +33,7 @@ LIMITS = { # name → limit
     "questions_bytes": Limit(500_000_000, "bytes", "of own_questions.json; 450,000 with ten answers each have 150 MB"),
     "columns": Limit(10_000, "columns", "of a table of questions; ours have 13"),
     "cell_letters": Limit(100_000, "characters", "of a question or of people's answers to it; VQAv2's ten have 1,000"),
+    "xlsx_bytes": Limit(250_000_000, "bytes", "that a spreadsheet unpacks to; 214,354 answers have 60 MB"),
     "zip_bytes": Limit(2_000_000_000, "bytes", "that a zip of JSON files unpacks to; VQAv2's largest gives 0.4 GB"),
     "zip_files": Limit(10_000, "files", "in a zip of JSON files; VQAv2's have one"),
     "zip_pictures": Limit(2_000_000, "files", "in a zip of pictures; COCO's largest has 82,783"),
