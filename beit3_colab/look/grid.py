@@ -125,16 +125,18 @@ def verdict_options(
     counts = index.summary(index.order())[1]
     return [(f"{signs.get(word, '?')} {word} ({n:,})", word) for word, n in counts.items() if n or word != "unknown"]
 
-# %% ../../nbs/11_look/07_grid.ipynb #b8a62abe
+# %% ../../nbs/11_look/07_grid.ipynb #360e20df
 class Card:
     "One answer in the grid."
     TOOLTIP = "Open this answer"
     def __init__(self,
         clicked, # called with the question_id
         layouts: list, # shared by all cards
+        note = None, # called with a question_id, for HTML below the facts; None: nothing more is told
     ):
         import ipywidgets as w
         inner, outer = layouts
+        self.note = note
         self.question_id = None
         self.frame, self.facts, self.button = w.HTML(layout=inner), w.HTML(layout=inner), w.Button(layout=inner)
         self.facts.add_class("beit3-facts")
@@ -155,7 +157,7 @@ class Card:
 
     def facts_html(self, row) -> str: # HTML
         "What stands below the question."
-        return facts_html(row)
+        return facts_html(row) + (self.note(row.question_id) if self.note else "")
 
 # %% ../../nbs/11_look/07_grid.ipynb #279b95d3
 class Pager:

@@ -17,7 +17,7 @@ from .ceiling import Ceiling
 # %% auto #0
 __all__ = ['AnsweredQuestions', 'make_table', 'answer_table']
 
-# %% ../../nbs/09_run/12_answered.ipynb #0afdc7dc
+# %% ../../nbs/09_run/12_answered.ipynb #3f13208e
 class AnsweredQuestions:
     "Answers to questions of a data set, by whoever gave them."
     running = False # a run in the background says otherwise
@@ -80,7 +80,7 @@ class AnsweredQuestions:
     def figures(self) -> tuple: # of `beit3_colab.scoring.figures.Figure`
         "What the official program of the data set says beside its accuracy."
         program = "" if self.data is None else self.data.program
-        if not program: return ()
+        if not program or self.annotations is None: return ()
         from beit3_colab.scoring.figures import PROGRAMS
         return tuple(PROGRAMS[program](self.annotations, self.records, 1000, 0))
 

@@ -13,7 +13,7 @@ from ..scoring.rules import find_rule, normalize_answer, Rule
 # %% auto #0
 __all__ = ['Ceiling', 'find_ceiling']
 
-# %% ../../nbs/09_run/15_ceiling.ipynb #fd8cca68
+# %% ../../nbs/09_run/15_ceiling.ipynb #d2bc0e67
 @dataclass(frozen=True)
 class Ceiling:
     "The best that answers from a list can reach."
@@ -40,7 +40,7 @@ class Ceiling:
         metric: str, # by which the run is scored now
     ) -> Ceiling|None: # None where none is known by this rule
         "What was found when the results were written."
-        if not info or info["metric"] != metric: return None
+        if not info or info["metric"] != find_rule(metric).name: return None
         return cls(**{name: info[name] for name in ("metric", "percent", "questions", "hopeless")})
 
 # %% ../../nbs/09_run/15_ceiling.ipynb #c69415e0
