@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from beit3_colab.data.dataset import Annotation
 from beit3_colab.machine.messages import UserError
+from beit3_colab.scoring.answerability import answerability, average_precision, f1_score, multiple_choice
+from beit3_colab.scoring.figures import Figure, figures_of, figures_table, format_figure, PROGRAMS
+from beit3_colab.scoring.gqa import gqa_figures, gqa_grounding, gqa_scores, gqa_totals
+from beit3_colab.scoring.intervals import bootstrap_intervals
 from beit3_colab.scoring.normalisers import NORMALISERS
 from beit3_colab.scoring.rules import find_rule, METRICS, RULES, rules_for
 from beit3_colab.scoring.score import score
@@ -129,7 +133,9 @@ def test_totals(name, key):
 def test_every_rule_has_its_words(name):
     rule = RULES[name]
     assert rule.about.endswith(".") and rule.source and rule.axis_name and len(rule.short_name) < 35
-    assert ("not official VQA accuracy" in rule.title) == (name not in ("official", "official_vqa"))
+    own = {"mmf_textvqa", "vizwiz_official", "aokvqa_da", "aokvqa_mc", "gqa_official"}
+    assert rule.title.endswith("own rule)") == (name in own)
+    assert ("not official VQA accuracy" in rule.title) == (name not in {"official", "official_vqa"} | own)
     with pytest.raises(UserError, match="the answer must be a text, not nan"): rule(float("nan"), ["red"]*10)
     with pytest.raises(UserError, match="must be a list of texts or one text, not None"): rule("red", None)
     with pytest.raises(UserError, match="must be texts, not None"): rule("red", [None]*10)
@@ -184,7 +190,7 @@ def test_rules_for_ten_answers():
 
 def test_rules_for_other_counts():
     assert names([asked(1)], "gqa_official", "gqa")[:4] == ["gqa_official", "lmms_gqa", "lavis_gqa", "vlmeval_gqa"]
-    assert names([asked(10), asked(9)])[0] == "exact" and "official" not in names([asked(10), asked(9)])
+    assert names([asked(10), asked(9)])[:2] == ["exact", "aokvqa_da"] and "official" not in names([asked(10), asked(9)])
     assert names([asked(10)], "mmf_textvqa", "textvqa")[:3] == ["mmf_textvqa", "lmms_textvqa", "vlmeval_vqa_score"]
     assert "mmf_textvqa" not in names([asked(11)]) and names([]) == names({}) == []
     assert names([asked(10)], "aokvqa_da", "aokvqa")[:2] == ["aokvqa_da", "lavis_aokvqa"]
@@ -197,3 +203,206 @@ def test_every_rule_that_applies_can_score():
 @pytest.mark.parametrize("name", [None, 5, ["official"], {}, "", "Official", "exact_matc"])
 def test_no_such_rule(name):
     with pytest.raises(UserError, match="metric must be 'official' or 'exact', not "): find_rule(name)
+
+
+# ---- GQA's figures
+
+def step_count(semantic): # as the program counts: steps that only end in a name are none
+    return sum(not any(o in f"{s['operation']}: {s['argument']}" for o in ("exist", "query: name", "choose name")) for s in semantic)
+
+def gqa(name):
+    "A golden file of GQA's program as annotations and records."
+    found = golden(name)
+    choices, annotations = found["cases"].get("choices") or {}, {}
+    for q, asked in found["cases"]["questions"].items():
+        facts = {**asked["types"], "group": asked["groups"]["global"], "entailed": tuple(asked["entailed"]),
+                 "steps": step_count(asked["semantic"]), "words": len(asked["question"].split()),
+                 "valid": choices.get(q, {}).get("valid"), "plausible": choices.get(q, {}).get("plausible")}
+        annotations[q] = Annotation(q, asked["imageId"], "", "", "", (asked["answer"],), counted=asked["isBalanced"], facts=facts)
+    records = {q: {"question_id": q, "answers": [said], "confidences": []} for q, said in found["cases"]["predictions"].items()}
+    return found, annotations, records
+
+GQA_FILES = ["gqa_official", "gqa_official_no_choices", "gqa_official_grounding"]
+BY_TYPE = {"accuracyPerStructuralType": "structural type", "accuracyPerSemanticType": "semantic type",
+           "accuracyPerSteps": "reasoning steps", "accuracyPerLength": "words"}
+LONG = {"attr": "attribute", "cat": "category", "global": "scene", "obj": "object", "rel": "relation"}
+
+@pytest.mark.parametrize("name", GQA_FILES)
+def test_gqa_question_by_question(name):
+    found, annotations, records = gqa(name)
+    scores = gqa_scores(annotations, records)
+    assert list(scores) == list(found["expected"])
+    for q, expected in found["expected"].items():
+        for key in ("accuracy", "consistency"): assert scores[q][key] == expected[key]
+        for key in ("validity", "plausibility"): # the program gives 0 where it has no choices
+            assert scores[q][key] == (None if "no_choices" in name else expected[key])
+
+@pytest.mark.parametrize("name", GQA_FILES)
+def test_gqa_totals(name):
+    found, annotations, records = gqa(name)
+    ours = gqa_totals(annotations, records)
+    for key, value in found["totals"].items():
+        if key in ("printed", "grounding"): continue
+        assert value == ({str(t): v for t, v in ours[key].items()} if key in BY_TYPE else ours[key]), key
+
+@pytest.mark.parametrize("name", GQA_FILES)
+def test_gqa_figures(name):
+    found, annotations, records = gqa(name)
+    figures = figures_of("gqa", annotations, records, 200)
+    assert figures == PROGRAMS["gqa"](annotations, records, 200, 0)
+    alone, totals = {f.name: f for f in figures if not f.group}, found["totals"]
+    assert list(alone) == ["accuracy", "binary", "open", "consistency", "validity", "plausibility", "distribution"]
+    for key, figure in alone.items():
+        if "no_choices" in name and key in ("validity", "plausibility"):
+            assert figure.value is None and figure.interval is None and "choices file" in figure.note
+            continue
+        assert figure.value == totals[key]
+        low, high = figure.interval
+        assert low <= figure.value <= high and (low < high)
+    assert (alone["distribution"].unit, alone["accuracy"].unit) == ("", "%") and "lower is better" in alone["distribution"].note
+    for key, group in BY_TYPE.items():
+        ours = {f.name: [f.value, f.questions] for f in figures if f.group == group}
+        assert ours == {LONG.get(t, t): v for t, v in totals[key].items()}
+    for f in figures: assert str(f) and format_figure(f)
+    assert str(figures_table(figures)).count("\n") >= len(figures) and "<table>" in figures_table(figures)._repr_html_()
+
+def test_gqa_intervals_resample_pictures():
+    _, annotations, records = gqa("gqa_official")
+    asked = [a for a in annotations.values() if a.counted]
+    right = [float(records[a.question_id]["answers"][0] == a.answers[0]) for a in asked]
+    expected = bootstrap_intervals([a.image_id for a in asked], right, {"all": list(range(len(asked)))}, 300, 5)["all"]
+    figures = {f.name: f for f in gqa_figures(annotations, records, 300, 5)}
+    assert figures["accuracy"].interval == expected
+    assert figures_of("gqa", annotations, records, 300, 5) != figures_of("gqa", annotations, records, 300, 6)
+
+def test_distribution_interval_of_another_way(): # drawn here question by question, without weights
+    import random
+    from collections import Counter
+    _, annotations, records = gqa("gqa_official")
+    known = [a for a in annotations.values() if a.counted and a.facts["group"]]
+    def chi(drawn):
+        gold, said = {}, {}
+        for a in drawn:
+            gold.setdefault(a.facts["group"], Counter())[a.answers[0]] += 1
+            said.setdefault(a.facts["group"], Counter())[records[a.question_id]["answers"][0]] += 1
+        sizes = {g: sum(c.values()) for g, c in gold.items()}
+        return sum(sizes[g]*sum((said[g][x] - e)**2/e for x, e in c.items()) for g, c in gold.items())/sum(sizes.values())/100
+    by_image, rng = {}, random.Random(1)
+    for a in known: by_image.setdefault(a.image_id, []).append(a)
+    images = list(by_image)
+    draws = sorted(chi([a for i in rng.choices(images, k=len(images)) for a in by_image[i]]) for _ in range(400))
+    figure = next(f for f in gqa_figures(annotations, records, 400) if f.name == "distribution")
+    assert math.isclose(figure.value, chi(known), abs_tol=1e-12)
+    moved = [d + figure.value - sum(draws)/400 for d in (draws[9], draws[389])]
+    assert figure.interval == pytest.approx([max(0, moved[0]), moved[1]], abs=.25*(moved[1] - moved[0]))
+
+def test_gqa_with_the_balanced_answers_alone():
+    _, annotations, records = gqa("gqa_official")
+    balanced = {q: r for q, r in records.items() if annotations[q].counted}
+    figures = {f.name: f for f in gqa_figures(annotations, balanced, 100)}
+    assert figures["consistency"].value is None and "needs answers to all questions" in figures["consistency"].note
+    assert figures["accuracy"].value == sum(records[q]["answers"][0] == annotations[q].answers[0] for q in balanced)/len(balanced)*100
+    with pytest.raises(UserError, match="of GQA's program have no answer"): gqa_totals(annotations, balanced)
+    there = {q: a for q, a in annotations.items() if a.counted} # opened from the balanced file
+    note = {f.name: f for f in gqa_figures(there, balanced, 100)}["consistency"].note
+    assert "of these are not in the data" in note and len(note) < 300
+
+def test_gqa_part_and_nothing():
+    _, annotations, records = gqa("gqa_official")
+    picture = next(iter(annotations.values())).image_id
+    part = {q: r for q, r in records.items() if annotations[q].image_id == picture}
+    figures = {f.name: f for f in gqa_figures(annotations, part, 100) if not f.group}
+    assert figures["accuracy"].interval is None and figures["accuracy"].questions == sum(annotations[q].counted for q in part)
+    assert gqa_figures(annotations, {}, 100) == figures_of("gqa", None, records) == figures_of("", annotations, records) == []
+    with pytest.raises(UserError, match="program must be"): figures_of("bleu", annotations, records)
+
+def test_gqa_without_facts():
+    plain = {"1": Annotation("1", 1, "", "", "", ("yes",)), "2": Annotation("2", 2, "", "", "", ("no",), facts={})}
+    figures = gqa_figures(plain, {"1": {"answers": ["yes"]}, "2": {"answers": []}}, 100)
+    assert [(f.name, f.value) for f in figures] == [("accuracy", 50.), ("consistency", None), ("validity", None), ("plausibility", None), ("distribution", None)]
+
+def test_gqa_grounding():
+    found = golden("gqa_official_grounding")
+    cases = found["cases"]
+    shares, figure = gqa_grounding(cases["questions"], cases["sceneGraphs"], cases["attentions"], resamples=200)
+    for q, expected in found["expected"].items(): assert math.isclose(shares[q], expected["grounding"], abs_tol=1e-12)
+    assert len(shares) == len(found["expected"]) == figure.questions
+    assert math.isclose(figure.value, found["totals"]["grounding"], abs_tol=1e-12) and figure.interval[0] < figure.value < figure.interval[1]
+    cells = [i/7 for i in range(7)] # the same map as boxes of objects
+    boxes = {q: [[x, y, x + 1/7, y + 1/7, m[i][j]] for i, x in enumerate(cells) for j, y in enumerate(cells)] for q, m in cases["attentions"].items()}
+    again, _ = gqa_grounding(cases["questions"], cases["sceneGraphs"], boxes, objects=True, resamples=100)
+    assert again == pytest.approx(shares, abs=1e-12)
+    with pytest.raises(UserError, match="which is not in its scene graph"):
+        gqa_grounding(cases["questions"], {k: {**s, "objects": {}} for k, s in cases["sceneGraphs"].items()}, cases["attentions"])
+
+
+# ---- VizWiz's and A-OKVQA's
+
+def test_vizwiz_answerability():
+    found = golden("vizwiz_answerability")
+    for case, expected in zip(found["cases"], found["expected"]):
+        ours = answerability([r["answerable"] for r in case], [r["predicted"] for r in case])
+        assert {key: round(100*value, 2) for key, value in ours.items()} == expected
+
+@pytest.mark.parametrize("index", [0, 3, 4, 8, 20, 22, 23])
+def test_vizwiz_figures(index):
+    found = golden("vizwiz_answerability")
+    case, expected = found["cases"][index], found["expected"][index]
+    annotations = {f"{i}.jpg": Annotation(f"{i}.jpg", f"{i}.jpg", "", "other", "", ("red",)*10, facts={"answerable": r["answerable"]}) for i, r in enumerate(case)}
+    records = {f"{i}.jpg": {"answers": ["red" if i % 2 else "blue"], "answerable": r["predicted"]} for i, r in enumerate(case)}
+    precision, f1, other = figures_of("vizwiz", annotations, records, 200)
+    assert [round(precision.value, 2), round(f1.value, 2)] == [expected["average_precision"], expected["f1_score"]]
+    assert (other.group, other.name, other.value) == ("answer type", "other", 100*(len(case)//2)/len(case))
+    for figure in (precision, f1): assert 0 <= figure.interval[0] <= figure.value <= figure.interval[1] <= 100
+
+def test_average_precision_counts_a_drawn_question_as_often_as_drawn():
+    import numpy as np
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        positive, scores, weights = rng.integers(0, 2, 30), rng.integers(0, 6, 30)/5, rng.integers(0, 4, 30)
+        repeated = np.repeat(np.arange(30), weights)
+        assert math.isclose(average_precision(positive, scores, weights), average_precision(positive[repeated], scores[repeated]), abs_tol=1e-12)
+        assert math.isclose(f1_score(positive, scores > .5, weights), f1_score(positive[repeated], scores[repeated] > .5), abs_tol=1e-12)
+
+def test_vizwiz_without_all_numbers():
+    annotations = {i: Annotation(i, i, "", "other", "", ("red",)*10, facts={"answerable": i % 2}) for i in range(6)}
+    told = {i: {"answers": ["red"], "answerable": .5} for i in range(6)}
+    assert len(figures_of("vizwiz", annotations, {i: {"answers": ["red"]} for i in range(6)}, 100)) == 1 # accuracy alone
+    precision, f1, _ = figures_of("vizwiz", annotations, told | {3: {"answers": ["red"]}}, 100)
+    assert precision.value is None and f1.value is None and precision.note == "1 of 6 answers has no number in answerable: 3."
+    precision, *_ = figures_of("vizwiz", annotations, {i: told[i] for i in (1, 3, 5)}, 100)
+    assert precision.value is None and precision.note == "All of these questions can be answered."
+    for odd in (1.5, -0.1, float("nan"), "0.5", [1]):
+        with pytest.raises(UserError, match="answerable must be a number from 0 to 1"): figures_of("vizwiz", annotations, told | {0: {"answers": [""], "answerable": odd}}, 100)
+
+def aokvqa():
+    found = golden("aokvqa_mc")
+    annotations = {c["question_id"]: Annotation(c["question_id"], i//2, "", "", "", tuple(c["direct_answers"]), counted=not c["difficult_direct_answer"],
+        facts={"choices": tuple(c["choices"]), "correct_choice": c["correct_choice_idx"]}) for i, c in enumerate(found["cases"])}
+    chosen = {c["question_id"]: c["prediction"] for c in found["cases"] if c["prediction"] is not None}
+    return found, annotations, chosen
+
+def test_aokvqa_multiple_choice():
+    found, annotations, chosen = aokvqa()
+    values = multiple_choice(annotations, chosen)
+    assert list(values.values()) == found["expected"] and sum(values.values())/300*100 == found["totals"]["MC"]
+    with pytest.raises(UserError, match="71 questions of 300 cannot be scored strictly"): multiple_choice(annotations, chosen, strict=True)
+    valid = {q: annotations[q] for q, c in chosen.items() if c in annotations[q].facts["choices"]}
+    strict = multiple_choice(valid, chosen, strict=True).values()
+    assert math.isclose(100*sum(strict)/len(strict), found["totals"]["MC_strict_on_valid"], abs_tol=1e-12)
+
+def test_aokvqa_figures():
+    found, annotations, chosen = aokvqa()
+    records = {q: {"answers": [""], **({"choice": chosen[q]} if q in chosen else {})} for q in annotations}
+    lenient, valid, left = figures_of("aokvqa", annotations, records, 200)
+    assert lenient.value == found["totals"]["MC"] and "30 of 300 questions without a choice and 41 with a text" in lenient.note
+    assert math.isclose(valid.value, found["totals"]["MC_strict_on_valid"], abs_tol=1e-12) and valid.questions == 229
+    assert (left.value, left.questions) == (100*54/300, 300) and "54 of 300 questions are marked difficult" in left.note
+    assert [f.name for f in figures_of("aokvqa", annotations, {q: {"answers": ["red"]} for q in annotations}, 100)] == ["left out of direct answers"]
+
+def test_a_figure_as_text():
+    assert str(Figure("open", 68.13, (60., 75.5), 91)) == "open: 68.13 % (60.00 – 75.50), 91 questions"
+    assert str(Figure("x\n\u202e", None, None, 0, note="No.")) == "x: not known. No."
+    assert format_figure(Figure("d", 12.3456, None, 1, "")) == "12.35" and format_figure(Figure("d", .067878, None, 1, "")) == "0.0679"
+    html = figures_table([Figure("<script>", 1., (0., 2.), 1, group="<b>", note="<i>")])._repr_html_()
+    assert "<script>" not in html and "<b>:" not in html and "&lt;i&gt;" in html

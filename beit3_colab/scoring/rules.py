@@ -47,7 +47,7 @@ def match_fraction(
     said = (normalize_answer(a) for a in answers if a.strip()) # nothing matches a blank
     return 1. if normalize_answer(prediction) in said else 0.
 
-# %% ../../nbs/06_scoring/01_rules.ipynb #8e870459
+# %% ../../nbs/06_scoring/01_rules.ipynb #e0eaed1d
 @dataclass(frozen=True)
 class Rule:
     "A way to score one answer, and what its figure is called. Called with an answer and people's, it gives 0 to 1."
@@ -58,7 +58,7 @@ class Rule:
     fraction: Callable[[str, tuple[str, ...]], float] # (prediction, answers) → 0 to 1, not rounded
     about: str = "" # what it does that others do not, in a sentence
     source: str = "" # repository, file and version that were read, and run on the cases of the tests
-    needs: str = "any" # answers to a question: "any" (one or more), "ten answers", "one answer" or "choices"
+    needs: str = "any" # answers to a question: "any", "three answers", "ten answers", "one answer" or "choices"
     read: Callable = tools.read_answers # people's answers as the tool has them → a tuple of texts
     empty: bool = False # whether a question that nobody answered gets 0; else it is refused
     made_for: tuple[str, ...] = () # names of data sets that the tool scores by it
@@ -91,6 +91,7 @@ class Rule:
         "Whether the rule can score an answer to this question."
         count = len(annotation.answers)
         if self.needs == "ten answers": return count == TEN if self.name == "mmf_textvqa" else count >= TEN
+        if self.needs == "three answers": return count >= 3
         if self.needs == "one answer": return count == 1
         return self.needs == "any" and count > 0
 
@@ -118,11 +119,11 @@ _EXACT = Rule(
     made_for=("vqarad", "slake"),
 )
 
-# %% ../../nbs/06_scoring/01_rules.ipynb #38fd8500
+# %% ../../nbs/06_scoring/01_rules.ipynb #5c52b97d
 def _tool(name: str, whose: str, fraction: Callable, about: str, source: str, **more) -> Rule:
     "A rule of another tool, or of another data set."
-    return Rule(name=name, title=f"{whose} (not official VQA accuracy)", short_name=whose, axis_name=f"score by {whose}",
-                fraction=fraction, about=about, source=source, **more)
+    return Rule(name=name, title=f"{whose} (not official VQA accuracy)", short_name=whose,
+                axis_name=f"score by {whose}", fraction=fraction, about=about, source=source, **more)
 
 _LMMS = "EvolvingLMMs-Lab/lmms-eval lmms_eval"
 _LMMS_RULES = (
@@ -152,7 +153,7 @@ _LMMS_RULES = (
           f"{_LMMS}/api/metrics.py at 75571cf, exact_match", needs="one answer", made_for=("gqa",)),
 )
 
-# %% ../../nbs/06_scoring/01_rules.ipynb #716f0b3e
+# %% ../../nbs/06_scoring/01_rules.ipynb #7bf31403
 _LAVIS = "salesforce/LAVIS lavis"
 _LAVIS_RULES = (
     _tool("lavis_vqa", "LAVIS's VQA rule", tools.lavis_vqa,
@@ -161,7 +162,7 @@ _LAVIS_RULES = (
           f"{_LAVIS}/common/vqa_tools/vqa_eval.py at 506965b", needs="ten answers", made_for=("vqav2", "okvqa")),
     _tool("lavis_aokvqa", "LAVIS's A-OKVQA rule", tools.aokvqa_da,
           "As A-OKVQA's direct answers, and the difficult questions count, too.",
-          f"{_LAVIS}/tasks/vqa.py at 506965b, AOKVQATask", needs="ten answers", empty=True, made_for=("aokvqa",),
+          f"{_LAVIS}/tasks/vqa.py at 506965b, AOKVQATask", needs="three answers", empty=True, made_for=("aokvqa",),
           same_as="aokvqa_da"),
     _tool("lavis_gqa", "LAVIS's GQA rule", tools.lavis_gqa,
           "Equal to the one answer after the official VQA normalisation of both: articles and number words go.",
@@ -188,25 +189,30 @@ _VLMEVAL_RULES = (
           _VLMEVAL, read=tools.read_numbers),
 )
 
-# %% ../../nbs/06_scoring/01_rules.ipynb #cf89fb83
+# %% ../../nbs/06_scoring/01_rules.ipynb #a3a1ccc6
+def _own(name: str, figure: str, whose: str, fraction: Callable, about: str, source: str, **more) -> Rule:
+    "A data set's own rule."
+    return Rule(name=name, title=f"{figure} ({whose} own rule)", short_name=figure, axis_name=figure,
+                fraction=fraction, about=about, source=source, **more)
+
 _AOKVQA = "allenai/aokvqa evaluation/eval_predictions.py at 83786de"
 _DATA_SET_RULES = (
-    _tool("mmf_textvqa", "TextVQA's rule", tools.mmf_textvqa,
-          "Both sides go through EvalAI's processor; exactly ten answers to each question.",
-          "facebookresearch/mmf mmf/utils/m4c_evaluators.py at b0ffc7f", needs="ten answers", made_for=("textvqa",)),
-    _tool("vizwiz_official", "VizWiz's rule", tools.vizwiz_official,
-          "The model's answer is normalised, with typographic apostrophes; people's answers stay as they wrote them.",
-          "VizWiz API vqaEvaluation/vqaEval.py, copy in peyajm29/VizWiz-VQA at ae80bef", needs="ten answers",
-          made_for=("vizwiz",)),
-    _tool("aokvqa_da", "A-OKVQA's direct answer rule", tools.aokvqa_da,
-          "Equal to the letter: a third for each person who said so, 1 at most, and nobody is left out.",
-          _AOKVQA, needs="ten answers", empty=True, made_for=("aokvqa",)),
-    _tool("aokvqa_mc", "A-OKVQA's multiple choice rule", tools.aokvqa_mc,
-          "The choice that was made is the right one, to the letter.", _AOKVQA, needs="choices", made_for=("aokvqa",)),
-    _tool("gqa_official", "GQA's rule", tools.gqa_official,
-          "Equal to the one answer, to the letter.",
-          "GQA's eval.py, copy in PKU-YuanGroup/Video-LLaVA videollava/eval/eval_gqa.py at 984e65b",
-          needs="one answer", made_for=("gqa",)),
+    _own("mmf_textvqa", "TextVQA accuracy", "TextVQA's", tools.mmf_textvqa,
+         "Both sides go through EvalAI's processor; exactly ten answers to each question.",
+         "facebookresearch/mmf mmf/utils/m4c_evaluators.py at b0ffc7f", needs="ten answers", made_for=("textvqa",)),
+    _own("vizwiz_official", "VizWiz accuracy", "VizWiz's", tools.vizwiz_official,
+         "The model's answer is normalised, with typographic apostrophes; people's answers stay as they wrote them.",
+         "VizWiz API vqaEvaluation/vqaEval.py, copy in peyajm29/VizWiz-VQA at ae80bef", needs="ten answers",
+         made_for=("vizwiz",)),
+    _own("aokvqa_da", "direct answer accuracy", "A-OKVQA's", tools.aokvqa_da,
+         "Equal to the letter: a third for each person who said so, 1 at most, and nobody is left out.",
+         _AOKVQA, needs="three answers", empty=True, made_for=("aokvqa",)),
+    _own("aokvqa_mc", "multiple choice accuracy", "A-OKVQA's", tools.aokvqa_mc,
+         "The choice that was made is the right one, to the letter.", _AOKVQA, needs="choices", made_for=("aokvqa",)),
+    _own("gqa_official", "GQA accuracy", "GQA's", tools.gqa_official,
+         "Equal to the one answer, to the letter.",
+         "GQA's eval.py, copy in PKU-YuanGroup/Video-LLaVA videollava/eval/eval_gqa.py at 984e65b",
+         needs="one answer", made_for=("gqa",)),
 )
 
 # %% ../../nbs/06_scoring/01_rules.ipynb #f2260bd7

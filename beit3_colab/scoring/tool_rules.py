@@ -220,7 +220,7 @@ def _one(prediction: str, answers: tuple[str, ...], rule: str, what: str="one an
     if len(answers) == 1: return answers[0]
     raise UserError(f"{rule} needs {what}, and there {_are(len(answers))} for {short_repr(prediction)}")
 
-# %% ../../nbs/06_scoring/06_tool_rules.ipynb #299f5c44
+# %% ../../nbs/06_scoring/06_tool_rules.ipynb #bc30b645
 def gqa_official(
     prediction: str, # the model's answer
     answers: tuple[str, ...], # the one right answer
@@ -259,7 +259,8 @@ def lmms_gqa(
     """Equal but for capitals and punctuation, and spaces at the ends of the model's answer.
 
     Source: lmms-eval `api/metrics.py` exact_match at 75571cf, with ignore_case and ignore_punctuation."""
-    return float(_lmms_gqa_text(prediction.strip()) == _lmms_gqa_text(_one(prediction, answers, "lmms-eval's GQA rule")))
+    right = _one(prediction, answers, "lmms-eval's GQA rule")
+    return float(_lmms_gqa_text(prediction.strip()) == _lmms_gqa_text(right))
 
 # %% ../../nbs/06_scoring/06_tool_rules.ipynb #3d129cd9
 def vlmeval_vqa_score(
@@ -279,7 +280,7 @@ def vlmeval_accuracy(
     said = prediction.strip().lower()
     return float(any(a.strip().lower() == said for a in answers))
 
-# %% ../../nbs/06_scoring/06_tool_rules.ipynb #36e0bd2d
+# %% ../../nbs/06_scoring/06_tool_rules.ipynb #886fc813
 def edit_distance(
     a: str, # a text
     b: str, # another
@@ -303,7 +304,8 @@ def _difference(a: str, b: str) -> float: # 0 to 1, of texts as ANLS compares th
     short, long = sorted((a, b), key=len)
     if len(short) < len(long)/2: return 1.
     if len(short) > limit("anls_letters"):
-        raise UserError(f"ANLS compares {short_repr(short)} of {len(short):,} characters; {raise_limit('anls_letters')}")
+        raise UserError(f"ANLS compares {short_repr(short)} of {len(short):,} characters; "
+                        f"{raise_limit('anls_letters')}")
     return edit_distance(a, b)/len(long) if long else 0.
 
 def vlmeval_anls(
