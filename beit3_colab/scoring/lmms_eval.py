@@ -16,14 +16,14 @@ from .result_rows import take_share, Told
 # %% auto #0
 __all__ = ['is_sample', 'task_of', 'is_totals', 'refuse_totals', 'read_samples', 'is_log', 'read_log']
 
-# %% ../../nbs/06_scoring/11_lmms_eval.ipynb #b041aee0
+# %% ../../nbs/06_scoring/11_lmms_eval.ipynb #d6ae5faf
 _SCORES = ("exact_match", "anls", "relaxed_overall", "accuracy") # metrics of a row that are a number from 0 to 1
 
 def is_sample(
     row, # first row of a file
 ) -> bool: # whether lmms-eval has written it
     "Whether a row is one of lmms-eval's."
-    return isinstance(row, Mapping) and "doc_id" in row and ("filtered_resps" in row or "resps" in row)
+    return isinstance(row, dict) and "doc_id" in row and ("filtered_resps" in row or "resps" in row)
 
 def _numbered(name): # an id that was made into a picture's name
     if not isinstance(name, str): return name
@@ -32,21 +32,21 @@ def _numbered(name): # an id that was made into a picture's name
 
 def _find_id(row, where):
     said = row.get("submission")
-    if isinstance(said, Mapping):
+    if isinstance(said, dict):
         for key in ("question_id", "questionId", "image"):
             if said.get(key) is not None: return take_id(_numbered(said[key]), where)
     doc = row.get("doc")
-    if isinstance(doc, Mapping):
+    if isinstance(doc, dict):
         found = next((doc[key] for key in ("question_id", "questionId", "qid", "id") if doc.get(key) is not None), None)
         return take_id(found, where)
     for key, value in row.items(): # SLAKE's record
-        if isinstance(value, Mapping) and "prediction" in value and value.get("id") is not None:
+        if isinstance(value, dict) and "prediction" in value and value.get("id") is not None:
             return take_id(value["id"], where)
     return None
 
 def _find_question(row) -> str|None:
     doc, prompt = row.get("doc"), row.get("input")
-    if isinstance(doc, Mapping) and isinstance(doc.get("question"), str): return doc["question"]
+    if isinstance(doc, dict) and isinstance(doc.get("question"), str): return doc["question"]
     if isinstance(prompt, str): return prompt
     given = row.get("arguments")
     while isinstance(given, list) and given: given = given[0] # [[prompt, settings, doc_id, …], …]
@@ -64,13 +64,14 @@ def _raw(row, answer) -> str|None: # None where it is the answer itself
 
 def _score(row) -> float|None:
     for key in _SCORES:
-        if key in row and not isinstance(row[key], (str, Mapping)): return take_share(row[key])
+        if key in row and not isinstance(row[key], (str, dict)): return take_share(row[key])
     return None
 
 def _read_row(where, row, told) -> ResultRow:
     value = _response(row["filtered_resps"] if "filtered_resps" in row else row.get("resps"))
     answer, more = take_answer(value, where, told)
     more = more or {}
+    if answer and answer != answer.strip(): answer, more = answer.strip(), {"raw": answer, **more}
     if (raw := _raw(row, answer)) is not None and "raw" not in more:
         more["raw"] = raw
         if "think>" in raw and (found := split_thinking(raw)): more["thinking"] = found[0]
@@ -78,7 +79,7 @@ def _read_row(where, row, told) -> ResultRow:
     if isinstance(target := row.get("target"), str) and target not in ("answer", ""): more["people"] = [target]
     return ResultRow(where, _find_id(row, where), take_row(row.get("doc_id")), _find_question(row), answer, more or None)
 
-# %% ../../nbs/06_scoring/11_lmms_eval.ipynb #0f9e8a90
+# %% ../../nbs/06_scoring/11_lmms_eval.ipynb #f6d6c648
 _NAME = re.compile(r"(?P<time>.*?)_?samples_(?P<task>.+?)(?:\.jsonl?)?(?:\.gz)?")
 
 def task_of(
@@ -92,7 +93,7 @@ def is_totals(
     content, # of a JSON file
 ) -> bool: # whether it is lmms-eval's `results.json`
     "Whether a file has lmms-eval's totals, without any row."
-    return isinstance(content, Mapping) and isinstance(content.get("results"), Mapping) and "configs" in content
+    return isinstance(content, dict) and isinstance(content.get("results"), dict) and "configs" in content
 
 def refuse_totals(
     path: Path, # of lmms-eval's results.json
@@ -105,14 +106,14 @@ def refuse_totals(
 
 def _totals_of(content, task) -> dict[str, float]:
     found = content["results"].get(task)
-    if not isinstance(found, Mapping): return {}
+    if not isinstance(found, dict): return {}
     return {str(name).removesuffix(",none"): float(value) for name, value in found.items()
             if isinstance(value, (int, float)) and not isinstance(value, bool)}
 
 def _cut_note(content, task) -> tuple[str, ...]:
     counts = content.get("n-samples")
-    counts = counts.get(task) if isinstance(counts, Mapping) else None
-    whole, part = (counts.get(k) for k in ("original", "effective")) if isinstance(counts, Mapping) else (0, 0)
+    counts = counts.get(task) if isinstance(counts, dict) else None
+    whole, part = (counts.get(k) for k in ("original", "effective")) if isinstance(counts, dict) else (0, 0)
     if not isinstance(whole, int) or not isinstance(part, int) or part >= whole: return ()
     return (f"lmms-eval was asked for {part:,} of the {whole:,} rows of {clean_line(task, 60)} (--limit)",)
 
@@ -143,12 +144,12 @@ def read_samples(
     form = f"samples of {clean_line(task, 60)}" if task else "samples"
     return ResultTable("lmms-eval", form, checked_rows(read, name), task, told.notes() + notes, totals)
 
-# %% ../../nbs/06_scoring/11_lmms_eval.ipynb #67699030
+# %% ../../nbs/06_scoring/11_lmms_eval.ipynb #ec202b4c
 def is_log(
     content, # of a JSON file
 ) -> bool: # whether lmms-eval 0.2.0 has written it
     "Whether a JSON file is one of lmms-eval 0.2.0."
-    logs = content.get("logs") if isinstance(content, Mapping) else None
+    logs = content.get("logs") if isinstance(content, dict) else None
     return isinstance(logs, list) and bool(logs) and is_sample(logs[0])
 
 def read_log(
@@ -157,6 +158,6 @@ def read_log(
 ) -> ResultTable:
     "Rows of lmms-eval 0.2.0."
     said = content.get("model_configs")
-    task = said.get("task") if isinstance(said, Mapping) else None
+    task = said.get("task") if isinstance(said, dict) else None
     rows = ((f"entry {i}", row) for i, row in enumerate(content["logs"], 1))
     return read_samples(rows, name, task=task if isinstance(task, str) else "")
