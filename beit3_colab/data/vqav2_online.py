@@ -166,10 +166,12 @@ def official_zip(
         discard(path)
         raise
 
-# %% ../../nbs/05_data/06_vqav2_online.ipynb #380c131d
+# %% ../../nbs/05_data/06_vqav2_online.ipynb #a809cf71
 BYTES_PER_PICTURE = 170_000 # COCO's mean is a little less
 MANY_PICTURES = 10_000 # from here on the zip is the better way
-ZIP_SIZES = {"train2014": "13 GB", "val2014": "6 GB", "test2015": "12 GB"} # as COCO's download page says
+ZIP_SIZES = { # as COCO's download page says
+    "train2014": "13 GB", "val2014": "6 GB", "test2015": "12 GB",
+    "train2017": "18 GB", "val2017": "1 GB", "test2017": "6 GB"}
 _log = get_log("beit3_colab.data")
 
 def official_pictures(
