@@ -52,7 +52,7 @@ def find_task(
     if len(named) == 1 and None not in named: return "vizwiz", named.pop()
     return _FORMS.get(table.tool), None
 
-# %% ../../nbs/09_run/13_other_results.ipynb #5f581630
+# %% ../../nbs/09_run/13_other_results.ipynb #f143a2b5
 def choose_data(
     table: ResultTable, # of a file
     name: str, # of the file, for messages
@@ -80,7 +80,7 @@ def _ask(table, name, said) -> str:
 def _own_data(data_path) -> Dataset:
     if data_path is None:
         raise UserError("questions of your own are not known by name: give data_path=… (--data-path), the file or folder that "
-                        "evaluate(questions=…) was given, or dataset=…, the data set itself")
+                        "evaluate(questions=…) was given; or the data set itself as dataset=… (--dataset takes a name)")
     return open_questions(data_path)
 
 # %% ../../nbs/09_run/13_other_results.ipynb #1814e256
