@@ -16,10 +16,16 @@ from .published import check_ten, file_holds, PublishedDataset, read_vqa_form
 from .coco_pictures import COCOPictures, coco_name
 
 # %% auto #0
-__all__ = ['OKVQA']
+__all__ = ['is_okvqas', 'OKVQA']
 
-# %% ../../nbs/05_data/21_okvqa.ipynb #b2f6e2f4
+# %% ../../nbs/05_data/21_okvqa.ipynb #5c072d9c
 _ADDRESS = "https://okvqa.allenai.org/static/data"
+
+def is_okvqas(
+    path: Path, # annotations file under a name that VQA's first release has, too
+) -> bool: # whether it is OK-VQA's
+    "Whether every answer comes with what was typed, and no record with its most frequent answer, as in VQA's own files."
+    return file_holds(path, b'"raw_answer"') and (file_holds(path, b'"confidence"') or not file_holds(path, b'"multiple_choice_answer"'))
 
 @dataclass(frozen=True, repr=False)
 class OKVQA(COCOPictures, PublishedDataset):
@@ -56,7 +62,7 @@ class OKVQA(COCOPictures, PublishedDataset):
     ) -> tuple[list[Question], dict[int, Annotation], list[str]]: # questions, annotations, notes
         "Read the official files of a split. Raises `UserError` for those of VQA's first release, which are called the same."
         where = short_name(files["annotations"])
-        if not file_holds(files["annotations"], b'"raw_answer"'):
+        if not is_okvqas(files["annotations"]):
             raise UserError(f"{where} has no 'raw_answer', which every answer of OK-VQA's has: VQA's first release has files "
                             "of the same names; fetch OK-VQA's, or pass dataset='vqav1' (--dataset vqav1) if that is meant")
         questions, annotations, notes = read_vqa_form(files, split)
