@@ -103,7 +103,7 @@ def told_total(
     scores = [record.get("tool_score") for record in records.values()]
     return None if not scores or None in scores else 100*sum(scores)/len(scores)
 
-# %% ../../nbs/09_run/13_other_results.ipynb #7564ebfa
+# %% ../../nbs/09_run/13_other_results.ipynb #34029cf8
 class _ToolRule:
     "Which of a tool's rules gives what the tool says."
     def __init__(self, run, said: dict, total: float):
@@ -133,22 +133,23 @@ def tool_note(
     said, tool = run.said(), clean_line(run.table.tool, 40)
     total = told_total(run.table, {i: run.records[i] for i in said})
     if total is None: return ()
+    counts, few = run.joined.counts, ""
+    if counts["joined"] < counts["rows"] and run.table.totals:
+        few = f" of all its {plural(counts['rows'], 'row')}, of which {counts['joined']:,} are joined here,"
     ours = f"{score.overall:.2f} is by {score.metric}, the rule of the data set"
-    if abs(total - score.overall) < _NEAR: return (f"{tool} says {total:.2f}, too.",)
+    if not few and abs(total - score.overall) < _NEAR: return (f"{tool} says {total:.2f}, too.",)
     if rule := _ToolRule(run, said, total).find():
-        return (f"{tool} says {total:.2f} by its own rule {rule.name}; {ours}: .rules() shows which answers differ.",)
-    if run.joined.counts.get("joined") != run.joined.counts.get("rows"):
-        return (f"{tool} says {total:.2f} of all {plural(run.joined.counts['rows'], 'row')}; {ours}, "
-                f"of the {score.num_questions:,} that were joined and count.",)
-    return (f"{tool} says {total:.2f}, by no rule that is known here; {ours}.",)
+        return (f"{tool} says {total:.2f}{few} by its own rule {rule.name}; {ours}: .rules() shows which answers differ.",)
+    return (f"{tool} says {total:.2f}{few or ','} by no rule that is known here; {ours}.",)
 
-# %% ../../nbs/09_run/13_other_results.ipynb #62a8d366
+# %% ../../nbs/09_run/13_other_results.ipynb #a8bed6ba
 def as_sentence(
     text: str, # as a reader of files tells it
 ) -> str: # with a capital and a full stop
     "A note as it stands beside a figure."
-    text = text.strip()
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    first, space, rest = text.strip().partition(" ")
+    if "_" not in first and "." not in first: first = first[:1].upper() + first[1:] # else a column or a file
+    return first + space + rest + ("" if text.rstrip().endswith((".", "!", "?")) else ".")
 
 @with_parameters
 class OtherResults(AnsweredQuestions):
