@@ -18,8 +18,8 @@ from .search import AnswerIndex, check_sort, check_sort_of, make_filter, Selecti
 from .widgets import box, control, Guard, KEYS, saved_class, show_widget, style_widget
 
 # %% auto #0
-__all__ = ['ASK_HINT', 'KEYS_HINT', 'check_per_page', 'CardBrowser', 'result_html', 'result_text', 'title_html', 'load_hint_html',
-           'Browser', 'known_questions', 'browse']
+__all__ = ['ASK_HINT', 'KEYS_HINT', 'check_per_page', 'CardBrowser', 'result_html', 'notes_html', 'result_text', 'title_html',
+           'load_hint_html', 'Browser', 'known_questions', 'browse']
 
 # %% ../../nbs/11_look/10_browser.ipynb #92665001
 def check_per_page(
@@ -129,7 +129,7 @@ class CardBrowser:
     def _saved_head(self) -> str: raise NotImplementedError # HTML above the saved cards
     def _saved_lines(self, row) -> str: raise NotImplementedError # HTML on a saved card
 
-# %% ../../nbs/11_look/10_browser.ipynb #46a80cb2
+# %% ../../nbs/11_look/10_browser.ipynb #2c1bf2e3
 def result_html(
     count: str, # such as "12 of 200 answers"
     summary: tuple, # from `AnswerIndex.summary`
@@ -138,13 +138,18 @@ def result_html(
 ) -> str: # HTML
     "How many answers fit, and how right they are."
     accuracy, numbers = summary
-    said = "".join(f"<span style='flex-basis:100%'>{safe(note)}</span>" for note in notes)
-    if accuracy is None: return f"<b>{count}</b>{said}"
+    if accuracy is None: return f"<b>{count}</b>"
     verdicts = [f"<span>{sign} {numbers[word]:,} {word}</span>" for word, (sign, _) in MARKS.items()]
     figure = f"<span>{find_rule(metric).short_name} <b>{accuracy:.1f} %</b></span>"
-    return f"<b>{count}</b>{figure}{''.join(verdicts)}{said}"
+    return f"<b>{count}</b>{figure}{''.join(verdicts)}{notes_html(notes)}"
 
-# %% ../../nbs/11_look/10_browser.ipynb #b2a8d61e
+def notes_html(
+    notes: tuple[str, ...], # sentences
+) -> str: # HTML, a line for each
+    "What must be said of these answers."
+    return "".join(f"<span style='flex-basis:100%'>{safe(note)}</span>" for note in notes)
+
+# %% ../../nbs/11_look/10_browser.ipynb #c7f4407a
 def result_text(
     count: str, # such as "12 of 200 answers"
     summary: tuple, # from `AnswerIndex.summary`
@@ -153,7 +158,7 @@ def result_text(
 ) -> str: # one line
     "The same as text, for the saved view."
     accuracy, numbers = summary
-    if accuracy is None: return " ".join([f"{count}.", *notes]) if notes else count
+    if accuracy is None: return count
     verdicts = ", ".join(f"{sign} {numbers[word]:,} {word}" for word, (sign, _) in MARKS.items())
     line = f"{count}, {find_rule(metric).short_name} {accuracy:.1f} %: {verdicts}"
     return " ".join([f"{line}.", *notes]) if notes else line
@@ -193,7 +198,7 @@ KEYS_HINT = (
     "In the field “Page”, ↑ and ↓ turn pages; in the layer slider, ← and → change the layer.</details>"
 )
 
-# %% ../../nbs/11_look/10_browser.ipynb #a1356667
+# %% ../../nbs/11_look/10_browser.ipynb #5276446b
 class Browser(CardBrowser):
     "The answers of a run. `controls` holds every control by name; `close()` ends the watching of a run that goes on."
     WATCH = 2. # seconds between two looks at a run that goes on, at least
@@ -270,14 +275,13 @@ class Browser(CardBrowser):
 
     def _result(self) -> tuple: # arguments of `result_html`
         summary = self.index.summary(self.rows)
-        return self.count_text(), summary, self.run.metric, self._notes(summary[0] is not None)
+        notes = () if summary[0] is None else self.run.accuracy.notes
+        return self.count_text(), summary, self.run.metric, notes
 
-    def _notes(self, scored: bool) -> tuple[str, ...]:
-        if not len(self.index): return ()
-        if self.run.accuracy is None: return self.run.notes
-        return self.run.accuracy.notes if scored else ()
+    def _notes_alone(self) -> tuple[str, ...]: # where there is no figure that they could stand beside
+        return self.run.notes if len(self.index) and self.run.accuracy is None else ()
 
-    def _result_html(self) -> str: return result_html(*self._result())
+    def _result_html(self) -> str: return result_html(*self._result()) + notes_html(self._notes_alone())
 
     def _empty_texts(self) -> tuple[str, str]:
         if len(self.index): return super()._empty_texts()
@@ -291,7 +295,7 @@ class Browser(CardBrowser):
         self.detail.heading.value += self.note(row.question_id)
 
     def _saved_head(self) -> str:
-        result = safe(result_text(*self._result()), 1000)
+        result = safe(" ".join([result_text(*self._result()), *self._notes_alone()]), 1000)
         return f"<p style='margin:4px 0'><b>{safe(self.run.label)}</b><br>{result}</p>"
 
     def _saved_lines(self, row) -> str: return saved_line_html(row) + self.note(row.question_id)
