@@ -142,7 +142,7 @@ def tool_note(
         return (f"{tool} says {total:.2f}{few} by its own rule {rule.name}; {ours}: .rules() shows which answers differ.",)
     return (f"{tool} says {total:.2f}{few or ','} by no rule that is known here; {ours}.",)
 
-# %% ../../nbs/09_run/13_other_results.ipynb #a8bed6ba
+# %% ../../nbs/09_run/13_other_results.ipynb #ac2a5456
 def as_sentence(
     text: str, # as a reader of files tells it
 ) -> str: # with a capital and a full stop
@@ -206,6 +206,11 @@ class OtherResults(AnsweredQuestions):
     def accuracy(self) -> Score|None: # in percent, by the rule of the data set; None where nobody's answers are known
         found = super().accuracy
         return None if found is None else replace(found, notes=found.notes + tool_note(self, found))
+
+    @property
+    def soft_score(self) -> None: # BEiT-3's own validation score says nothing of others
+        "None: it is a figure of BEiT-3's authors about BEiT-3."
+        return None
 
     def facts(self) -> list[tuple[str, object]]: # name and value
         "What the file is, and what became of its rows."
