@@ -438,7 +438,7 @@ def measure(
         memory=memory,
     )
 
-# %% ../../nbs/09_run/09_runner.ipynb #18588af0
+# %% ../../nbs/09_run/09_runner.ipynb #5700b5fc
 def ceiling_info(
     runner: Runner, # whose questions and answer list are known
 ) -> dict: # part of run.json; empty where nobody's answers are known, or the rule has no ceiling that can be told
