@@ -21,6 +21,7 @@ VAL, TEST = 214_354, 447_793 # questions
 POST = "\nAnswer the question using a single word or phrase."
 KINDS = { # name → questions, ending
     "lmms": (VAL, "jsonl"), # lmms-eval as it writes today: joined by row, each checked
+    "lmms_other": (VAL, "jsonl"), # the same, and the data in another order: joined by text, where one stands once
     "lmms_doc": (VAL, "jsonl"), # version 0.3.0, with the whole row of the data in each line
     "official": (TEST, "json"),
     "csv": (TEST, "csv"),
@@ -42,7 +43,7 @@ def make_rows(kind, questions):
         if kind == "official": yield {"question_id": q.question_id, "answer": answer}
         if kind == "csv": yield f'{q.question_id},"{answer}"'
         if kind == "xlsx": yield [i, q.question, answer, "query", answer]
-        if kind == "lmms": yield {"doc_id": i, "target": "answer", "filtered_resps": answer, "token_counts": [None], "doc_hash": "74234e98afe7498fb5daf1f36ac2d78acc339464f950703b8c019892f982b90b", "exact_match": .9, "input": q.question + POST}
+        if kind in ("lmms", "lmms_other"): yield {"doc_id": i, "target": "answer", "filtered_resps": answer, "token_counts": [None], "doc_hash": "74234e98afe7498fb5daf1f36ac2d78acc339464f950703b8c019892f982b90b", "exact_match": .9, "input": q.question + POST}
         if kind == "lmms_doc": yield {"doc_id": i, "doc": {"question_type": "what", "answers": [{"answer": answer, "answer_confidence": "yes", "answer_id": k} for k in range(1, 11)], "question_id": q.question_id, "question": q.question}, "target": "answer", "arguments": {"0": "until"}, "resps": [[answer]], "filtered_resps": [answer], "doc_hash": "7"*64, "prompt_hash": "6"*64, "target_hash": "5"*64, "exact_match": .9, "input": q.question + POST}
 
 
@@ -81,7 +82,8 @@ def measure(kind, path, rounds):
     from types import SimpleNamespace
     from beit3_colab.scoring.joining import join_results
     from beit3_colab.scoring.reading import read_any
-    data = SimpleNamespace(questions=make_questions(KINDS[kind][0]), label="made-up val")
+    data = SimpleNamespace(questions=make_questions(KINDS[kind][0]), name="made-up", split="val")
+    if kind == "lmms_other": random.Random(2).shuffle(data.questions)
     found = []
     peak_memory(reset=True)
     before = peak_memory()
@@ -91,7 +93,7 @@ def measure(kind, path, rounds):
         read = time.process_time()
         joined = join_results(table, data)
         found.append((time.perf_counter() - start, time.process_time() - processor, read - processor))
-        assert joined.counts["joined"] == len(data.questions), joined.counts
+        assert joined.counts["joined"] + joined.counts["ambiguous"] == len(data.questions), joined.counts
         del table, joined
     peak = peak_memory()
     return dict(kind=kind, rows=len(data.questions), bytes=path.stat().st_size, seconds=min(found)[0], processor=min(found)[1], reading=min(found)[2], memory_mb=peak, before_mb=before)

@@ -20,6 +20,7 @@ from beit3_colab.data.vizwiz import VizWiz
 from beit3_colab.data.vqarad import VQARAD
 from beit3_colab.machine.messages import UserError
 from beit3_colab.run.task import load_dataset
+from beit3_colab.scoring.figures import PROGRAMS
 from beit3_colab.scoring.rules import RULES
 
 GOLDEN = Path(__file__).parent/"golden"/"rules"
@@ -79,6 +80,7 @@ def test_a_choice_of_a_tool_is_taken_as_it_is():
     first = data.questions[0].question_id
     assert data.answer_file({first: {"answers": ["left"], "choice": "none of these"}})[first]["multiple_choice"] == "none of these"
     assert data.answer_file({first: {"answers": ["leftish"]}})[first]["multiple_choice"] == "" # nothing is invented
+    assert data.answer_file({first: {"answers": ["left"], "choice": ""}})[first]["multiple_choice"] == "" # nor taken from elsewhere
 
 def test_vizwiz_says_what_the_official_file_says():
     data, records = VizWiz.load("validation", GOLDEN/"data"/"vizwiz"), golden("vizwiz/val.json")
@@ -110,6 +112,14 @@ def test_gqa_says_what_the_official_file_says():
     assert data.scene_graphs == GOLDEN/"data"/"gqa"/"val_sceneGraphs.json"
     assert data.notes == ("24 of 60 questions are not balanced: GQA's accuracy leaves them out, and its consistency needs them",)
     data.check_pictures(data.questions)
+
+def test_gqa_read_here_is_scored_as_by_the_official_program(tmp_path):
+    kept = json.loads((GOLDEN/"rules"/"gqa_official.json").read_text())
+    write(tmp_path/"val_all_questions.json", kept["cases"]["questions"])
+    write(tmp_path/"val_choices.json", kept["cases"]["choices"])
+    records = {key: {"question_id": key, "answers": [said], "confidences": []} for key, said in kept["cases"]["predictions"].items()}
+    told = {figure.name: figure.value for figure in PROGRAMS["gqa"](GQA.load("val_all", tmp_path).annotations, records, 10, 0) if not figure.group}
+    for name in ("accuracy", "binary", "open", "consistency", "validity", "plausibility", "distribution"): assert told[name] == pytest.approx(kept["totals"][name], abs=1e-9), name
 
 def test_gqa_usual_split_and_short_names():
     data = GQA.load("testdev", GOLDEN/"data"/"gqa")
@@ -173,6 +183,11 @@ def test_gqa_of_the_hub_with_all_fields():
     people = GQA.load("testdev", datasets.Dataset.from_list(rows)).annotations["07"]
     assert (people.answer_type, people.facts["steps"], people.facts["entailed"], people.facts["group"]) == ("open", 1, ("08",), "color")
 
+def test_gqa_of_the_hub_without_answers():
+    rows = [{k: v for k, v in ASKED.items() if k in ("question", "imageId", "isBalanced")} | dict(id="07")]
+    assert GQA.load("test", datasets.Dataset.from_list(rows)).annotations is None
+    with pytest.raises(UserError, match="question '07': answer is None, and must be a text"): GQA.load("val", datasets.Dataset.from_list(rows))
+
 def test_tables_of_vlmevalkit(tmp_path):
     shown = base64.b64encode((GOLDEN/"data"/"gqa"/"images"/"57203.jpg").read_bytes()).decode()
     (tmp_path/"GQA_TestDev_Balanced.tsv").write_text(f"index\timage\tquestion\tanswer\tcategory\n0\t{shown}\tIs it red?\tyes\tverify\n1\t{shown}\tWhat is red?\tcircle\tquery\n")
@@ -186,7 +201,7 @@ def test_a_table_of_vqarad_says_what_it_lacks(tmp_path):
     rows = [dict(image=dict(bytes=(GOLDEN/"data"/"gqa"/"images"/"57203.jpg").read_bytes(), path=None), question=f"Is it {i}?", answer="no") for i in range(3)]
     datasets.Dataset.from_list(rows).to_parquet(tmp_path/"test-00000-of-00001.parquet")
     data = VQARAD.load("test", tmp_path)
-    assert [q.question_id for q in data.questions] == [0, 1, 2] and "intervals take each question for one about a picture of its own" in data.notes[-1]
+    assert [q.question_id for q in data.questions] == ["row 0", "row 1", "row 2"] and "intervals take each question for one about a picture of its own" in data.notes[-1]
     assert {a.answer_type for a in data.annotations.values()} == {"other"} # open and closed are not guessed
 
 def test_a_table_of_slake_by_language(tmp_path):
@@ -235,6 +250,7 @@ def test_a_table_of_aokvqa(tmp_path):
     (SLAKE, "test.json", [LAKE | dict(answer=["Square"])], "qid 1: answer is ..Square.., and must be a text"),
     (SLAKE, "test.json", [LAKE | dict(q_lang="de")], "q_lang must be en or zh, not 'de'"),
     (SLAKE, "test.json", [LAKE, LAKE], "SLAKE test repeats question_id 1"),
+    (SLAKE, "test.json", [LAKE | dict(img_name="x"*3000)], "has 3,000 characters, and no file is called so"),
     (SLAKE, "test.json", [SEEN], "has no qid, which must be a whole number or a text"),
 ])
 def test_a_wrong_file_is_told_in_a_sentence(tmp_path, kind, name, content, says):
@@ -304,9 +320,11 @@ def test_a_tar_that_is_none_is_fetched_again_next_time(server, tmp_path, monkeyp
     monkeypatch.setenv("BEIT3_COLAB_MIRROR", f"https://prior-datasets.s3.us-east-2.amazonaws.com={server.url}/aokvqa")
     assert len(AOKVQA.load("val").questions) == 24
 
-@pytest.mark.parametrize("kind, split", [(VQARAD, "test"), (GQA, "train_all")])
-def test_not_fetched_by_name(kind, split):
-    with pytest.raises(UserError, match="is not fetched by name: give data_path="): kind.load(split)
+@pytest.mark.parametrize("kind, split, says", [(VQARAD, "test", "is not fetched by name: give data_path="), (GQA, "train_all", "unpack train_all_questions/train_all_questions_0.json and its kin, and give data_path="),
+                                               (GQA, "val_all", "unpack val_all_questions.json and its kin")])
+def test_not_fetched_by_name(kind, split, says):
+    with pytest.raises(UserError, match=says): kind.load(split)
+    assert not kind.is_here(split)
 
 
 # --- to the end

@@ -46,7 +46,7 @@ def make_data(ids, name):
     "A data set with these questions in this order."
     texts = TEXTS[name]
     questions = [Question(i if name in TEXT_IDS else int(i), 1, texts.get(i, "")) for i in ids]
-    return SimpleNamespace(questions=questions, name=name, split="val", label=f"{name} val")
+    return SimpleNamespace(questions=questions, name=name, split="val")
 
 def tools_order(expected):
     "Ids in the order of the data that the tool has read."
@@ -273,11 +273,11 @@ def test_every_row_is_counted_once(seed):
     rows = []
     for i in range(60):
         known = rng.choice(VAL)
-        question_id = rng.choice([known]*8 + [str(known), 10**9 + i])
+        question_id = rng.choice([known]*8 + [str(known), 10**9 + i, None])
         answer, more = rng.choice([("red", None)]*5 + [("blue", None), (None, None), (None, {"refused": "its answer is a list"})])
         rows.append(ResultRow(f"line {i}", question_id, None, rng.choice([None, texts[str(known)]]), answer, more))
     joined = join_results(ResultTable("", "", rows, "", (), {}), val_data())
-    parts = ("joined", "repeated", "conflicting", "no_answer", "refused", "unknown", "disagreeing", "ambiguous")
+    parts = ("joined", "repeated", "conflicting", "no_answer", "refused", "unknown", "disagreeing", "ambiguous", "unnamed")
     assert sum(joined.counts[k] for k in parts) == 60 and joined.counts["joined"] + joined.counts["missing"] == 24
     for i, record in joined.records.items():
         said = {row.answer for row in rows if str(row.question_id) == str(i) and row.answer}
@@ -318,7 +318,7 @@ def test_questions_of_another_data_set_are_refused(tmp_path):
     with pytest.raises(UserError, match="these results are about another split or another data set"): join_results(read_any(write(tmp_path, lmms(enumerate(ASKED)))), gqa)
 
 def test_a_data_set_that_always_asks_the_same(tmp_path):
-    data = SimpleNamespace(questions=[Question(i, i, "What is this?") for i in range(50)], label="mine val")
+    data = SimpleNamespace(questions=[Question(i, i, "What is this?") for i in range(50)], name="mine", split="val")
     with pytest.raises(UserError, match="no row of these results.*too many questions are alike"): join_results(read_any(write(tmp_path, lmms(enumerate([("What is this?", "a")]*50)))), data)
 
 @pytest.mark.parametrize("wrong, joins", [(1, True), (3, True), (4, False), (24, False)])
@@ -363,6 +363,23 @@ def test_lmms_thoughts_and_raw_text(tmp_path):
     assert table.rows[0].answer == "red" and table.rows[0].more == {"raw": "<think>a box, so</think>red", "thinking": "a box, so"} and table.task == "vqav2_val"
     line = {**line, "filtered_resps": "<think>a box"}
     assert read_any(write(tmp_path, json.dumps(line))).notes == ("1 answer breaks off inside <think>, and counts as an empty answer (line 1)",)
+
+def test_padding_of_a_rank_counts_once(tmp_path):
+    "A rank that had one row less repeats one; the same answer again is none more, another one is told."
+    rows = list(enumerate(ASKED))
+    joined = join_results(read_any(write(tmp_path, lmms(rows[::2] + rows[1::2] + rows[:1]))), make_data(HF, "vqav2"))
+    assert joined.counts["by_row"] == 25 and joined.counts["repeated"] == 1 and joined.counts["joined"] == 24
+    other = join_results(read_any(write(tmp_path, lmms([*rows, (0, (ASKED[0][0], "something else"))]))), make_data(HF, "vqav2"))
+    assert other.counts["conflicting"] == 2 and int(HF[0]) not in other.records
+
+def test_a_line_of_totals_under_a_table(tmp_path):
+    rows = "\n".join(f"{i},{a}" for i, a in RIGHT.items())
+    joined = join_results(read_any(write(tmp_path, f"question_id,answer\n{rows}\n,68.75")), val_data())
+    assert answers(joined) == RIGHT and "1 row without the id that the others have: left out (line 26)" in joined.notes
+
+def test_empty_cells_are_empty_answers_and_told(tmp_path):
+    table = read_any(write(tmp_path, f"question_id,answer\n{VAL[0]},\n{VAL[1]},red"))
+    assert answers(join_results(table, val_data())) == {VAL[0]: "", VAL[1]: "red"} and table.notes == ("1 answer is empty, and is scored as it is (line 2)",)
 
 
 # Folders
@@ -423,6 +440,31 @@ def test_spreadsheets_that_mean_harm(members, says, tmp_path):
 
 def test_gzip_bombs_are_refused(tmp_path):
     with pytest.raises(UserError, match="unpacks to more than"): read_any(write(tmp_path, gzip.compress(b" "*60_000_000)))
+
+@pytest.mark.parametrize("name", ["official/vqav2_val_results.json", "lmms_eval/limit_8/20260101_000000_samples_vqav2_val.jsonl", "official/aokvqa_predictions.json", "mmf/textvqa_shapes_val_2026-01-01T00-00-00.csv",
+                                  "vlmevalkit/tsv/ShapeModel_TextVQA_VAL.tsv", "vlmevalkit/xlsx/ShapeModel_VizWiz.xlsx"])
+def test_damaged_files_are_read_or_refused_with_a_sentence(name, tmp_path):
+    "Bytes changed, cut or put in at random: rows or a `UserError`, never another error; what is read has answers of text."
+    rng, content = random.Random(name), (RULES/"results"/name).read_bytes()
+    for number in range(40):
+        changed = bytearray(content)
+        for _ in range(rng.choice((1, 3, 30))):
+            place = rng.randrange(len(changed))
+            how = rng.randrange(4)
+            if how == 0: changed[place] = rng.randrange(256)
+            elif how == 1: changed[place:place] = rng.choice((b'"', b"[", b"}", b",", b"\n", b"null", b"-1e999", b"\xff", b"\0"))
+            elif how == 2: del changed[place:place + rng.randrange(1, 200)]
+            else: del changed[max(place, 200):]
+            if not changed: break
+        path = write(tmp_path, bytes(changed))
+        try: table = read_any(path)
+        except UserError as error:
+            assert len(str(error)) < 1500
+            continue
+        assert table.rows and all(row.answer is None or isinstance(row.answer, str) for row in table.rows)
+        try: joined = join_results(table, val_data())
+        except UserError: continue
+        assert sum(joined.counts[k] for k in ("joined", "missing")) == 24
 
 def test_messages_stay_short_and_clean(tmp_path):
     "Values of strangers, in every message and note."

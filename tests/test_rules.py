@@ -152,7 +152,7 @@ def test_a_rule_for_one_answer_refuses_two(name):
 @pytest.mark.parametrize("name", ["vlmeval_vqa_score", "vlmeval_accuracy", "vlmeval_anls", "vlmeval_relaxed"])
 @pytest.mark.parametrize("cell, answer", [
     ("['red', 'blue', 'red', 'red', 'red', 'red']", "red"), ("red", None), ("[red]", None), ("__import__('os').getcwd()", None),
-    ("['a']*10", None), ("['a', open('x')]", None), ("[" * 90_000, None), ("[" + "-"*90_000 + "1]", None), ("(['a'])", None),
+    ("['a']*10", None), ("['a', open('x')]", None), ("[" * 90_000, None), ("[" + r"\'"*45_000, None), ("['" + r"\'"*45_000, None), ("[" + "-"*90_000 + "1]", None), ("(['a'])", None),
 ])
 def test_a_column_is_read_without_running_it(name, cell, answer):
     rule = RULES[name]
@@ -186,13 +186,14 @@ def names(*args): return [r.name for r in rules_for(*args)]
 def test_rules_for_ten_answers():
     found = names([asked(10)]*3, "", "vqav2")
     assert found[:5] == ["official", "lmms_vqav2", "lmms_vqav2_v040", "lmms_vqav2_v030", "lavis_vqa"] and "exact" in found
+    assert len({(RULES[n].same_as or n) for n in found}) == len(found) # no two that say the same
     assert not {"gqa_official", "aokvqa_mc", "lmms_vizwiz", "lmms_textvqa", "lavis_aokvqa"} & set(found)
 
 def test_rules_for_other_counts():
     assert names([asked(1)], "gqa_official", "gqa")[:4] == ["gqa_official", "lmms_gqa", "lavis_gqa", "vlmeval_gqa"]
     assert names([asked(10), asked(9)])[:2] == ["exact", "aokvqa_da"] and "official" not in names([asked(10), asked(9)])
     assert names([asked(10)], "mmf_textvqa", "textvqa")[:3] == ["mmf_textvqa", "lmms_textvqa", "vlmeval_vqa_score"]
-    assert "mmf_textvqa" not in names([asked(11)]) and names([]) == names({}) == []
+    assert "lmms_ok_vqa" not in names([asked(10)], "mmf_textvqa", "textvqa") and "mmf_textvqa" not in names([asked(11)]) and names([]) == names({}) == []
     assert names([asked(10)], "aokvqa_da", "aokvqa")[:2] == ["aokvqa_da", "lavis_aokvqa"]
     with pytest.raises(UserError, match="metric must be"): rules_for([asked(10)], "bleu")
 
@@ -312,14 +313,27 @@ def test_gqa_part_and_nothing():
     picture = next(iter(annotations.values())).image_id
     part = {q: r for q, r in records.items() if annotations[q].image_id == picture}
     figures = {f.name: f for f in gqa_figures(annotations, part, 100) if not f.group}
-    assert figures["accuracy"].interval is None and figures["accuracy"].questions == sum(annotations[q].counted for q in part)
+    count = sum(annotations[q].counted for q in part)
+    assert figures["accuracy"].interval is None and figures["accuracy"].questions == count
+    assert figures["accuracy"].note == f"{count} of 230 balanced questions {'has' if count == 1 else 'have'} an answer."
     assert gqa_figures(annotations, {}, 100) == figures_of("gqa", None, records) == figures_of("", annotations, records) == []
     with pytest.raises(UserError, match="program must be"): figures_of("bleu", annotations, records)
 
 def test_gqa_without_facts():
     plain = {"1": Annotation("1", 1, "", "", "", ("yes",)), "2": Annotation("2", 2, "", "", "", ("no",), facts={})}
-    figures = gqa_figures(plain, {"1": {"answers": ["yes"]}, "2": {"answers": []}}, 100)
+    figures = gqa_figures(plain, {"1": {"answers": ["yes"]}, "2": {"answers": [""]}}, 100)
     assert [(f.name, f.value) for f in figures] == [("accuracy", 50.), ("consistency", None), ("validity", None), ("plausibility", None), ("distribution", None)]
+
+def test_a_record_without_an_answer_is_none():
+    _, annotations, records = gqa("gqa_official")
+    gone = next(q for q in records if annotations[q].counted)
+    without, empty = ({q: r for q, r in records.items() if q != gone}, records | {gone: {"answers": []}})
+    assert gqa_figures(annotations, empty, 100) == gqa_figures(annotations, without, 100)
+    with pytest.raises(UserError, match=f"1 question of GQA's program has no answer: '{gone}'"): gqa_totals(annotations, empty)
+    people = {i: Annotation(i, i, "", "other", "", ("red",)*10, facts={"answerable": i % 2}) for i in range(4)}
+    told = {i: {"answers": ["red"] if i else [], "answerable": .5} for i in people}
+    precision, _, other = figures_of("vizwiz", people, told, 100)
+    assert (precision.questions, other.questions) == (4, 3)
 
 def test_gqa_grounding():
     found = golden("gqa_official_grounding")

@@ -91,7 +91,7 @@ class FolderwisePictures(PictureSource):
                 for end in ends: end()
             yield give_up
 
-# %% ../../nbs/05_data/20_coco_pictures.ipynb #7ab1c71c
+# %% ../../nbs/05_data/20_coco_pictures.ipynb #076e1709
 class COCOPictures:
     "For a data set whose pictures are COCO's: where they are read from."
     @property
@@ -122,18 +122,24 @@ class COCOPictures:
         "The folder, unless a picture is missing there and a zip lies beside it, or the cache has them."
         names = [q.image for q in questions]
         folder = self.picture_parts(questions)[0]
-        own = FolderPictures(self.image_root)
-        if not self.by_name and not own.missing(names): return own
+        if self.by_name:
+            found = self.find_zip(folder)
+            return ZipPictures(found) if found else official_pictures(folder, names, connections, check)
+        own, *beside = map(FolderPictures, self.places())
+        if not own.missing(names): return own
         if found := self.find_zip(folder): return ZipPictures(found)
-        if self.by_name: return official_pictures(folder, names, connections, check)
-        kept = FolderPictures(official_folder())
-        return own if kept.missing(names) else kept
+        return next((source for source in (*beside, FolderPictures(official_folder())) if not source.missing(names)), own)
+
+    def places(self) -> list[Path]: # the data's own folder first
+        "Folders that may hold `val2014/` and the like."
+        return [self.image_root, self.image_root/"coco", self.image_root.parent/"coco"]
 
     def find_zip(self,
         folder: str, # such as "val2014"
     ) -> Path|None: # None where it is not there
         "The official zip of a folder, beside the data or in the cache."
-        return find_zip(self.image_root, f"{folder}.zip") or find_zip(official_folder(), f"{folder}.zip")
+        places = [*([] if self.by_name else self.places()), official_folder()]
+        return next((found for place in places if (found := find_zip(place, f"{folder}.zip"))), None)
 
     def find_pictures(self, questions: list[Question], images: str):
         """The pictures of a run that is opened again. No zip is fetched to look at answers, no server is asked unless

@@ -18,7 +18,7 @@ from .coco_pictures import COCOPictures, coco_name
 # %% auto #0
 __all__ = ['is_okvqas', 'OKVQA']
 
-# %% ../../nbs/05_data/21_okvqa.ipynb #5c072d9c
+# %% ../../nbs/05_data/21_okvqa.ipynb #df021ad4
 _ADDRESS = "https://okvqa.allenai.org/static/data"
 
 def is_okvqas(
@@ -38,6 +38,7 @@ class OKVQA(COCOPictures, PublishedDataset):
     folders: ClassVar[tuple[str, ...]] = ("okvqa", "OK-VQA", "annotations", "vqa")
     optional: ClassVar[tuple[str, ...]] = () # everybody's answers are public
     hub_columns: ClassVar[tuple[str, ...]] = ("question_id", "question", "answers", "question_type", "answer_type")
+    foreign_columns: ClassVar[tuple[str, ...]] = ("multiple_choice_answer", "image_id") # VQAv2's
 
     @classmethod
     def file_names(cls, split: str) -> dict[str, tuple[str, ...]]: # kind → names that the file may have

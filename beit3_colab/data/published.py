@@ -68,7 +68,7 @@ def discard_published(
     discard(folder/name)
     if url.endswith(".zip"): discard(folder/"zips"/url.rpartition("/")[2])
 
-# %% ../../nbs/05_data/18_published.ipynb #0c3bb14f
+# %% ../../nbs/05_data/18_published.ipynb #5cd4e738
 def find_named(
     root: Path, # folder that was given
     names: tuple[str, ...], # that the file may have, the usual one first
@@ -109,14 +109,14 @@ def pictures_below(
     if path.is_file():
         zipped = ZipPictures(path)
         if any(map(zipped.has, names)) or not names: return zipped
-        raise UserError(f"{short_name(path)} does not hold {first_few(names, 1)}: give the zip of this data set's pictures, "
+        raise UserError(f"{short_name(path)} does not hold {names[0]}: give the zip of this data set's pictures, "
                         "or the folder that they were unpacked to")
     for place in (path/folder for folder in folders):
         if any((place/name).is_file() for name in names): return FolderPictures(place)
     flat = FlatPictures(path) # the folder that has the pictures themselves
     if any(map(flat.has, names)): return flat
     near = did_you_mean(path, ("auto", "zip"))
-    raise UserError(f"images={short_name(path)!r} has no {first_few(names, 1)} in it: give the folder that the names of "
+    raise UserError(f"images={short_name(path)!r} has no {short_name(names[0]) if names else 'picture'} in it: give the folder that the names of "
                     f"pictures begin in, or a zip that has them{near}")
 
 # %% ../../nbs/05_data/18_published.ipynb #ba91a9ea
@@ -216,7 +216,7 @@ def match_annotations(
 def _complete(a: Annotation) -> Annotation: # with the most frequent answer, which not all files say
     return a if a.multiple_choice_answer is not None else replace(a, multiple_choice_answer=most_frequent(a.answers))
 
-# %% ../../nbs/05_data/18_published.ipynb #8343a0d1
+# %% ../../nbs/05_data/18_published.ipynb #b082e7f2
 @dataclass(frozen=True, repr=False)
 class PublishedDataset(Dataset):
     "A data set that its authors publish as files."
@@ -229,6 +229,7 @@ class PublishedDataset(Dataset):
     picture_folders: ClassVar[tuple[str, ...]] = ("", "coco", "images") # see `find_pictures_root`
     hub_columns: ClassVar[tuple[str, ...]] = ("question_id", "question") # that its table on the Hub must have
     tsv_columns: ClassVar[tuple[str, ...]] = ("index", "question") # that VLMEvalKit's TSV must have
+    foreign_columns: ClassVar[tuple[str, ...]] = () # that tables of other data sets have, and its own do not
 
     @classmethod
     def file_names(cls, split: str) -> dict[str, tuple[str, ...]]: # kind → names that the file may have
@@ -370,11 +371,12 @@ class PublishedDataset(Dataset):
 
     @classmethod
     def _of_table(cls, split, rows, root, read, columns):
-        _check_columns(rows, columns, cls.title)
+        _check_columns(rows, columns, cls.foreign_columns, cls.title)
         questions, annotations = read_records(rows, read, split, rows.where, "row")
         if rows.has_pictures: # rows about one picture share it
             first = {}
-            questions = [replace(q, image=first.setdefault(q.image_id, rows.picture_name(i))) for i, q in enumerate(questions)]
+            shown = [first.setdefault(q.image_id, rows.picture_name(i)) for i, q in enumerate(questions)]
+            questions = [replace(q, image=name) for q, name in zip(questions, shown)]
         if not questions: raise UserError(f"{rows.where} has 0 rows")
         _check_names(questions, rows.where)
         notes = (*rows.notes, *_tell_silent(len(questions) - len(annotations), annotations, rows.where))
@@ -398,6 +400,10 @@ class PublishedDataset(Dataset):
 
     @property
     def data_path(self) -> Path|None: return self.place # what `load` is given to find it again
+
+    def __repr__(self):
+        if not isinstance(self.source, RowPictures): return super().__repr__()
+        return f"{type(self).__name__}({self.label}: {plural(len(self.questions), 'question')}, pictures in {self.source.where})"
 
     @classmethod
     def reopen(cls,
@@ -470,9 +476,11 @@ class PublishedDataset(Dataset):
         zipped = " pass images='zip' (--images zip) to fetch all of them," if self.picture_zip(self.split) else ""
         return super().describe_missing(questions, remedy + zipped)
 
-# %% ../../nbs/05_data/18_published.ipynb #994a43ce
-def _check_columns(rows, columns, title):
-    "Raise `UserError` for a table that lacks a column."
+# %% ../../nbs/05_data/18_published.ipynb #b8944d07
+def _check_columns(rows, columns, foreign, title):
+    "Raise `UserError` for a table that lacks a column, or has one of another data set's."
+    if odd := next((name for name in foreign if name in rows.columns), None):
+        raise UserError(f"{rows.where} has a column {odd!r}, which {title}'s table has not: is it the table of another data set?")
     missing = [name for name in columns if name not in rows.columns]
     if not missing: return
     raise UserError(f"{rows.where} has no column {' and no '.join(map(repr, missing))}, which {title}'s table has (its columns "

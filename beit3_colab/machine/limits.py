@@ -12,7 +12,7 @@ from .messages import did_you_mean, short_repr, UserError
 # %% auto #0
 __all__ = ['LIMITS', 'Limit', 'limit', 'set_limit', 'raise_limit']
 
-# %% ../../nbs/01_machine/10_limits.ipynb #eb9058f2
+# %% ../../nbs/01_machine/10_limits.ipynb #ff07a785
 class Limit(NamedTuple):
     "A bound of what is read."
     default: int # the bound, unless somebody sets another

@@ -74,7 +74,7 @@ def answerability(
     positive, scores = 1 - np.asarray(answerable), 1. - np.asarray(predicted, float)
     return {"average_precision": average_precision(positive, scores), "f1_score": f1_score(positive, scores > .5)}
 
-# %% ../../nbs/06_scoring/09_answerability.ipynb #8490d866
+# %% ../../nbs/06_scoring/09_answerability.ipynb #aa837123
 _AP, _F1 = "not answerable, average precision", "not answerable, F1"
 
 def _not_told(note: str) -> list[Figure]: return [Figure(name, None, None, 0, note=note) for name in (_AP, _F1)]
@@ -107,7 +107,8 @@ def vizwiz_figures(
 ) -> list[Figure]: # of the questions that were answered
     "VizWiz's accuracy by answer type, and how well it is known which questions cannot be answered."
     asked = [a for q, a in annotations.items() if q in records and a.counted]
-    scored, types = [a for a in asked if a.answers], defaultdict(list)
+    scored = [a for a in asked if a.answers and first_answer(records[a.question_id]) is not None]
+    types = defaultdict(list)
     for i, a in enumerate(scored): types["answer type", a.answer_type].append(i)
     rule = RULES["vizwiz_official"]
     values = [rule(first_answer(records[a.question_id]), a.answers) for a in scored]

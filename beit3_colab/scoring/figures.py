@@ -137,13 +137,13 @@ def figures_of(
     if resamples < 100: raise UserError(f"resamples={resamples} is too few for a 95 % interval: take 1000")
     return PROGRAMS[program](annotations, records, resamples, seed)
 
-# %% ../../nbs/06_scoring/07_figures.ipynb #34cc7a69
+# %% ../../nbs/06_scoring/07_figures.ipynb #a2f330d3
 def first_answer(
-    record: Mapping, # of a question
-) -> str: # "" where there is none
+    record: Mapping|None, # of a question; None where there is no record
+) -> str|None: # None where there is no answer; an empty one is an answer
     "The answer that counts."
-    answers = record.get("answers") or ("",)
-    return answers[0]
+    answers = record.get("answers") if record else None
+    return answers[0] if answers else None
 
 # %% ../../nbs/06_scoring/07_figures.ipynb #7dc8715c
 def _cells(figure: Figure) -> tuple[str, str, str]: # value, interval, questions

@@ -16,7 +16,7 @@ from .result_rows import take_share, Told
 # %% auto #0
 __all__ = ['is_sample', 'task_of', 'is_totals', 'refuse_totals', 'read_samples', 'is_log', 'read_log']
 
-# %% ../../nbs/06_scoring/11_lmms_eval.ipynb #d6ae5faf
+# %% ../../nbs/06_scoring/11_lmms_eval.ipynb #ec0a4b87
 _SCORES = ("exact_match", "anls", "relaxed_overall", "accuracy") # metrics of a row that are a number from 0 to 1
 
 def is_sample(
@@ -77,9 +77,10 @@ def _read_row(where, row, told) -> ResultRow:
         if "think>" in raw and (found := split_thinking(raw)): more["thinking"] = found[0]
     if (score := _score(row)) is not None: more["score"] = score
     if isinstance(target := row.get("target"), str) and target not in ("answer", ""): more["people"] = [target]
-    return ResultRow(where, _find_id(row, where), take_row(row.get("doc_id")), _find_question(row), answer, more or None)
+    number, question = take_row(row.get("doc_id")), _find_question(row)
+    return ResultRow(where, _find_id(row, where), number, question, answer, more or None)
 
-# %% ../../nbs/06_scoring/11_lmms_eval.ipynb #f6d6c648
+# %% ../../nbs/06_scoring/11_lmms_eval.ipynb #bc4a6494
 _NAME = re.compile(r"(?P<time>.*?)_?samples_(?P<task>.+?)(?:\.jsonl?)?(?:\.gz)?")
 
 def task_of(
@@ -132,11 +133,15 @@ def read_samples(
     path: Path|None = None, # of the file, beside which totals may lie
     task: str = "", # what the file itself says
 ) -> ResultTable:
-    "Rows of lmms-eval. Raises `UserError` naming a row that is none of its."
+    """Rows of lmms-eval 0.3.0, 0.6 and current. Raises `UserError` naming a row that is none of its.
+
+    Tried with files that lmms-eval's own evaluator and tracker wrote; those of two ranks and of --limit are its lines,
+    reordered and cut by hand. Source: EvolvingLMMs-Lab/lmms-eval, lmms_eval/loggers/evaluation_tracker.py."""
     told, read = Told(), []
     for where, row in rows:
-        if not is_sample(row): raise UserError(f"{name}, {where} is no row of lmms-eval's, as others of the file are: it "
-                                               "has no doc_id, or no filtered_resps; give the file as it was written")
+        if not is_sample(row):
+            raise UserError(f"{name}, {where} is no row of lmms-eval's, as others of the file are: it has no doc_id, "
+                            "or no filtered_resps; give the file as it was written")
         try: read.append(_read_row(where, row, told))
         except UserError as error: raise UserError(f"{name}, {error}") from None
     task = task or (task_of(path) if path else "")
@@ -144,7 +149,7 @@ def read_samples(
     form = f"samples of {clean_line(task, 60)}" if task else "samples"
     return ResultTable("lmms-eval", form, checked_rows(read, name), task, told.notes() + notes, totals)
 
-# %% ../../nbs/06_scoring/11_lmms_eval.ipynb #ec202b4c
+# %% ../../nbs/06_scoring/11_lmms_eval.ipynb #0b2b1948
 def is_log(
     content, # of a JSON file
 ) -> bool: # whether lmms-eval 0.2.0 has written it
@@ -156,7 +161,7 @@ def read_log(
     content: Mapping, # of the file
     name: str, # of the file
 ) -> ResultTable:
-    "Rows of lmms-eval 0.2.0."
+    "Rows of lmms-eval 0.2.0. Tried with files that its own command line wrote. Source: lmms_eval/__main__.py."
     said = content.get("model_configs")
     task = said.get("task") if isinstance(said, dict) else None
     rows = ((f"entry {i}", row) for i, row in enumerate(content["logs"], 1))
