@@ -1,8 +1,14 @@
-"""Time of `compare` on two runs of all of VQAv2 val: 214,354 questions about 40,504 pictures, ten answers each.
-Usage: python benchmarks/compare.py"""
+"""Time and memory of `compare` on runs of all of VQAv2 val: 214,354 questions about 40,504 pictures, ten answers each.
+
+The answers are made up. The comparison of the first two runs alone is timed in the same process, as what the one of all
+is to be measured by; then filters and sorts of the browser. It prints the machine and the command.
+Usage: python benchmarks/compare.py --runs 3"""
 import argparse
 import json
+import os
+import platform
 import resource
+import sys
 import tempfile
 import time
 from contextlib import contextmanager
@@ -11,15 +17,20 @@ from pathlib import Path
 import numpy as np
 
 from beit3_colab.data.dataset import Annotation, Question
+from beit3_colab.look.many_browser import joint_index, JOINT_SORTS, order_rows
 from beit3_colab.look.run import compare, Run
+from beit3_colab.look.search import Filter
 from beit3_colab.run.comparison import paired_intervals, paired_table, sign_flip_test
 from beit3_colab.run.journal import Identity
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--questions", type=int, default=214_354)
 parser.add_argument("--images", type=int, default=40_504)
-n, images = vars(parser.parse_args()).values()
+parser.add_argument("--runs", type=int, default=3)
+n, images, count = vars(parser.parse_args()).values()
 
+print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}, NumPy {np.__version__}")
+print(f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', '')} python {' '.join(sys.argv)}")
 rng = np.random.default_rng(0)
 kinds = rng.choice(["yes/no", "number", "other"], n, p=[.38, .13, .49])
 labels = [f"answer {i}" for i in range(3129)]
@@ -50,19 +61,36 @@ def make_run(name, share): # right by this share
 
 @contextmanager
 def timed(what, note=""):
-    "Print how long a block took."
-    began = time.perf_counter()
+    "Print how long a block took, by the clock and on the processor (of all threads)."
+    began, worked = time.perf_counter(), time.process_time()
     yield
-    print(f"{what}: {time.perf_counter() - began:.2f} s{note}")
+    print(f"{what}: {time.perf_counter() - began:.2f} s, {time.process_time() - worked:.2f} s of processor{note}")
+
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/2**20 # GB
 
 
-a, b = make_run("a", .70), make_run("b", .705)
-for run in (a, b):
+runs = [make_run(chr(ord("a") + i), .70 + .002*i) for i in range(count)]
+for run in runs:
     with timed(f"reading the journal of {run.label}"): run.records
-with timed("compare"): found = compare(a, b)
-print(found)
-with timed("of which the table", " (answers normalised already)"): table = paired_table(a, b, questions)
-differences, everyone = table["difference"].to_numpy(), {"overall": np.arange(n)}
+print(f"memory before comparing {peak():.2f} GB")
+with timed("compare two runs"): two = compare(*runs[:2])
+print(two)
+with timed("of which the table", " (answers normalised already)"): paired_table(*runs[:2], questions)
+differences, everyone = two.table["difference"].to_numpy(), {"overall": np.arange(n)}
 with timed("one interval"): paired_intervals(pictures, differences, everyone)
 with timed("one test"): sign_flip_test(pictures, differences)
-print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/2**20:.2f} GB")
+if count > 2:
+    with timed(f"compare {count} runs"): found = compare(*runs)
+    print(found)
+    with timed("index of the browser"): index = joint_index(found)
+    with timed("filter: who is right, first time"): found.mask("only A", None)
+    for values, right, same in (({"words": "answer 17"}, None, None), ({"words": "picture 99"}, "only A", None),
+                                ({"words": '"answer 2"', "answer_type": "number"}, "none", "all different")):
+        began = time.perf_counter()
+        fits = index.mask(Filter(**values)) & found.mask(right, same)
+        print(f"filter {values}, {right}, {same}: {1000*(time.perf_counter() - began):.0f} ms, {fits.sum():,} questions")
+    for sort in JOINT_SORTS:
+        began = time.perf_counter()
+        order_rows(found, index, sort)
+        print(f"sort {sort}, first time: {1000*(time.perf_counter() - began):.0f} ms")
+print(f"peak memory {peak():.2f} GB")

@@ -44,7 +44,7 @@ SIGNATURES = [
     " questions question",
     "beit3_colab.load_model: name_or_path config answers image_size device dtype tokenizer progress",
     "beit3_colab.open_run: folder data_path",
-    "beit3_colab.compare: run_a run_b data_path seed",
+    "beit3_colab.compare: runs data_path seed fetch_pictures reference",
     "beit3_colab.score: annotations results partial resamples seed metric",
     "beit3_colab.soft_score: annotations results partial",
     "beit3_colab.check_submission: results questions",
@@ -71,7 +71,7 @@ COMMANDS = [
     " --timeout --quiet",
     "score: --annotations --questions --partial --json",
     "check: --questions",
-    "compare: --data-path --csv --json",
+    "compare: --data-path --reference --html --csv --json",
     "report: --html --csv --spreadsheet --n --seed --data-path --checkpoint --heat-maps --answers --tokenizer"
     " --config --image-size --device --dtype",
     "convert: --answers --tokenizer --config",

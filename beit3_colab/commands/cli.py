@@ -109,31 +109,27 @@ def _add_access(parser):
                         help="ask servers for pictures and official files that are not in the cache "
                              "(default: nothing is fetched to look at a run)")
 
-# %% ../../nbs/13_commands/03_cli.ipynb #55e245ec
+# %% ../../nbs/13_commands/03_cli.ipynb #da39d581
 def _add_compare(commands):
-    about = "two runs, question by question: paired difference with interval and test, and what changed"
+    about = "runs, question by question: differences with interval and test, what changed and who is right"
     p = commands.add_parser("compare", help=about)
-    p.add_argument("run_a", metavar="A", help="run folder: the one to compare with")
-    p.add_argument("run_b", metavar="B", help="run folder: whose difference from it is shown")
+    p.add_argument("runs", metavar="RUN", nargs="+",
+                   help="run folders: two, A and B, whose difference from A is shown; or more, compared pair by pair")
     _add_access(p)
-    p.add_argument("--csv", metavar="FILE", help="write both answers to every question, and what changed")
+    p.add_argument("--reference", metavar="NAME",
+                   help="compare all others with this run alone: A, B, C, … in the order of the folders")
+    p.add_argument("--html", metavar="FILE", help="write a page: the figures, and questions with all answers")
+    p.add_argument("--csv", metavar="FILE", help="write all answers to every question, and who is right or what changed")
     p.add_argument("--json", action="store_true", help="print the figures as JSON")
     p.set_defaults(run=run_compare)
 
 def run_compare(args) -> int:
     "`beit3-colab compare`"
     from beit3_colab.look.run import compare
-    found = compare(args.run_a, args.run_b, args.data_path, fetch_pictures=args.fetch_pictures)
+    found = compare(*args.runs, data_path=args.data_path, fetch_pictures=args.fetch_pictures, reference=args.reference)
+    if args.html: found.to_html(args.html)
     if args.csv: found.to_csv(args.csv)
-    if not args.json: print(found)
-    else:
-        print(json.dumps(dict(
-            rows=[row._asdict() for row in found.rows],
-            changes={name: int(n) for name, n in found.changes.items()},
-            agreement=found.agreement,
-            num_questions=len(found.table),
-            notes=list(found.notes),
-        )))
+    print(json.dumps(found.figures()) if args.json else found)
     return 0
 
 # %% ../../nbs/13_commands/03_cli.ipynb #26611ef3

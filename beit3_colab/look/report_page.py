@@ -39,19 +39,21 @@ def content_policy(
     )
     return "; ".join(rules)
 
-# %% ../../nbs/11_look/12_report_page.ipynb #2e7dbcf4
+# %% ../../nbs/11_look/12_report_page.ipynb #ee86a746
 def page_html(
     title: str, # text, shown as it is
     body: str, # HTML
+    script: str = REPORT_SCRIPT, # the only one that may run
+    style: str = REPORT_STYLE, # sheet
 ) -> str: # the whole file
     "A page that stands alone."
     return (
         "<!doctype html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n"
-        f"<meta http-equiv='Content-Security-Policy' content=\"{content_policy(REPORT_SCRIPT)}\">\n"
+        f"<meta http-equiv='Content-Security-Policy' content=\"{content_policy(script)}\">\n"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>\n"
         "<meta name='referrer' content='no-referrer'>\n<link rel='icon' href='data:,'>\n"
-        f"<title>{attribute_html(title, 200)}</title>\n<style>{REPORT_STYLE}</style>\n</head>\n"
-        f"<body>\n{body}\n<script>{REPORT_SCRIPT}</script>\n</body>\n</html>\n"
+        f"<title>{attribute_html(title, 200)}</title>\n<style>{style}</style>\n</head>\n"
+        f"<body>\n{body}\n<script>{script}</script>\n</body>\n</html>\n"
     )
 
 # %% ../../nbs/11_look/12_report_page.ipynb #ae3681d1

@@ -21,7 +21,8 @@ from .report import write_report
 from .tables import full_table, write_csv
 
 # %% auto #0
-__all__ = ['RuleTable', 'Looks', 'Run', 'Results', 'open_run', 'open_results', 'Comparison', 'compare']
+__all__ = ['RuleTable', 'Looks', 'Run', 'Results', 'open_run', 'open_results', 'ComparisonFiles', 'Comparison', 'ManyComparison',
+           'compare']
 
 # %% ../../nbs/11_look/15_run.ipynb #99f2767f
 class RuleTable(ScoresByRule):
@@ -150,17 +151,18 @@ def open_results(
     and told in `notes`. Raises `UserError` for a file that does not say which data set it is about, or is of another."""
     return Results.open(path, dataset, split, data_path, images, fetch_pictures)
 
-# %% ../../nbs/11_look/15_run.ipynb #0bf668c5
-@with_parameters
-@dataclass(frozen=True, repr=False)
-class Comparison(PairedComparison):
-    "Two runs, question by question. Printed, it is a small table."
-    def browse(self,
-        **options, # change, words, answer_type, sort, per_page: see `beit3_colab.look.comparison_browser`
-    ): # ComparisonBrowser, shown by a notebook
-        "Both answers over their pictures."
-        return ComparisonBrowser(self, **options)
+# %% ../../nbs/11_look/15_run.ipynb #c3b010a6
+import os
+from collections.abc import Mapping
+from ..machine.messages import short_name, UserError
+from ..run.answered import AnsweredQuestions
+from ..run.many import JointComparison, name_runs
+from .comparison_page import write_comparison
+from .many_browser import ManyBrowser
 
+# %% ../../nbs/11_look/15_run.ipynb #ec2417a4
+class ComparisonFiles:
+    "Files that a comparison is written to, of two runs or of many."
     def to_csv(self,
         path: str|Path, # of the file
         spreadsheet: bool = False, # keep Excel and its like from taking texts for formulas
@@ -168,16 +170,59 @@ class Comparison(PairedComparison):
         "Write `table` as CSV in UTF-8."
         return write_csv(self.table, path, spreadsheet)
 
-# %% ../../nbs/11_look/15_run.ipynb #d9c26c20
+    def to_html(self,
+        path: str|Path, # of the .html file
+        n: int = 200, # questions in it, about 9 kB each
+        seed: int = 0, # of their draw
+    ) -> Path: # the file
+        """Write a page of its own: the figures, and a sample of questions with all answers side by side.
+        It needs no kernel, no internet and no JavaScript."""
+        return write_comparison(self, path, n, seed)
+
+@with_parameters
+@dataclass(frozen=True, repr=False)
+class Comparison(ComparisonFiles, PairedComparison):
+    "Two runs, question by question. Printed, it is a small table."
+    def browse(self,
+        **options, # change, words, answer_type, sort, per_page: see `beit3_colab.look.comparison_browser`
+    ): # ComparisonBrowser, shown by a notebook
+        "Both answers over their pictures."
+        return ComparisonBrowser(self, **options)
+
+@with_parameters
+@dataclass(frozen=True, repr=False)
+class ManyComparison(ComparisonFiles, JointComparison):
+    "Several runs on the questions that all have answered. Printed, it is a few small tables."
+    def browse(self,
+        **options, # right, same, words, answer_type, sort, per_page: see `beit3_colab.look.many_browser`
+    ): # ManyBrowser, shown by a notebook
+        "All answers over their pictures."
+        return ManyBrowser(self, **options)
+
+# %% ../../nbs/11_look/15_run.ipynb #b00a2a2a
 @with_parameters
 def compare(
-    run_a: Run|str|Path, # run or its folder, finished or not: the one to compare with
-    run_b: Run|str|Path, # likewise: whose difference from it is shown
+    *runs, # runs or their folders, results of other tools that were opened, or one dict name → such a run
     data_path: str|Path|None = None, # where the data is now: if it was moved, or runs were made elsewhere; for folders
-    seed: int = 0, # of the intervals and of the test
+    seed: int = 0, # of the intervals and of the tests
     fetch_pictures: bool = False, # ask servers for pictures that are not in the cache, see `open_run`; for folders
-) -> Comparison: # paired difference, test, what changed; browsable
-    "Compare two runs on the questions that both have answered. Raises `UserError` when there are none."
-    run_a, run_b = (run if isinstance(run, RunFolder) else open_run(run, data_path, fetch_pictures)
-                    for run in (run_a, run_b))
-    return Comparison.of(run_a, run_b, seed)
+    reference: str|None = None, # name of the run with which all others are compared; without it every pair is
+) -> Comparison|ManyComparison: # differences with intervals and tests, who is right; browsable
+    """Compare runs on the questions that all have answered. Two of them are A and B, and B − A is told with what changed;
+    three or more, or runs with names, are compared pair by pair.
+
+    Raises `UserError` when no question is shared, or a place holds no run."""
+    named = len(runs) == 1 and isinstance(runs[0], Mapping)
+    if len(runs) == 1 and isinstance(runs[0], (list, tuple)):
+        raise UserError("give the runs one by one, as in compare(a, b, c), or as a dict of name and run")
+    given = name_runs(runs[0] if named else list(runs))
+    opened = {name: _opened(run, data_path, fetch_pictures) for name, run in given.items()}
+    if named or reference is not None or len(opened) > 2: return ManyComparison.of(opened, seed, reference)
+    return Comparison.of(*opened.values(), seed)
+
+def _opened(run, data_path, fetch_pictures) -> AnsweredQuestions:
+    if isinstance(run, AnsweredQuestions): return run
+    if isinstance(run, (str, os.PathLike)) and os.path.isfile(run) and Path(run).name != "run.json":
+        raise UserError(f"{short_name(run)} is a file of results: open it with "
+                        "open_results(path, dataset=…) first, and compare what that gives")
+    return open_run(run, data_path, fetch_pictures)

@@ -1,0 +1,303 @@
+"Three runs and more: every figure against one worked out in another way, what is left out, files, browser, page and command line."
+import itertools
+import json
+import math
+import re
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from beit3_colab.data.dataset import Annotation, Question
+from beit3_colab.look.comparison_page import draw_groups, draw_questions
+from beit3_colab.look.run import Comparison, compare, ManyComparison
+from beit3_colab.machine.messages import UserError
+from beit3_colab.run.answered import AnsweredQuestions
+from beit3_colab.run.comparison import flip_signs
+from beit3_colab.run.many import count_different, holm, JointComparison, name_right, sort_by_right
+from beit3_colab.scoring.rules import normalize_answer, vqa_accuracy
+from hostile import every_html
+
+WORDS = ["yes", "no", "2", "two", "a cat", "cat", "Dog"]
+
+
+class Answered(AnsweredQuestions):
+    "Answers of nobody in particular: what any tool's results are to a comparison."
+    label = "made up"
+    def __init__(self, place, questions, annotations, answers, confident=True):
+        super().__init__(questions, annotations)
+        self.where = Path(place)
+        self.__dict__["records"] = {i: dict(question_id=i, answers=[a], confidences=[.5]*confident) for i, a in answers.items()}
+
+    @property
+    def place(self): return self.where
+
+
+def ask(n=60, pictures=12, seed=0):
+    "Questions, what people answered, and a maker of runs."
+    rng = np.random.default_rng(seed)
+    questions = [Question(i, int(rng.integers(pictures)), f"What is {i}?", f"{i}.jpg") for i in range(n)]
+    people = {q.question_id: Annotation(q.question_id, q.image_id, "what is", str(rng.choice(["yes/no", "number", "other"])), "yes",
+              tuple(rng.choice(WORDS, 10).tolist())) for q in questions}
+    def run(seed, questions=questions, people=people, **options):
+        answers = np.random.default_rng(seed).choice(WORDS, 10*n)
+        return Answered(f"/runs/{seed}", questions, people, {q.question_id: str(answers[q.question_id]) for q in questions}, **options)
+    return questions, people, run
+
+@pytest.fixture(scope="module")
+def asked(): return ask()
+
+@pytest.fixture(scope="module")
+def many(asked):
+    run = asked[2]
+    return compare(*(run(seed) for seed in (1, 2, 3, 4)))
+
+
+@pytest.mark.parametrize("given, corrected", [
+    ([.01, .04, .03, .005], [.03, .06, .06, .02]), # 4·.005, 3·.01, 2·.03, 1·.04 raised to the one before
+    ([.05], [.05]), ([.5, .6, .7], [1, 1, 1]), ([.02, .02], [.04, .04]), ([0, 1], [0, 1]), ([.001, .02, .04, .049], [.004, .06, .08, .08]), ([], []),
+])
+def test_holm_by_hand(given, corrected):
+    assert holm(given) == pytest.approx(corrected)
+    turned = [holm(list(order)) for order in itertools.islice(itertools.permutations(given), 24)]
+    assert all(sorted(one) == pytest.approx(sorted(corrected)) for one in turned)
+
+def test_false_alarms_are_kept_below_five_percent():
+    "Three runs that do not differ, 120 times: any significant pair in 5 % of them, give or take three standard errors."
+    alarms = 0
+    for seed in range(120):
+        rng = np.random.default_rng(seed)
+        hard = rng.random(25).repeat(3) # a picture's questions go together
+        right = rng.random((75, 3)) < hard[:, None]
+        questions = [Question(i, i//3, "", "") for i in range(75)]
+        people = {i: Annotation(i, i//3, "", "other", "yes", ("yes",)*10) for i in range(75)}
+        runs = [Answered("/x", questions, people, {i: "yes" if r else "no" for i, r in enumerate(column)}) for column in right.T]
+        with pytest.MonkeyPatch.context() as quick:
+            quick.setattr("beit3_colab.run.many.flip_signs", lambda sums, seed: flip_signs(sums, 400, seed))
+            quick.setattr("beit3_colab.run.many.resample_images", lambda sums, counts, resamples, seed: np.zeros((2, sums.shape[1])))
+            alarms += min(compare(*runs).pairs["p_holm"]) <= .05
+    assert alarms/120 <= .05 + 3*math.sqrt(.05*.95/120)
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_pairs_are_those_of_two_runs(asked, seed):
+    run = asked[2]
+    runs = {"one": run(1), "two": run(2), "three": run(3)}
+    found = compare(runs, seed=seed)
+    for result in found.results:
+        two = compare(runs[result.a], runs[result.b], seed=seed)
+        row = next(r for r in two.rows if r.name == result.group)
+        assert (result.difference, result.interval, result.questions) == (row.difference, row.interval, row.questions)
+        if result.group == "overall": assert result.p == row.p
+        assert found.agreement[result.a][result.b] == two.agreement
+    assert found.pairs["p_holm"].tolist() == holm(found.pairs["p"].tolist())
+    assert type(two) is Comparison and type(found) is ManyComparison
+
+def test_everything_is_counted_as_by_hand(asked, many):
+    questions, people, _ = asked
+    kinds, same, rows = Counter(), Counter(), many.table.to_dict("records")
+    assert [row["question_id"] for row in rows] == [q.question_id for q in questions]
+    for row in rows:
+        given = {name: row[f"answer_{name}"] for name in "ABCD"}
+        worth = {name: vqa_accuracy(answer, people[row["question_id"]].answers) for name, answer in given.items()}
+        assert worth == {name: row[f"accuracy_{name}"] for name in "ABCD"}
+        right = [name for name in "ABCD" if worth[name] == 100]
+        assert row["right_by"] == ", ".join(right)
+        kinds.update({"all right": len(right) == 4, "none right": not right, "all wrong": not any(worth.values())})
+        if 0 < len(right) < 4: kinds[f"exactly {len(right)} right"] += 1
+        if len(right) == 1: kinds[f"only {right[0]} right"] += 1
+        different = len({normalize_answer(answer) for answer in given.values()})
+        assert row["different_answers"] == different
+        same["all the same" if different == 1 else "all different" if different == 4 else "some the same"] += 1
+    assert many.right.to_dict() == {kind: kinds[kind] for kind in many.right.index}
+    assert many.same.to_dict() == {kind: same[kind] for kind in many.same.index}
+    assert many.alone.to_dict() == {name: kinds[f"only {name} right"] for name in "ABCD"}
+    for name in "ABCD":
+        assert many.overall.set_index("run")["accuracy"][name] == round(many.table[f"accuracy_{name}"].mean(), 2) == many.runs[name].accuracy.overall
+    for kind in many.right.index: assert len(many.select(right=kind)) == kinds[kind]
+
+def test_order_changes_no_figure(asked):
+    run = asked[2]
+    runs = {"a": run(1), "b": run(2, questions=asked[0][::-1]), "c": run(3)} # one has its questions the other way round
+    def figures(found):
+        pairs = {frozenset((r.a, r.b, r.group)): (abs(r.difference), frozenset(map(abs, r.interval)), r.p, r.p_holm) for r in found.results}
+        return pairs, {s[:2]: s[2:] for s in found.standings}, found.alone.to_dict(), found.right["all right"], found.same.to_dict()
+    first, *others = [figures(compare(dict(order))) for order in itertools.permutations(runs.items())]
+    assert all({**other[2]} == {**first[2]} and other[:2] == first[:2] and other[3:] == first[3:] for other in others)
+
+def test_reference(asked, many):
+    run = asked[2]
+    found = compare(*(run(seed) for seed in (1, 2, 3, 4)), reference="B")
+    assert [(r.a, r.b) for r in found.results if r.group == "overall"] == [("B", "A"), ("B", "C"), ("B", "D")]
+    every = {(r.a, r.b): r for r in many.results if r.group == "overall"}
+    for r in found.results[:3]:
+        other = every.get((r.a, r.b)) or every[r.b, r.a]
+        assert (abs(r.difference), r.p) == (abs(other.difference), other.p) and r.p_holm <= other.p_holm
+    assert compare(run(1), run(2), reference="A").results[0].difference == compare(run(1), run(2)).overall.difference
+    with pytest.raises(UserError, match=r"reference \(--reference\) 'E' is none of the runs"): compare(run(1), run(2), reference="E")
+
+def test_what_is_not_shared_is_told(asked):
+    questions, _, run = asked
+    found = compare(run(1, questions=questions[:40]), run(2, questions=questions[20:]), run(3, questions=questions[30:45]))
+    assert found.coverage == [("A", 40, 30, 20), ("B", 40, 30, 15), ("C", 15, 5, 0)] and len(found.table) == 10
+    assert "left out: 30 questions of A (20 answered by it alone), 30 questions of B (15 answered by it alone), 5 questions of C." in str(found)
+    assert found.overall["own_accuracy"].tolist() == [run.accuracy.overall for run in found.runs.values()]
+    assert found.overall["own_questions"].tolist() == [40, 40, 15] and "on all of its own" in str(found)
+    with pytest.raises(UserError, match="no question is answered in all of"): compare(run(1, questions=questions[:9]), run(2, questions=questions[5:20]), run(3, questions=questions[10:]))
+
+def test_other_data_are_refused(asked):
+    questions, _, run = asked
+    other = [replace(questions[0], question="Is it?"), *questions[1:]]
+    with pytest.raises(UserError, match="in A and .* in C: the runs are of different data"): compare(run(1), run(2), run(3, questions=other))
+    unknown = [replace(q, question="") for q in questions] # token ids alone: the texts come from who knows them
+    assert compare(run(1, questions=unknown), run(2), run(3)).table["question"].tolist() == [q.question for q in questions]
+    with pytest.raises(UserError, match="in A and .* in C: the runs are of different data"): compare(run(1, questions=unknown), run(2), run(3, questions=other))
+
+def test_questions_that_are_not_counted(asked):
+    questions, people, run = asked
+    some = {i: replace(a, counted=i % 3 > 0) for i, a in people.items()}
+    del some[1] # nobody answered
+    found = compare(*(run(seed, people=some) for seed in (1, 2, 3)))
+    kept = [q for q in questions if q.question_id in some and some[q.question_id].counted]
+    whole = compare(*(run(seed, questions=kept) for seed in (1, 2, 3)))
+    assert (found.left_out, found.standings[0].questions) == (20, 39) == (20, len(kept))
+    assert [s.accuracy for s in found.standings] == [s.accuracy for s in whole.standings]
+    assert [r.p_holm for r in found.results] == [r.p_holm for r in whole.results] and found.right.to_dict() == whole.right.to_dict()
+    left = found.table[found.table["question_id"] % 3 == 0]
+    assert left["accuracy_A"].isna().all() and (left["right_by"] == "").all()
+    assert found.same.sum() == 40 and "20 questions of these are not counted by the data set's own rule" in str(found) and "1 question without human answers" in str(found)
+    assert "nan" not in str(found) + found._repr_html_() and compare(run(1, people=some), run(2, people=some)).left_out == 20
+    nothing = compare(*(run(seed, people={i: replace(a, counted=False) for i, a in people.items()}) for seed in (1, 2, 3)))
+    assert not nothing.scored and "None of these questions is counted" in str(nothing) and nothing.same.sum() == len(questions)
+
+def test_the_first_human_answers_judge_all(asked):
+    questions, people, run = asked
+    found = compare(run(1, people=None), run(2), run(3, people=None))
+    assert found.judge is found.runs["B"] and found.overall["accuracy"].tolist() == compare(run(1), run(2), run(3)).overall["accuracy"].tolist()
+    alone = compare(*(run(seed, people=None) for seed in (1, 2, 3)))
+    assert not alone.scored and alone.pairs.empty and alone.overall.empty and alone.alone.empty
+    assert "The human answers are not public" in str(alone) and "accuracy_A" not in alone.table
+    with pytest.raises(UserError, match="use one of none: the human answers are not known"): alone.select(right="all")
+
+def test_fewer_answers_than_ten(asked):
+    questions, people, run = asked
+    few = {i: replace(a, answers=a.answers[:3]) for i, a in people.items()}
+    found = compare(*(run(seed, people=few) for seed in (1, 2, 3)))
+    assert found.metric == "exact" and "Exact match" in str(found) and "fewer than ten" in str(found)
+    assert set(np.unique(found.table[["accuracy_A", "accuracy_B", "accuracy_C"]])) == {0, 100}
+
+def test_a_run_beside_itself(asked):
+    one = asked[2](1)
+    found = compare(one, one, one)
+    assert found.pairs["difference"].tolist() == [0]*3 and found.pairs["p_holm"].tolist() == [1]*3 and found.alone.tolist() == [0]*3
+    assert (found.agreement == 100).all(axis=None) and found.same["all the same"] == len(found.table)
+    assert all(low < 0 < high for low, high in zip(found.pairs["low"], found.pairs["high"])) # no certainty
+
+def test_one_picture_has_no_interval():
+    _, _, run = ask(n=5, pictures=1)
+    found = compare(run(1), run(2), run(3))
+    assert {s.interval for s in found.standings} == {r.interval for r in found.results} == {None}
+    assert "none" in str(found) and "nan" not in str(found) and found.pairs["low"].isna().all()
+    json.dumps(found.figures(), allow_nan=False)
+
+
+@pytest.mark.parametrize("given, message", [
+    (lambda run: (run(1),), "compare takes from 2 to 26 runs, not 1"),
+    (lambda run: (), "compare takes from 2 to 26 runs, not 0"),
+    (lambda run: ([run(1), run(2)],), r"one by one, as in compare\(a, b, c\)"),
+    (lambda run: ({"x, y": run(1), "z": run(2)},), "cannot be the name of a run"),
+    (lambda run: ({"": run(1), "z": run(2)},), "cannot be the name of a run"),
+    (lambda run: ({1: run(1), "z": run(2)},), "the name of a run is a text, not 1"),
+    (lambda run: ({"type": run(1), "z": run(2)},), "'type' cannot be the name of a run"),
+    (lambda run: (run(1), __file__), r"is a file of results: open it with open_results\(path, dataset=…\) first"),
+    (lambda run: (run(1), "/nowhere"), "/nowhere is not a run folder"),
+    (lambda run: (run(1), None), "a run folder is a path, not None"),
+    (lambda run: tuple(run(1) for _ in range(27)), "from 2 to 26 runs, not 27"),
+])
+def test_what_is_refused(asked, given, message):
+    with pytest.raises(UserError, match=message): compare(*given(asked[2]))
+
+@pytest.mark.parametrize("asked_for, message", [
+    (dict(right="only E"), "right 'only E' is not known; use one of 'all right', 'only A right'"), (dict(right=True), "right True is not known"),
+    (dict(right=7), "right 7 is not known"), (dict(same="x"), "same 'x' is not known; use one of 'all the same', 'some the same', 'all different'"),
+])
+def test_kinds_that_there_are_not(many, asked_for, message):
+    with pytest.raises(UserError, match=message): many.select(**asked_for)
+    with pytest.raises(UserError, match=message): many.browse(**asked_for)
+
+@pytest.mark.parametrize("seed", [-1, 1.5, True, "0"])
+def test_seeds(asked, seed):
+    for count in (2, 3):
+        with pytest.raises(UserError, match="seed must be a whole number of 0 or more"): compare(*(asked[2](i) for i in range(count)), seed=seed)
+
+def test_many_names_and_patterns():
+    rng = np.random.default_rng(0)
+    accuracy, names = rng.choice([0., 30, 100, np.nan], (200, 12)), [f"run {i}" for i in range(12)]
+    accuracy[np.isnan(accuracy).any(axis=1)] = np.where(rng.random() < .5, np.nan, 100.)
+    texts, masks = name_right(names, accuracy), sort_by_right(names, accuracy)
+    for i, row in enumerate(accuracy):
+        right = [name for name, value in zip(names, row) if value >= 100]
+        assert texts[i] == ", ".join(right)
+        assert masks["all right"][i] == (len(right) == 12) and masks["none right"][i] == (not right and not np.isnan(row[0]))
+    codes = rng.integers(0, 5, (100, 6))
+    assert count_different(codes).tolist() == [len(set(row)) for row in codes.tolist()]
+
+
+def test_files(many, tmp_path):
+    table = pd.read_csv(many.to_csv(tmp_path/"a.csv"))
+    assert len(table) == len(many.table) and table["accuracy_C"].tolist() == many.table["accuracy_C"].tolist()
+    assert many.to_csv(tmp_path/"b.csv", spreadsheet=True).read_bytes()[:3] == b"\xef\xbb\xbf"
+    told = json.loads(json.dumps(many.figures(), allow_nan=False))
+    assert len(told["pairs"]) == 6*4 and told["right"] == many.right.to_dict() and told["coverage"][0]["answered"] == 60
+
+def test_browser(asked, many):
+    browser = many.browse(right="exactly 2", sort="disagreement", per_page=8)
+    assert len(browser.rows) == many.right["exactly 2 right"] and repr(browser) == f"ManyBrowser({len(browser.rows)} of 60 questions)"
+    browser.controls["same"].value, browser.controls["words"].value = "all different", "dog"
+    fits = many.mask("exactly 2", "all different") & np.array([" dog" in " " + " ".join(row).lower() for row in many.table[["question", *(f"answer_{n}" for n in "ABCD")]].values])
+    assert sorted(browser.rows) == np.flatnonzero(fits).tolist() and browser.status.value == ""
+    browser.controls["reset"].click()
+    browser.grid.cards.children[0].children[1].click()
+    shown = "".join(every_html(browser.widget))
+    assert shown.count("top answers and their confidence") == 4 and "nan" not in shown
+
+NASTY = '"><script>a()</script><img src=x onerror=alert(1)>'
+
+def test_hostile_names_and_answers(asked, tmp_path):
+    questions, people, run = asked
+    bad = [replace(q, question=NASTY, image_id=NASTY) for q in questions]
+    notes = {i: replace(a, image_id=NASTY, answer_type=NASTY, multiple_choice_answer=NASTY, answers=(NASTY,)*10) for i, a in people.items()}
+    made = [Answered(tmp_path, bad, notes, {q.question_id: NASTY for q in bad}, confident=False) for _ in range(3)]
+    found = compare({"<b>x": made[0], "$y$ _": made[1], "ولد": made[2]})
+    browser = found.browse()
+    browser.grid.cards.children[0].children[1].click()
+    page = found.to_html(tmp_path/"a.html", n=4).read_text()
+    for shown in ("".join(every_html(browser.widget)), browser.saved_view(), found._repr_html_(), page.replace("<script>\n//", "")):
+        assert "<script>a" not in shown and "<img src=x" not in shown and "<b>x" not in shown and ">nan" not in shown
+
+def test_draw(many):
+    groups = draw_groups(many)
+    assert np.array_equal(sum(fits.astype(int) for fits in groups.values()), np.ones(60))
+    rows = draw_questions(many, 20, seed=3)
+    assert len(set(rows.tolist())) == 20 and rows.tolist() == draw_questions(many, 20, seed=3).tolist() != draw_questions(many, 20, seed=4).tolist()
+    counts = [fits[rows].sum() for fits in groups.values() if fits.any()]
+    assert min(counts) >= min(2, min(fits.sum() for fits in groups.values() if fits.any())) # each kind is there
+    assert len(draw_questions(many, 0)) == 0 and len(draw_questions(many, 1000)) == 60
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_page(asked, tmp_path, count):
+    found = compare(*(asked[2](seed, confident=seed > 1) for seed in range(1, 1 + count)))
+    page = found.to_html(tmp_path/"page.html", n=12).read_text()
+    assert page.count("<article") == 12 and page.count("class='said'") == 12*count and "script-src 'sha256-" in page
+    assert not re.search(r"(src|href)=(?!['\"]?(data:|#))", page) and "/runs/" not in page and ">nan" not in page
+    with pytest.raises(UserError, match="must end in .html"): found.to_html(tmp_path/"page.txt")
+    with pytest.raises(UserError, match="n must be a whole number of 0 or more, not 'x'"): found.to_html(tmp_path/"page.html", n="x")
+
+def test_joint_comparison_of_two(asked):
+    run = asked[2]
+    found, two = JointComparison.of([run(1), run(2)]), compare(run(1), run(2))
+    assert found.results[0].interval == two.overall.interval and found.right["only B right"] == (two.table["accuracy_b"].ge(100) & two.table["accuracy_a"].lt(100)).sum()
+    assert "some the same" not in str(found) and "answered by both" in str(found)
