@@ -103,7 +103,7 @@ def test_what_was_not_joined_is_counted_and_the_total_is_of_more_rows():
     found = open_results(RULES/f"results/{LMMS}vqav2_val.jsonl", data_path=RULES/"data/vqav2") # the official order is another
     assert (len(found.records), len(found.answers), found.accuracy.num_questions) == (15, 15, 15)
     notes = "\n".join(found.accuracy.notes)
-    assert "9 rows could not be joined" in notes and "9 questions of val without an answer in the results" in notes
+    assert "9 rows could not be joined" in notes and "9 questions of VQAv2 val without an answer in the results" in notes
     assert "lmms-eval says 72.92 of all its 24 rows, of which 15 are joined here, by its own rule lmms_vqav2; 70.67 is by official" in notes
 
 @pytest.mark.parametrize("name, figures", [
