@@ -17,9 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from beit3_colab.data.dataset import Annotation, Question
-from beit3_colab.look.many_browser import joint_index, JOINT_SORTS, order_rows
+from beit3_colab.look.many_browser import JOINT_SORTS
 from beit3_colab.look.run import compare, Run
-from beit3_colab.look.search import Filter
 from beit3_colab.run.comparison import paired_intervals, paired_table, sign_flip_test
 from beit3_colab.run.journal import Identity
 
@@ -82,15 +81,12 @@ with timed("one test"): sign_flip_test(pictures, differences)
 if count > 2:
     with timed(f"compare {count} runs"): found = compare(*runs)
     print(found)
-    with timed("index of the browser"): index = joint_index(found)
-    with timed("filter: who is right, first time"): found.mask("only A", None)
-    for values, right, same in (({"words": "answer 17"}, None, None), ({"words": "picture 99"}, "only A", None),
-                                ({"words": '"answer 2"', "answer_type": "number"}, "none", "all different")):
+    with timed("opening the browser"): browser = found.browse()
+    def change(**values): # what a person does; the page of cards is made anew, without pictures
         began = time.perf_counter()
-        fits = index.mask(Filter(**values)) & found.mask(right, same)
-        print(f"filter {values}, {right}, {same}: {1000*(time.perf_counter() - began):.0f} ms, {fits.sum():,} questions")
-    for sort in JOINT_SORTS:
-        began = time.perf_counter()
-        order_rows(found, index, sort)
-        print(f"sort {sort}, first time: {1000*(time.perf_counter() - began):.0f} ms")
+        for name, value in values.items(): browser.controls[name].value = value
+        print(f"{values}: {1000*(time.perf_counter() - began):.0f} ms, {len(browser.rows):,} questions")
+    for name, values in (("words", ("answer 17", '"picture 99"', "no such word", "")), ("right", ("only A right", "none right", "")),
+                         ("same", ("all different", "")), ("answer_type", ("number", "")), ("sort", [*JOINT_SORTS, *JOINT_SORTS])):
+        for value in values: change(**{name: value})
 print(f"peak memory {peak():.2f} GB")

@@ -19,7 +19,8 @@ from beit3_colab.run.answered import AnsweredQuestions
 from beit3_colab.run.comparison import flip_signs
 from beit3_colab.run.many import count_different, holm, JointComparison, name_right, sort_by_right
 from beit3_colab.scoring.rules import normalize_answer, vqa_accuracy
-from hostile import every_html
+from hostile import every_html, make_secret_run, SECRETS
+from real_browser import CONTRAST, open_browser, take_picture
 
 WORDS = ["yes", "no", "2", "two", "a cat", "cat", "Dog"]
 
@@ -301,3 +302,50 @@ def test_joint_comparison_of_two(asked):
     found, two = JointComparison.of([run(1), run(2)]), compare(run(1), run(2))
     assert found.results[0].interval == two.overall.interval and found.right["only B right"] == (two.table["accuracy_b"].ge(100) & two.table["accuracy_a"].lt(100)).sum()
     assert "some the same" not in str(found) and "answered by both" in str(found)
+
+def test_secrets_of_addresses_are_nowhere(tmp_path):
+    runs = [make_secret_run(tmp_path, name) for name in ("one", "two", "three")]
+    for found in (compare(*runs), compare(*runs[:2])):
+        browser = found.browse()
+        browser.grid.cards.children[0].children[1].click()
+        page = found.to_html(tmp_path/"page.html").read_text()
+        for text in (found.table.to_string(), found.to_csv(tmp_path/"a.csv").read_text(), str(found), found._repr_html_(), page, "".join(every_html(browser.widget)), browser.saved_view()):
+            assert not [word for word in SECRETS if word in text]
+        assert str(tmp_path) not in page
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_page_in_a_browser(tmp_path, count):
+    "Filters fit the table, nothing is fetched, nothing goes wrong; it can be read, in both themes and at the width of a phone."
+    run = ask()[2]
+    found = compare(*(run(seed) for seed in range(1, 1 + count)))
+    path, said = found.to_html(tmp_path/"page.html", n=1000), []
+    with open_browser() as browser:
+        page = browser.new_page(viewport=dict(width=1100, height=900))
+        page.on("request", lambda request: said.append(request.url))
+        page.on("console", lambda message: said.append(message.text))
+        page.goto(path.as_uri(), wait_until="load")
+        take_picture(page, f"comparison-of-{count}")
+        def shown(): return page.evaluate("[...document.querySelectorAll('article')].filter(e => e.checkVisibility()).length")
+        menu, kinds = ("#right", found.right) if count > 2 else ("#change", found.changes)
+        options = page.eval_on_selector_all(f"{menu} option", "options => options.slice(1).map(o => [o.value, o.textContent])")
+        assert [text for _, text in options] == [f"{kind} ({n})" for kind, n in kinds.items() if n]
+        for value, text in options:
+            page.select_option(menu, value)
+            assert f"({shown()})" == text.rpartition(" ")[2]
+        page.select_option("#type", index=1)
+        kind, first = options[-1][1].rpartition(" ")[0], found.table["answer_type"].value_counts().index[0]
+        fits = found.mask(kind) if count > 2 else found.table["change"] == kind
+        assert shown() == (fits & (found.table["answer_type"] == first)).sum()
+        page.click("text=Clear filters")
+        page.locator("#count", has_text="60 questions").wait_for()
+        page.fill("#words", "dog")
+        assert shown() == found.table[[c for c in found.table if c.startswith("answer_") and c != "answer_type"]].eq("Dog").any(axis=1).sum()
+        page.select_option("#order", "different")
+        different = page.eval_on_selector_all("article", "cards => cards.map(c => Number(c.dataset.different))")
+        assert different == sorted(different, reverse=True) and len(different) == 60
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            assert not [text for text in page.evaluate(f"({CONTRAST})(document.body)") if text[0] < 4.5]
+        page.set_viewport_size(dict(width=400, height=900))
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    assert said == [path.as_uri()]

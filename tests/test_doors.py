@@ -84,7 +84,7 @@ COMMANDS = [
 METHODS = [
     "run: accuracy answers browse evalai info label questions records refresh report soft_score submission"
     " to_csv to_html to_pandas",
-    "comparison: agreement browse changed changes gained lost overall table to_csv",
+    "comparison: agreement browse changed changes gained lost overall table to_csv to_html",
     "model: ask attention save",
 ]
 

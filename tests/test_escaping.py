@@ -117,6 +117,23 @@ def comparison(run, vqa):
         made += every_html(shown.widget)
         shown.controls["reset"].click()
         shown._ipython_display_()
+    return made + compared(run, other)
+
+def compared(run, other):
+    "The same of three runs, and the pages; their names are markup."
+    made = []
+    for kept in (lambda run: run, without_answers):
+        two, many = compare(kept(run), kept(other)), compare({"<b>x": kept(run), SCRIPT[:30].replace(",", ""): kept(other), "C": kept(run)})
+        shown = many.browse()
+        shown.grid.cards.children[0].children[1].click()
+        made += [many._repr_html_(), *every_html(shown.widget)]
+        shown.controls["words"].value = NASTY + "not there"
+        made += [*every_html(shown.widget)]
+        shown.controls["reset"].click()
+        shown._ipython_display_()
+        for found in (two, many):
+            page = found.to_html(run.folder/"compared.html").read_text(encoding="utf-8")
+            made.append(re.search("<main>.*</main>", page, re.S).group().replace("<form id='filters'", "<div id='filters'").replace("</form>", "</div>"))
     return made
 
 def report(run, vqa):

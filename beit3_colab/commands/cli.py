@@ -109,7 +109,7 @@ def _add_access(parser):
                         help="ask servers for pictures and official files that are not in the cache "
                              "(default: nothing is fetched to look at a run)")
 
-# %% ../../nbs/13_commands/03_cli.ipynb #da39d581
+# %% ../../nbs/13_commands/03_cli.ipynb #96b1b846
 def _add_compare(commands):
     about = "runs, question by question: differences with interval and test, what changed and who is right"
     p = commands.add_parser("compare", help=about)
@@ -119,7 +119,7 @@ def _add_compare(commands):
     p.add_argument("--reference", metavar="NAME",
                    help="compare all others with this run alone: A, B, C, … in the order of the folders")
     p.add_argument("--html", metavar="FILE", help="write a page: the figures, and questions with all answers")
-    p.add_argument("--csv", metavar="FILE", help="write all answers to every question, and who is right or what changed")
+    p.add_argument("--csv", metavar="FILE", help="write all answers to every question, and who is right")
     p.add_argument("--json", action="store_true", help="print the figures as JSON")
     p.set_defaults(run=run_compare)
 

@@ -44,7 +44,7 @@ def answers_of(
     return [(name, *(getattr(row, f"{field}_{i}") for field in ("answer", "confidence", "accuracy")))
             for i, name in enumerate(names)]
 
-# %% ../../nbs/11_look/17_many_browser.ipynb #a93b2cb2
+# %% ../../nbs/11_look/17_many_browser.ipynb #28357562
 def sign_html(
     accuracy: float, # percent; nan where it is not known
 ) -> str: # HTML, empty where nothing is known
@@ -62,8 +62,9 @@ def joint_html(
 ) -> str: # HTML
     "All answers with their verdicts, and what people said where not all are right."
     given = answers_of(row, names)
-    lines = "".join(f"<div class='beit3-said'><b><i>{safe(name, 60)}</i> {safe(answer, 80)}</b>{sign_html(accuracy)}</div>"
-                    for name, answer, _, accuracy in given)
+    lines = "".join(
+        f"<div class='beit3-said'><b><i>{safe(name, 60)}</i> {safe(answer, 80)}</b>{sign_html(accuracy)}</div>"
+        for name, answer, _, accuracy in given)
     unsure = min(accuracy for *_, accuracy in given) < 100 # nan is not
     return lines + (f"<div class='beit3-people'>people: {safe(row.correct_answer, 60)}</div>" if unsure else "")
 
@@ -158,7 +159,7 @@ class JointFilters(FilterFields):
     def _empty(self):
         for name in ("words", "right", "same", "answer_type"): self.controls[name].value = ALL
 
-# %% ../../nbs/11_look/17_many_browser.ipynb #20da3a6f
+# %% ../../nbs/11_look/17_many_browser.ipynb #efeacea6
 class JointDetail:
     "All answers to one question: the picture, and what each run said, side by side where there is room."
     def __init__(self,
@@ -185,8 +186,8 @@ class JointDetail:
     ):
         "Show all answers to a question."
         origin = safe(where_from(row.question_id, row.image_id, image))
-        who = getattr(row, "right_by", None)
-        right = "" if who is None or row.accuracy_0 != row.accuracy_0 else f"<div>right: {safe(who or 'none', 400)}</div>"
+        scored = row.accuracy_0 == row.accuracy_0
+        right = f"<div>right: {safe(row.right_by or 'none', 400)}</div>" if scored else ""
         self.heading.value = f"<h3>{safe(text, 3000)}</h3>{right}<div class='beit3-meta'>{origin}</div>"
         for part, record, (name, _, _, accuracy) in zip(self.parts, records, answers_of(row, self.names)):
             part.value = record_html(name, record, accuracy)

@@ -191,47 +191,47 @@ def classify_changes(
     conditions = [(a == 0) & (b >= 100), (a >= 100) & (b == 0), b > a, b < a, (a == 0) & ~same, a == 0, a < 100]
     return np.select(conditions, CHANGES[:-1], CHANGES[-1])
 
-# %% ../../nbs/09_run/10_comparison.ipynb #32d61cc9
+# %% ../../nbs/09_run/10_comparison.ipynb #686a775b
 def judging_run(
-    run_a: AnsweredQuestions, # the one to compare with
-    run_b: AnsweredQuestions, # the other
-) -> AnsweredQuestions: # whose human answers, and way to score, count for both
-    "The run that judges both."
-    return run_a if run_a.annotations is not None else run_b
+    *runs: AnsweredQuestions, # two or more
+) -> AnsweredQuestions: # whose human answers, and way to score, count for all
+    "The first run whose human answers are known, or the first."
+    return next((run for run in runs if run.annotations is not None), runs[0])
 
-# %% ../../nbs/09_run/10_comparison.ipynb #f89ce56e
+# %% ../../nbs/09_run/10_comparison.ipynb #ceb6d2de
 def paired_table(
     run_a: AnsweredQuestions, # finished or not
     run_b: AnsweredQuestions, # likewise
     questions: list, # answered by both
 ): # pandas.DataFrame
     """Both answers to each question. Columns: question_id, image_id, question, answer_a, answer_b, confidence_a,
-    confidence_b (0 to 1; NaN where it is not known), change (see `CHANGES`); where human answers are known question_type, answer_type,
-    correct_answer, accuracy_a, accuracy_b (percent), difference (points, B less A); image."""
-    table = make_table(dict(
+    confidence_b (0 to 1; NaN where it is not known), change (see `CHANGES`); where human answers are known
+    question_type, answer_type, correct_answer, accuracy_a, accuracy_b (percent; NaN where the question is not scored),
+    difference (points, B less A); image."""
+    columns = dict(
         question_id=[q.question_id for q in questions],
         image_id=[seal_name(q.image_id) for q in questions],
-        question=[q.question for q in questions]))
+        question=[q.question for q in questions])
     for column, field, nothing in (("answer", "answers", ""), ("confidence", "confidences", np.nan)):
         for name, run in (("a", run_a), ("b", run_b)):
-            table[f"{column}_{name}"] = [next(iter(run.records[q.question_id][field]), nothing) for q in questions]
-    same, judge = _same_answer(table), judging_run(run_a, run_b)
-    images = [seal_name(q.image) for q in questions]
+            columns[f"{column}_{name}"] = [next(iter(run.records[q.question_id][field]), nothing) for q in questions]
+    same, judge = _same_answer(columns), judging_run(run_a, run_b)
     known = judge.annotations or {} # of your own questions, people may have answered some
     people = [known.get(q.question_id) for q in questions]
-    if not any(people): return table.assign(change=classify_changes(same), image=images)
-    scores = _both_scores(table, people, judge.metric)
+    columns |= _of_people(columns, same, people, judge.metric) if any(people) else dict(change=classify_changes(same))
+    return make_table(columns | dict(image=[seal_name(q.image) for q in questions]))
+
+def _of_people(columns, same, people, metric) -> dict: # columns: what people said, and what the answers are worth by it
+    scores = _both_scores(columns, people, metric)
     nobody, (a, b) = [not is_counted(note) for note in people], map(np.array, scores)
-    change = np.where(nobody, classify_changes(same), classify_changes(same, a, b))
-    return table.assign(
-        change=change,
+    return dict(
+        change=np.where(nobody, classify_changes(same), classify_changes(same, a, b)),
         question_type=[note.question_type if note else "unknown" for note in people],
         answer_type=[note.answer_type if note else "unknown" for note in people],
         correct_answer=[note.multiple_choice_answer if note else "" for note in people],
         accuracy_a=scores[0],
         accuracy_b=scores[1],
         difference=(b - a).round(2),
-        image=images,
     )
 
 def is_counted(
@@ -464,7 +464,7 @@ class PairedComparison:
     def __repr__(self): return comparison_text(self)
     def _repr_html_(self): return comparison_html(self)
 
-# %% ../../nbs/09_run/10_comparison.ipynb #71f24ae4
+# %% ../../nbs/09_run/10_comparison.ipynb #62576775
 def hidden_differences(
     runs: dict[str, AnsweredQuestions], # by name
     ids: list, # question_ids that are compared
@@ -476,7 +476,8 @@ def hidden_differences(
     def asked(run): return [(q.question_id, q.question, seal_name(q.image.partition(MEMORY)[0])) for q in run.questions]
     def people(run): return {i: sorted(run.annotations[i].answers) for i in ids if i in run.annotations}
     text, judged = "", [name for name, run in runs.items() if run.annotations is not None]
-    if any(a.questions_sha256 != b.questions_sha256 and asked(a) == asked(b) for _, b in others):
+    def is_told(b): return a.questions_sha256 is not None and b.questions_sha256 is not None
+    if any(is_told(b) and a.questions_sha256 != b.questions_sha256 and asked(a) == asked(b) for _, b in others):
         text += " The questions are the same, but the pictures' contents are not."
     if len(judged) > 1 and any(people(runs[judged[0]]) != people(runs[name]) for name in judged[1:]):
         them = "both" if len(runs) == 2 else "all"
