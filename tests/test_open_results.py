@@ -295,3 +295,18 @@ def test_results_are_what_a_run_is():
     assert isinstance(found, AnsweredQuestions) and not found.running and found.loadable is None
     found.refresh()
     assert len(found.records) == 24 and repr(found) == f"Results(vqav2_val_results.json (VQA) on val: 24 answers, in {found.path})"
+
+@pytest.mark.parametrize("name, options, said", [("official/aokvqa_predictions.json", {}, "chose <b><bdi>"), (f"{LMMS}vqav2_val.jsonl", {}, "by its tool 60 %"), ("official/vizwiz_answerability.json", dict(data_path=RULES/"data/vizwiz"), "answerable 0.28")], ids=["choice", "score", "answerable"])
+def test_a_detail_says_what_the_tool_says_beside_the_answer(name, options, said):
+    found = open_golden(name) if not options else open_results(RULES/"results"/name, **options)
+    browser = found.browse()
+    browser.open(next(i for i, a in zip(found.answers["question_id"], found.answers["answer"]) if a == "circle-like") if "lmms" in name else found.questions[0].question_id)
+    assert said in browser.detail.heading.value and no_nan(browser.detail.heading.value)
+
+@pytest.mark.parametrize("given, said", [(7, "7"), (None, "None"), ("", "."), ({"a": 1}, "results file|path")])
+def test_what_is_no_path_is_refused(given, said):
+    with pytest.raises(UserError, match=said): open_results(given, "sample")
+
+def test_a_run_folder_is_named(tmp_path):
+    (tmp_path/"run.json").write_text("{}")
+    with pytest.raises(UserError, match="is the folder of a run of beit3-colab; open it with open_run"): open_results(tmp_path)

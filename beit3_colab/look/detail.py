@@ -57,7 +57,7 @@ class Navigation:
         self.controls["previous-answer"].disabled = not position
         self.controls["next-answer"].disabled = position is None or position + 1 >= total
 
-# %% ../../nbs/11_look/09_detail.ipynb #a3501bf3
+# %% ../../nbs/11_look/09_detail.ipynb #025e9335
 def heading_html(
     text: str, # of the question
     row, # of `AnswerIndex.table`
@@ -72,9 +72,11 @@ def heading_html(
     return (f"<h3>{safe(text, 3000)}</h3><div class='beit3-verdict'>{chip_html(row.accuracy)}{answer}</div>"
             f"<div class='beit3-meta'>{safe(where_from(row.question_id, row.image_id, image))}</div>{unread}")
 
-def _own_score(row) -> str: # what the tool that wrote the file says the answer is worth
-    worth = getattr(row, "tool_score", float("nan"))
-    return f", by its tool {worth:.0f} %" if worth == worth else ""
+def _own_score(row) -> str: # HTML: what the tool that wrote the file says beside the answer
+    worth, choice, chance = (getattr(row, name, None) for name in ("tool_score", "choice", "answerable"))
+    said = f", by its tool {worth:.0f} %" if worth is not None and worth == worth else ""
+    if isinstance(choice, str): said += f", chose <b>{safe(choice, 100)}</b>"
+    return said + (f", answerable {chance:.2f}" if chance is not None and chance == chance else "")
 
 # %% ../../nbs/11_look/09_detail.ipynb #c50dee49
 class OtherQuestions:

@@ -43,7 +43,7 @@ class Ceiling:
         if not info or info["metric"] != find_rule(metric).name: return None
         return cls(**{name: info[name] for name in ("metric", "percent", "questions", "hopeless")})
 
-# %% ../../nbs/09_run/15_ceiling.ipynb #c69415e0
+# %% ../../nbs/09_run/15_ceiling.ipynb #3d4b1c5d
 _NEAR = ("anls", "relaxed") # parts of the names of rules by which an answer need not be equal to one of people's
 
 def _folded(text: str) -> tuple[str, str]: # what two texts share that a rule may take for the same
@@ -69,7 +69,7 @@ class _Classes:
             for answer in self.like(said):
                 if answer in tried: continue
                 tried.add(answer)
-                best = max(best, rule.fraction(answer, answers))
+                best = max(best, rule(answer, answers))
                 if best >= 1: return 1.
         return best
 

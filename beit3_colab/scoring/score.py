@@ -164,7 +164,7 @@ def notes_of_data(
     if metric != "exact" or not annotations: return ()
     return tuple(filter(None, [rule_note(metric, annotations.values(), " of the data")]))
 
-# %% ../../nbs/06_scoring/04_score.ipynb #19969680
+# %% ../../nbs/06_scoring/04_score.ipynb #90fede1d
 @with_parameters
 def score(
     annotations, # path of the official annotations file, its parsed JSON, a list, or the dict from `load_annotations`
@@ -186,7 +186,7 @@ def score(
     ids = [q for q in match_questions(annotations, answers, partial) if annotations[q].counted]
     if not ids: raise UserError("none of the questions that are answered is counted by the data set's rule")
     notes = [annotations[q] for q in ids]
-    values = [rule.fraction(answers[q], a.answers) for q, a in zip(ids, notes)]
+    values = [rule(answers[q], a.answers) for q, a in zip(ids, notes)]
     found = _summarise(notes, values, rule, resamples, seed)
     return found if metric or found.notes else replace(found, notes=notes_of_data(rule.name, annotations))
 
