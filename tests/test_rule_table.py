@@ -192,3 +192,14 @@ def test_a_damaged_ceiling_is_named(run, tmp_path, wrong):
 def test_a_split_without_answers_has_no_ceiling(run):
     from beit3_colab.look.run import Run
     assert Run(run.folder, run.questions, None, replace(run.data, annotations=None)).accuracy is None
+
+@pytest.mark.parametrize("name", ["okvqa", "aokvqa"])
+def test_a_run_of_another_data_set_has_the_ceiling_of_its_own_rule(name, vqa, tmp_path):
+    found = evaluate(vqa, dataset=name, split="val", data_path=GOLDEN/"data"/name, output_dir=tmp_path/"run", progress=False, bad_images="blank")
+    counted = [a for a in found.annotations.values() if a.counted]
+    best = [max(RULES[found.data.rule](answer, a.answers) for answer in vqa.answers) for a in counted]
+    again = open_run(tmp_path/"run")
+    assert again.ceiling == Ceiling(found.metric, round(100*sum(best)/len(best), 2), len(counted), best.count(0)) and 0 < again.ceiling.hopeless
+    assert again.accuracy.notes[0].startswith(f"The model's list of answers reaches {again.ceiling.percent:.2f} % at most") and again.accuracy == found.accuracy
+    assert again.rules().rows[0].percent == again.accuracy.overall <= again.ceiling.percent
+    assert open_results(again.submission, name, "val", GOLDEN/"data"/name).accuracy.per_question == again.accuracy.per_question

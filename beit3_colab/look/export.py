@@ -118,7 +118,7 @@ def _feature(hub, name, values):
     first = next((value for value in values if value is not None), "")
     return hub.Value("string" if isinstance(first, str) else "int64" if isinstance(first, int) else "float64")
 
-# %% ../../nbs/11_look/16_export.ipynb #9e2a884d
+# %% ../../nbs/11_look/16_export.ipynb #99ee4198
 def to_fiftyone(
     run: AnsweredQuestions, # finished or not
     name: str|None = None, # of the data set in FiftyOne's database; None for one that it makes up
@@ -126,6 +126,7 @@ def to_fiftyone(
 ): # fiftyone.Dataset
     """The answers as a FiftyOne data set, a sample for each question whose picture has a file. Fields: question_id,
     question, prediction and ground_truth (classifications), people (texts), accuracy (percent; None where not known).
+    Tried with the samples of FiftyOne 1.22.1, not with its database and its app.
 
     Raises `UserError` where FiftyOne is not installed or does not start, and for a name that is taken."""
     fo = need_module("fiftyone", "to_fiftyone()")
