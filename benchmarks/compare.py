@@ -89,4 +89,5 @@ if count > 2:
     for name, values in (("words", ("answer 17", '"picture 99"', "no such word", "")), ("right", ("only A right", "none right", "")),
                          ("same", ("all different", "")), ("answer_type", ("number", "")), ("sort", [*JOINT_SORTS, *JOINT_SORTS])):
         for value in values: change(**{name: value})
+    with timed("page of 200 questions"): found.to_html(Path(tempfile.mkdtemp())/"page.html")
 print(f"peak memory {peak():.2f} GB")

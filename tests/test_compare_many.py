@@ -6,17 +6,20 @@ import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from beit3_colab.data.dataset import Annotation, Question
+from beit3_colab.evaluation import evaluate
 from beit3_colab.look.comparison_page import draw_groups, draw_questions
 from beit3_colab.look.run import Comparison, compare, ManyComparison
 from beit3_colab.machine.messages import UserError
 from beit3_colab.run.answered import AnsweredQuestions
 from beit3_colab.run.comparison import flip_signs
+from beit3_colab.run.other_results import OtherResults
 from beit3_colab.run.many import count_different, holm, JointComparison, name_right, sort_by_right
 from beit3_colab.scoring.rules import normalize_answer, vqa_accuracy
 from hostile import every_html, make_secret_run, SECRETS
@@ -349,3 +352,25 @@ def test_page_in_a_browser(tmp_path, count):
         page.set_viewport_size(dict(width=400, height=900))
         assert page.evaluate("document.documentElement.scrollWidth") <= 400
     assert said == [path.as_uri()]
+
+def test_a_run_of_ours_beside_a_file_of_somebody_else(tmp_path):
+    run = evaluate("sample", device="cpu", output_dir=tmp_path/"run", limit=40, progress=False)
+    def theirs(name, answer):
+        records = {q.question_id: dict(question_id=q.question_id, answers=[answer], confidences=[], raw=f"I think it is {answer}.") for q in run.data.questions}
+        joined, table = SimpleNamespace(records=records, notes=("2 lines were left out.",), counts={}), SimpleNamespace(tool="lmms-eval", notes=())
+        return OtherResults(tmp_path/"files"/name, table, run.data, joined)
+    first, second = theirs("first.jsonl", "yes"), theirs("second.jsonl", "no")
+    many, two = compare({"ours": run, "yes": first, "no": second}), compare(run, first)
+    assert len(many.table) == len(two.table) == len(run.records) and many.coverage[1].left_out == len(first.records) - len(run.records)
+    assert many.overall["accuracy"][0] == two.overall.a == run.accuracy.overall and many.overall["own_accuracy"][1] == first.accuracy.overall
+    assert dict(many.legend())["yes"] == f"{first.label} ({first.place})" and "yes and no: 2 lines were left out." in str(many)
+    for found in (many, two):
+        browser = found.browse(sort="surest")
+        browser.grid.cards.children[0].children[1].click()
+        shown, page = "".join(every_html(browser.widget)), found.to_html(tmp_path/"page.html", n=5).read_text()
+        assert "I think it is yes." in shown and "how sure it was is not known" in shown and browser.status.value == ""
+        assert "nan" not in re.sub("base64,[^'\"]*", "", shown + browser.saved_view())
+        assert "(first.jsonl)" in page and str(tmp_path) not in page
+    with pytest.raises(UserError, match="is a file of results: open it with open_results"):
+        (tmp_path/"second.jsonl").write_text("{}\n")
+        compare(run, tmp_path/"second.jsonl")

@@ -419,8 +419,9 @@ def test_folders_that_are_refused(files, says, tmp_path):
     ('{"1": {"question": "q", "answer": "a", "isBalanced": true}}', "holds GQA's questions"), ('[{"image": "VizWiz_val_00000000.jpg", "question": "q", "answers": [], "answerable": 1}]', "holds what people answered"),
     ('[{"qid": 1, "img_name": "x", "question": "q", "answer": "a", "q_lang": "en"}]', "holds SLAKE's questions"), ('{"x": {"answer": "a"}, "x": {"answer": "b"}}', "1 key more than once"),
     ('{"question_id": 1, "answer": "a"}\n{"question_id": 2, "ans', "is cut off: 1 row could be read before the cut"), ('{"question_id": 1, "answer": "a"}\nx\n{"question_id": 2, "answer": "a"}', "line 2 is not"),
-    ('question_id,answer\n1,"red\n2,blue\n', "line 2: a quote"), ("question_id,answer\n1,red\n2", "line 3 has 1 field and the header 2: it is cut off"), (gzip.compress(b"[]")[:-4], "is a gzip archive that is cut short"),
-    (b"PK\3\4" + b"\0"*50, "is a zip archive, not results")])
+    ('question_id,answer\n1,"red\n2,blue\n', "line 2: a quote"), ("question_id,answer\n1,red\n2", "line 3 has 1 field and the header 2: it is cut off"), (gzip.compress(b"[]", mtime=0)[:-4], "is a gzip archive that is cut short"),
+    (b"PK\3\4" + b"\0"*50, "is a zip archive, not results")],
+    ids=lambda value: value[:40] if isinstance(value, str) else "bytes")
 def test_what_is_no_results_file_is_called_what_it_is(content, says, tmp_path):
     with pytest.raises(UserError, match=says) as error: read_any(write(tmp_path, content))
     assert len(str(error.value)) < 900

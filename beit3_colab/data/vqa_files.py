@@ -91,15 +91,17 @@ def _answer_only(record: dict):
     if type(answer) is not str: return record
     return intern(answer) if "answer_id" in record or _RECORD.isdisjoint(record) else record
 
-# %% ../../nbs/05_data/05_vqa_files.ipynb #a5d0632f
+# %% ../../nbs/05_data/05_vqa_files.ipynb #dcb4cfe8
 _SIGNS = {"questions": "question", "annotations": "answers"} # kind of file → a field that only its records have
 _WRITE = "write {question_id, image_id, answers} for each"
 _FORMS = ( # fields of a record, what the file is, what to do
     ({"direct_answers"}, "A-OKVQA's annotations, which have a measure of their own",
-     f"to have VQA accuracy, {_WRITE} of its questions, with its direct_answers as answers"),
+     f"score it as dataset='aokvqa' (open_results, evaluate); to have VQA accuracy, {_WRITE} of its questions, with its "
+     "direct_answers as answers"),
     ({"img_id", "sent"}, "a file of LXMERT's, with scores of answers instead of what people said", "give VQAv2's own"),
     ({"imageId", "question"}, "a file of GQA's, with one answer to a question",
-     f"{_WRITE}, with its answer alone in a list, and score by metric='exact'"),
+     f"score it as dataset='gqa' (open_results, evaluate), or {_WRITE}, with its answer alone in a list, and score by "
+     "metric='exact'"),
     ({"conversations"}, "a file of conversations, as LLaVA is trained with", "give the data set's own annotations"),
     ({"question", "answer"}, "a list of questions with a field 'answer', as ALBEF and BLIP write it",
      "give the data set's own annotations, or write that field as 'answers', a list of what each person said"))

@@ -64,7 +64,7 @@ def name_runs(
 
 _LETTERS = [chr(ord("A") + i) for i in range(MOST_RUNS)]
 
-# %% ../../nbs/09_run/16_many.ipynb #f19f53b5
+# %% ../../nbs/09_run/16_many.ipynb #a1c24cbe
 def judge_answers(
     answers: list[list[str]], # [runs][n]
     people: list, # [n] `Annotation` of each question, or None
@@ -74,6 +74,8 @@ def judge_answers(
     rule, found = find_rule(metric), np.full((len(people), len(answers)), np.nan)
     for i, (note, given) in enumerate(zip(people, zip(*answers))):
         if not is_counted(note): continue
+        if not note.answers: raise UserError(f"there is no answer to compare {short_repr(given[0])} with: question "
+                                             f"{short_repr(note.question_id)} has no human answers, but is counted")
         worth = {answer: rule.fraction(answer, tuple(note.answers)) for answer in set(given)}
         found[i] = [worth[answer] for answer in given]
     return found
