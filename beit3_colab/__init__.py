@@ -11,6 +11,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "load_model": "model.vqa",
     "open_run": "look.run",
+    "open_results": "look.run",
     "compare": "look.run",
     "score": "scoring.score",
     "soft_score": "scoring.score",

@@ -10,9 +10,12 @@ from PIL import Image
 from beit3_colab.pictures.given import ImageError
 from beit3_colab.run.journal import Identity
 from beit3_colab.run.folder import write_submission
-from beit3_colab.look.run import Run
+from beit3_colab.look.run import Results, Run
 from beit3_colab.data.dataset import Annotation, Question
 from beit3_colab.data.vqav2 import VQAv2
+from beit3_colab.scoring.figures import Figure
+from beit3_colab.scoring.joining import Joined
+from beit3_colab.scoring.result_rows import ResultTable
 
 SCRIPT, PICTURE, CLOSING, FORMULA = "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "--></script></style></title>", r"$x_1$ \frac{1}{2} \(y\) \begin{z}"
 NASTY = f"{SCRIPT}{PICTURE}{CLOSING}\"' onmouseover='alert(1)' {FORMULA} \u202eesrever\u202c \x00\x1b[31m مرحبا \ud800 &lt;"
@@ -42,6 +45,18 @@ def make_run(folder, name="hostile", answer=NASTY):
 def without_answers(run):
     "The same, its human answers unknown."
     return Run(run.folder, run.questions, None, replace(run.data, annotations=None))
+
+class HostileResults(Results):
+    "Of a data set whose official program says hostile things."
+    def figures(self): return tuple(Figure(NASTY, value, None, 6, note=NASTY, group=NASTY) for value in (50., None))
+
+def make_results(run):
+    "Somebody's file about the questions of a hostile run; everything in it is hostile, and no confidence is told."
+    counts = dict(rows=6, joined=6, missing=0)
+    told = dict(raw=f"{NASTY}\n{NASTY}", thinking=NASTY*200, choice=NASTY, tool_score=.5)
+    records = {q.question_id: dict(question_id=q.question_id, answers=[NASTY], confidences=[], **told) for q in run.questions}
+    table = ResultTable(NASTY, NASTY, [], NASTY, (NASTY,), {NASTY: 1.})
+    return HostileResults(run.folder/NASTY.replace("/", "").replace("\0", "").replace("\ud800", ""), table, run.data, Joined(records, (NASTY,), counts))
 
 def every_html(widget):
     "All HTML that a widget holds."

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 
 # notebooks in the wild import these
 DOORS = [
-    "beit3_colab: evaluate load_model open_run compare score soft_score check_submission convert UserError"
+    "beit3_colab: evaluate load_model open_run open_results compare score soft_score check_submission convert UserError"
     " __version__",
     "beit3_colab.evaluation: evaluate",
     "beit3_colab.text: Tokenizer",

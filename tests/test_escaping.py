@@ -25,7 +25,7 @@ from beit3_colab.model.vqa import load_model
 from beit3_colab.progress.snapshot import Rank, Snapshot, TypeAccuracy
 from beit3_colab.progress.widget import WidgetDisplay, head_html
 from beit3_colab.scoring.results import check_submission
-from hostile import FORMULA, NASTY, PICTURE, SCRIPT, SECRETS, SHOWN, check, every_html, make_run, make_secret_run, without_answers
+from hostile import FORMULA, NASTY, PICTURE, SCRIPT, SECRETS, SHOWN, check, every_html, make_results, make_run, make_secret_run, without_answers
 
 FOLDER = Path(beit3_colab.__file__).parent
 
@@ -145,6 +145,20 @@ def report(run, vqa):
         made.append(page.replace(REPORT_SCRIPT, "").replace(REPORT_STYLE, "").replace(title.group(), ""))
     return made
 
+def somebody(run, vqa):
+    "What another tool wrote: browsed, reported, and scored by every rule."
+    found = make_results(run)
+    judged = found.rules()
+    made = [found.accuracy._repr_html_(), judged._repr_html_()]
+    for shown in (found.browse(), judged.browse(), make_results(without_answers(run)).browse()):
+        shown.grid.cards.children[0].children[1].click()
+        made += [*every_html(shown.widget), shown.saved_view()]
+    for n, each in enumerate((found, make_results(without_answers(run)))):
+        page = each.to_html(run.folder/f"theirs{n}.html").read_text(encoding="utf-8")
+        title = re.search("<title>([^<]*)</title>", page)
+        made.append(page.replace(REPORT_SCRIPT, "").replace(REPORT_STYLE, "").replace(title.group(), ""))
+    return made
+
 
 def test_hostile_text_stays_text_in_every_maker_of_html(run, vqa, monkeypatch):
     shown, called, makers = [], set(), html_makers()
@@ -157,14 +171,14 @@ def test_hostile_text_stays_text_in_every_maker_of_html(run, vqa, monkeypatch):
     assert len(makers) > 40 and any(name == "score._repr_html_" for name in makers.values())
     def watch(frame, event, _):
         if event == "call": called.add((frame.f_code.co_filename, frame.f_code.co_firstlineno))
-    for scenario in (figures, progress, download, browser, attention, comparison, report):
+    for scenario in (figures, progress, download, browser, attention, comparison, report, somebody):
         shown.clear()
         before = sys.getprofile()
         sys.setprofile(watch)
         try: made = scenario(run, vqa)
         finally: sys.setprofile(before)
         everything = [own_parts_removed(content) for content in [*made, *shown]]
-        allowed = {report: ("script", "style", "link", "form"), progress: ("title",)}.get(scenario, ()) # a curve's title is that of an <svg>
+        allowed = {report: ("script", "style", "link", "form"), somebody: ("script", "style", "link", "form"), progress: ("title",)}.get(scenario, ()) # a curve's title is that of an <svg>
         readers = [check(content, allowed) for content in everything]
         text = "".join(reader.text for reader in readers)
         for part in SHOWN: assert part in text, (scenario.__name__, part)

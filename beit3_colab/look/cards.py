@@ -12,9 +12,9 @@ from ..data.own import MEMORY
 from ..scoring.rules import correctness, MARKS
 
 # %% auto #0
-__all__ = ['plain', 'safe', 'shown_name', 'where_from', 'data_uri', 'picture_html', 'chip_html', 'meter_html', 'people_line',
-           'said_html', 'facts_html', 'bars_html', 'answers_html', 'people_html', 'smaller', 'saved_card_html',
-           'saved_chip_html', 'saved_line_html', 'saved_html']
+__all__ = ['LINES', 'plain', 'safe', 'shown_name', 'where_from', 'data_uri', 'picture_html', 'chip_html', 'meter_html',
+           'confidence_text', 'people_line', 'said_html', 'facts_html', 'bars_html', 'answers_html', 'people_html',
+           'lines_html', 'told_html', 'smaller', 'saved_card_html', 'saved_chip_html', 'saved_line_html', 'saved_html']
 
 # %% ../../nbs/11_look/05_cards.ipynb #a52d43b6
 def plain(
@@ -94,6 +94,14 @@ def meter_html(
     percent = 100*min(max(float(share), 0.), 1.) if share == share else 0.
     return f"<div class='beit3-meter'{attributes}><i style='width:{percent:.{digits}f}%'></i></div>"
 
+# %% ../../nbs/11_look/05_cards.ipynb #f9e32971
+def confidence_text(
+    confidence: float, # 0 to 1; nan where nobody has told it
+    form: str = "{}", # what stands around it
+) -> str: # empty where it is not known
+    "A confidence with two digits."
+    return form.format(f"{confidence:.2f}") if confidence == confidence else ""
+
 # %% ../../nbs/11_look/05_cards.ipynb #93675f85
 def people_line(
     row, # of `AnswerIndex.table`
@@ -102,14 +110,14 @@ def people_line(
     if not row.accuracy < 100: return "" # nan too
     return f"people: {safe(row.correct_answer, 60)}"
 
-# %% ../../nbs/11_look/05_cards.ipynb #39e8f915
+# %% ../../nbs/11_look/05_cards.ipynb #837c7d8a
 def said_html(
     answer: str, # of a model
-    confidence: float, # 0 to 1
+    confidence: float, # 0 to 1; nan where it is not known
     whose: str = "", # HTML in front of it
 ) -> str: # HTML
     "An answer and its confidence on one line."
-    figure = f"<span title='confidence'>{confidence:.2f}</span>"
+    figure = confidence_text(confidence, "<span title='confidence'>{}</span>")
     return f"<div class='beit3-said'><b>{whose}{safe(answer, 80)}</b>{figure}</div>"
 
 def facts_html(
@@ -121,7 +129,7 @@ def facts_html(
     note = ""
     if isinstance(unread, str) and unread:
         note = f"<div class='beit3-note' title='{attribute_html(hide_passwords(unread), 600)}'>⊘ answered without its picture</div>"
-    meter = meter_html(row.confidence, " role='presentation'")
+    meter = meter_html(row.confidence, " role='presentation'") if row.confidence == row.confidence else ""
     return (f"{said_html(row.answer, row.confidence)}{meter}"
             f"<div class='beit3-verdict'>{chip_html(row.accuracy)}{people}</div>{note}")
 
@@ -138,13 +146,13 @@ def bars_html(
         f"<td class='beit3-figure'>{text_html(figure)}</td></tr>" for text, share, figure in rows)
     return f"<table class='beit3-bars'><caption>{text_html(title)}</caption>{lines}</table>"
 
-# %% ../../nbs/11_look/05_cards.ipynb #e9454ef4
+# %% ../../nbs/11_look/05_cards.ipynb #5f4e1864
 def answers_html(
     title: str, # above the bars
     answers: list[tuple[str, float]], # answers with their confidence
 ) -> str: # HTML
     "The top answers of a model as bars."
-    return bars_html(title, [(answer, confidence, f"{confidence:.2f}") for answer, confidence in answers])
+    return bars_html(title, [(answer, confidence, confidence_text(confidence)) for answer, confidence in answers])
 
 # %% ../../nbs/11_look/05_cards.ipynb #6c63e779
 def people_html(
@@ -157,6 +165,31 @@ def people_html(
     counts, total = Counter(annotation.answers), len(annotation.answers)
     title = f"What {total} people answered" + (f" (▸ as {whose})" if answer in counts else "")
     return bars_html(title, [(each, n/total, f"{n} ×") for each, n in counts.most_common()], answer)
+
+# %% ../../nbs/11_look/05_cards.ipynb #4678af68
+LINES = 80 # of a text that is unfolded, at most
+
+def lines_html(
+    text: str, # of unknown origin
+    limit: int = 4000, # characters
+) -> str: # HTML, bounded in characters and lines
+    "A text with its line breaks, and how much of it is not shown."
+    lines = text[:limit].splitlines(keepends=True)[:LINES]
+    shown = "<br>".join(safe(line, limit) for line in lines)
+    left = len(text) - sum(map(len, lines))
+    return shown + (f"<br><i>… {left:,} more characters</i>" if left else "")
+
+def told_html(
+    row, # of `AnswerIndex.table`
+    limit: int = 4000, # characters of each text
+) -> str: # HTML, folded; empty where nothing more than the answer was told
+    "The whole text that a tool wrote down, and what was thought before it."
+    found = ""
+    for name, title in (("thinking", "What it thought"), ("raw", "The whole text")):
+        text = getattr(row, name, None)
+        if not isinstance(text, str) or text.strip() in ("", row.answer): continue
+        found += f"<details class='beit3-told'><summary>{title}</summary><div>{lines_html(text, limit)}</div></details>"
+    return found
 
 # %% ../../nbs/11_look/05_cards.ipynb #217ec612
 def smaller(
@@ -193,12 +226,13 @@ def saved_chip_html(
     style = "display:inline-block;white-space:nowrap;border-radius:10px;padding:1px 8px;font-size:12px;"
     return chip_html(accuracy).replace("style='", f"style='{style}")
 
-# %% ../../nbs/11_look/05_cards.ipynb #82982eb9
+# %% ../../nbs/11_look/05_cards.ipynb #69c0690d
 def saved_line_html(
     row, # of `AnswerIndex.table`
 ) -> str: # HTML
     "Answer, verdict and what people said, as a saved card has them."
-    return f"{safe(row.answer, 60)} ({row.confidence:.2f})<br>{saved_chip_html(row.accuracy)}" + (
+    sure = confidence_text(row.confidence, " ({})")
+    return f"{safe(row.answer, 60)}{sure}<br>{saved_chip_html(row.accuracy)}" + (
         f"<br>{people}" if (people := people_line(row)) else "")
 
 # %% ../../nbs/11_look/05_cards.ipynb #4ccfb1a1

@@ -15,7 +15,7 @@ from ..run.answered import AnsweredQuestions
 from .figures import check_path, new_figure, PLAIN, save_figure
 
 # %% auto #0
-__all__ = ['plotted_answers', 'count_option', 'axis_name', 'choose_rows', 'draw_picture', 'draw_answer', 'show_answers',
+__all__ = ['UNSURE', 'plotted_answers', 'count_option', 'axis_name', 'choose_rows', 'draw_picture', 'draw_answer', 'show_answers',
            'accuracy_table', 'draw_dots', 'axis_limits', 'plot_accuracy', 'calibration_table',
            'expected_calibration_error', 'plot_calibration', 'confusion_table', 'plot_confusions']
 
@@ -111,7 +111,7 @@ def draw_picture(
     axes.set_xticks([])
     axes.set_yticks([])
 
-# %% ../../nbs/11_look/02_plots.ipynb #50d7b9d0
+# %% ../../nbs/11_look/02_plots.ipynb #ec2c4a5f
 def draw_answer(
     axes, # matplotlib.axes.Axes
     row, # of `run.answers`
@@ -119,7 +119,8 @@ def draw_answer(
 ):
     "Question above; below it sign, answer and confidence, and what people said where that differs."
     axes.set_title(clean_text(row.question, 30, 3), fontsize=9.5, **PLAIN)
-    text, color = f"{clean_text(row.answer, 22, 2)} ({row.confidence:.2f})", "black"
+    sure = f" ({row.confidence:.2f})" if row.confidence == row.confidence else ""
+    text, color = f"{clean_text(row.answer, 22, 2)}{sure}", "black"
     if marked:
         verdict = correctness(row.accuracy)
         sign, color = MARKS[verdict]
@@ -130,7 +131,7 @@ def draw_answer(
     # the font that comes with Matplotlib has the signs
     axes.set_xlabel(text, fontsize=9.5, color=color, family="DejaVu Sans", **PLAIN)
 
-# %% ../../nbs/11_look/02_plots.ipynb #cfaa0573
+# %% ../../nbs/11_look/02_plots.ipynb #eebb3276
 def show_answers(
     run: AnsweredQuestions, # finished or not
     rows = None, # rows of `run.answers`, or question_ids, at most 100; without it one each for eight pictures
@@ -148,7 +149,7 @@ def show_answers(
         draw_picture(ax, run, row)
         draw_answer(ax, row, run.annotations is not None and row.accuracy == row.accuracy)
     for ax in axes[len(chosen):]: ax.set_axis_off()
-    _title(figure, run, "Answers (confidence)")
+    _title(figure, run, "Answers (confidence)" if chosen["confidence"].notna().any() else "Answers")
     shown = axes[:len(chosen)]
     # lines of text above and below the picture
     text = max(ax.get_title().count("\n") + ax.get_xlabel().count("\n") + 2 for ax in shown)
@@ -241,15 +242,19 @@ def _overall_and_types(run): # pandas.DataFrame as `accuracy_table`: all questio
     overall = ("overall", score.num_questions, score.overall, *(score.interval or (np.nan, np.nan)))
     return pd.concat([pd.DataFrame([overall], columns=types.columns), types], ignore_index=True)
 
-# %% ../../nbs/11_look/02_plots.ipynb #b5e29c58
+# %% ../../nbs/11_look/02_plots.ipynb #6a1c2793
+UNSURE = "nobody has told how sure the model was of its answers" # of most results of other tools
+
 def calibration_table(
     run: AnsweredQuestions, # with human answers
     bins: int = 10, # of equal width between 0 and 1
 ): # pandas.DataFrame, a row for each bin with answers
     """Confidence against accuracy, both 0 to 1. Columns: low, high, answers, confidence, accuracy,
-    interval_low, interval_high. Raises `UserError` where the human answers are not public."""
+    interval_low, interval_high. Raises `UserError` where the human answers are not public, or no confidence is known."""
     import pandas as pd
     answers, bins = plotted_answers(run), count_option(bins, "bins")
+    answers = answers[answers["confidence"].notna()]
+    if not len(answers): raise UserError(f"{run.label}: {UNSURE}, so there is nothing to hold against its accuracy")
     confidence, accuracy = answers["confidence"].to_numpy(float), answers["accuracy"].to_numpy(float)/100
     where = np.clip((confidence*bins).astype(int), 0, bins - 1)
     groups = {b: np.flatnonzero(where == b).tolist() for b in np.unique(where).tolist()}

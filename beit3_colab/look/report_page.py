@@ -72,16 +72,17 @@ def table_html(
     if head: top += f"<thead><tr>{names}</tr></thead>"
     return f"<div class='wide'><table{'' if head else ' class=facts'}>{top}<tbody>{lines}</tbody></table></div>"
 
-# %% ../../nbs/11_look/12_report_page.ipynb #2e85e63a
+# %% ../../nbs/11_look/12_report_page.ipynb #0d861995
 def filters_html(
     types: list[tuple[str, int]], # answer types and how many of each are shown
     verdicts: list[tuple[str, int]], # of `beit3_colab.look.search.VERDICTS`; empty where no human answers are known
+    told_confidence: bool = True, # whether answers can be sorted by it
 ) -> str: # HTML, a form that stays hidden without a script
     "The controls, each with its label."
     signs = {word: sign + " " for word, (sign, _) in MARKS.items()}
     of_types = [(attribute_html(name, 100), f"{attribute_html(name, 60)} ({n:,})") for name, n in types]
     of_verdicts = [(name, f"{signs.get(name, '')}{name} ({n:,})") for name, n in verdicts]
-    orders = [("sure", "confidence, highest first"), ("unsure", "confidence, lowest first")]
+    orders = [("sure", "confidence, highest first"), ("unsure", "confidence, lowest first")] if told_confidence else []
     return (
         "<form id='filters' hidden aria-label='Filter the answers'>"
         "<label for='words'>Words in question or answer"

@@ -39,7 +39,7 @@ class Identity:
         "All of it in short, for the first line of a journal."
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
-# %% ../../nbs/09_run/11_run_file.ipynb #d0f0172e
+# %% ../../nbs/09_run/11_run_file.ipynb #bc1c59ad
 def _all_are(*kinds): return lambda value: isinstance(value, list) and set(map(type, value)) <= set(kinds)
 
 _SHA256 = Field("a SHA-256", lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None)
@@ -60,6 +60,13 @@ _RUN = {
     "started": optional(TEXT),
     "finished": optional(TEXT),
     "submission": optional(TEXT),
+    "ceiling": optional(OBJECT),
+}
+_CEILING = {
+    "metric": TEXT,
+    "percent": Field("a number from 0 to 100", lambda value: is_number(value) and 0 <= value <= 100),
+    "questions": COUNT,
+    "hopeless": COUNT,
 }
 _TIME = Field("a number of seconds", lambda value: is_number(value) and 0 <= value < 1e12)
 _SECONDS = ("total", "loading", "data", "model", "writing") # at least; each other one is a time as well
@@ -74,7 +81,7 @@ _REPORT = {
         v is None or isinstance(v, (str, int, float)) for v in value.values())),
 }
 
-# %% ../../nbs/09_run/11_run_file.ipynb #67741fce
+# %% ../../nbs/09_run/11_run_file.ipynb #ba8cb777
 _REMEDY = "it is damaged or was changed: take the folder again from where it came, or start the run in another one"
 
 def check_run_info(
@@ -90,6 +97,7 @@ def check_run_info(
     if unknown := next((name for name in info["identity"] if name not in _IDENTITY), None):
         raise UserError(f"{where}, identity has a field {short_repr(unknown)}, which this release does not know; "
                         f"update beit3_colab, or {_REMEDY}")
+    if info.get("ceiling") is not None: check_fields(info["ceiling"], _CEILING, f"{where}, ceiling", _REMEDY)
     if "report" in info:
         check_fields(info["report"], _REPORT, f"{where}, report", _REMEDY)
         seconds = info["report"]["seconds"]

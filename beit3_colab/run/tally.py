@@ -58,7 +58,7 @@ class GroupView:
         "Questions of each rank, as far as they are known now."
         return list(self.shares) or [None]*len(self.statuses)
 
-# %% ../../nbs/09_run/03_tally.ipynb #f12a7379
+# %% ../../nbs/09_run/03_tally.ipynb #b632817b
 class Tally:
     "What is answered so far, by this process and by others; makes snapshots for the display."
     look_interval = 0.5 # seconds between two looks at journals and memory
@@ -109,7 +109,7 @@ class Tally:
 
     def _score(self, question, answer):
         annotation = (self.run.annotations or {}).get(question.question_id)
-        if annotation is None: return # nobody was asked, or their answers are not public
+        if annotation is None or not annotation.counted: return # nobody was asked, or their answers are not public
         score = answer_score(answer, annotation.answers, self.metric)
         self.running.add(question.image_id, annotation.answer_type, score)
 

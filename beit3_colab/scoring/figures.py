@@ -15,7 +15,7 @@ from .intervals import bootstrap_intervals
 __all__ = ['PROGRAMS', 'Figure', 'format_figure', 'format_figure_interval', 'mean_figures', 'draw_weights', 'resampled_interval',
            'figures_of', 'first_answer', 'FigureTable', 'figures_table']
 
-# %% ../../nbs/06_scoring/07_figures.ipynb #19fc7ed4
+# %% ../../nbs/06_scoring/07_figures.ipynb #2f80a369
 @dataclass(frozen=True)
 class Figure:
     "A number that a data set's program gives, and how sure it is."
@@ -26,6 +26,8 @@ class Figure:
     unit: str = "%" # "" for a plain number
     note: str = "" # a sentence without which it would be misread
     group: str = "" # what it is one of, such as "structural type"; "" for a figure of its own
+
+    def text(self) -> str: return format_figure(self) # the value with its unit, or “–”
 
     def __str__(self):
         name = clean_line(f"{self.group}: {self.name}" if self.group else self.name)

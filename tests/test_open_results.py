@@ -1,0 +1,312 @@
+"""Other tools' files, opened: the accuracy of each golden file by its data set's rule, what the tool says beside it, and everything that shows answers without a confidence.
+
+The files, and the scores of each row, are those of `golden/rules`, which the reference programs gave."""
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import beit3_colab
+from beit3_colab import open_results
+from beit3_colab.commands.cli import main
+from beit3_colab.look.plots import calibration_table, plot_calibration, show_answers
+from beit3_colab.look.search import SORTS
+from beit3_colab.look.tables import read_csv
+from beit3_colab.machine.messages import UserError
+from beit3_colab.run.answered import AnsweredQuestions
+from beit3_colab.run.task import DATASETS, load_dataset
+from beit3_colab.scoring.rules import find_rule
+from hostile import every_html
+
+RULES = Path(__file__).parent/"golden"/"rules"
+EXPECTED = json.loads((RULES/"expected.json").read_text())
+LMMS, OLD, EXCEL = "lmms_eval/current/made-up__shape-model/20260101_000000_samples_", "lmms_eval/v0.3.0/made-up__shape-model/20260101_000000_samples_", "vlmevalkit/xlsx/ShapeModel_"
+
+FILES = { # file → where its data is, what must be named beside it, and what it is worth by its data set's rule
+    "official/vqav2_val_results.json": ("data/vqav2", dict(dataset="vqav2"), 68.75),
+    f"{LMMS}vqav2_val.jsonl": ("hf/vqav2", {}, 68.75),
+    f"{OLD}vqav2_val.jsonl": ("data/vqav2", {}, 68.75),
+    "lmms_eval/v0.6/made-up__shape-model/20260101_000000_samples_vqav2_val.jsonl": ("hf/vqav2", {}, 68.75),
+    "lmms_eval/v0.2.0/0101_0000_shapes_shape_model_args_10f7cd/vqav2_val.json": ("data/vqav2", {}, 68.75),
+    "lmms_eval/two_ranks/20260101_000000_samples_vqav2_val.jsonl": ("hf/vqav2", {}, 68.75),
+    f"{LMMS}ok_vqa_val2014.jsonl": ("data/okvqa", {}, 61.67),
+    f"{LMMS}vizwiz_vqa_val.jsonl": ("data/vizwiz", {}, 56.25),
+    f"{LMMS}textvqa_val.jsonl": ("data/textvqa", {}, 79.17),
+    f"{LMMS}gqa.jsonl": ("hf/gqa", {}, 61.11),
+    f"{OLD}gqa.jsonl": ("data/gqa", {}, 61.11),
+    "lavis/vqav2/val_vqa_result.json": ("data/vqav2", dict(dataset="vqav2"), 68.75),
+    "lavis/okvqa/val_vqa_result.json": ("data/okvqa", dict(dataset="okvqa"), 61.67),
+    "lavis/aokvqa/val_vqa_result.json": ("data/aokvqa", dict(dataset="aokvqa", split="val"), 33.33),
+    "lavis/gqa/val_vqa_result.json": ("data/gqa", dict(dataset="gqa", split="val_balanced"), 61.11),
+    "mmf/vqa2_shapes_val_2026-01-01T00-00-00.csv": ("data/vqav2", dict(dataset="vqav2"), 68.75),
+    "mmf/vizwiz_shapes_val_2026-01-01T00-00-00.json": ("data/vizwiz", {}, None), # the running number of a row is no picture's
+    "official/gqa_predictions.json": ("data/gqa", dict(split="val_all", dataset="gqa"), 61.11),
+    "official/aokvqa_predictions.json": ("data/aokvqa", dict(dataset="aokvqa"), 33.33),
+    "official/vizwiz_upload.json": ("data/vizwiz", {}, 56.25),
+    f"{EXCEL}TextVQA_VAL.xlsx": ("data/textvqa", {}, 79.17),
+    f"{EXCEL}TextVQA_VAL_results.xlsx": ("LMUData", {}, 79.17),
+    "vlmevalkit/tsv/ShapeModel_TextVQA_VAL.tsv": ("LMUData", {}, 79.17),
+    "vlmevalkit/json/ShapeModel_TextVQA_VAL.json": ("LMUData", {}, 79.17),
+    "vlmevalkit/think/ShapeModel_TextVQA_VAL.xlsx": ("LMUData", {}, 79.17),
+    f"{EXCEL}GQA_TestDev_Balanced_results.xlsx": ("LMUData", {}, 61.11),
+    f"{EXCEL}VizWiz.xlsx": ("LMUData", {}, 56.25),
+    f"{EXCEL}DocVQA_VAL_results.xlsx": ("LMUData", {}, 64.92),
+}
+SCORED = {name: place for name, place in FILES.items() if place[2] is not None}
+
+def open_golden(name, **options):
+    place, named, _ = FILES[name]
+    return open_results(RULES/"results"/name, data_path=RULES/place, **(named | options))
+
+def row_score(row, balanced=True):
+    "The score of a row by the reference program, 0 to 1; None where it is not known or not counted."
+    if row.get("balanced", True) is False: return None
+    return row.get("score", row.get("da_score"))
+
+
+@pytest.mark.parametrize("name", SCORED, ids=str)
+def test_each_golden_file_is_worth_what_the_reference_program_says(name):
+    found, expected = open_golden(name), EXPECTED[f"results/{name}"]
+    assert found.accuracy.overall == SCORED[name][2] and find_rule(found.data.metric).name == found.accuracy.metric == found.metric
+    ids = list(map(str, found.answers["question_id"]))
+    if FILES[name][0] == "LMUData": ids = [expected["index_to_id"][int(i)] for i in ids] # VLMEvalKit's table numbers its rows
+    worth = dict(zip(ids, found.answers["accuracy"]))
+    known = {i: row_score(row) for i, row in expected["rows"].items() if row_score(row) is not None}
+    assert len(worth) == len(found.records) == len(expected["rows"])
+    assert {i: worth[i] for i in known} == pytest.approx({i: 100*score for i, score in known.items()}, abs=.005)
+    told = {i: row["tool_score"] for i, row in expected["rows"].items() if row.get("tool_score") is not None}
+    if "tool_score" in found.answers and "DocVQA" not in name: # its scores are distances; the reader makes what the total uses of them
+        scores = dict(zip(ids, found.answers["tool_score"]))
+        assert {i: scores[i] for i in told} == pytest.approx({i: 100*score for i, score in told.items()})
+
+@pytest.mark.parametrize("name, said", [
+    (f"{LMMS}vqav2_val.jsonl", "lmms-eval says 72.92 by its own rule lmms_vqav2; 68.75 is by official, the rule of the data set: .rules() shows which answers differ."),
+    (f"{OLD}vqav2_val.jsonl", "lmms-eval says 68.75, too."),
+    (f"{LMMS}ok_vqa_val2014.jsonl", "lmms-eval says 65.83 by its own rule lmms_ok_vqa; 61.67 is by official, the rule of the data set: .rules() shows which answers differ."),
+    (f"{LMMS}vizwiz_vqa_val.jsonl", "lmms-eval says 64.58 by its own rule lmms_vizwiz; 56.25 is by vizwiz_official, the rule of the data set: .rules() shows which answers differ."),
+    (f"{LMMS}textvqa_val.jsonl", "lmms-eval says 79.17, too."),
+    (f"{LMMS}gqa.jsonl", "lmms-eval says 63.89 by its own rule lmms_gqa; 61.11 is by gqa_official, the rule of the data set: .rules() shows which answers differ."),
+    (f"{EXCEL}TextVQA_VAL.xlsx", "VLMEvalKit says 75.00 by its own rule vlmeval_vqa_score; 79.17 is by mmf_textvqa, the rule of the data set: .rules() shows which answers differ."),
+    (f"{EXCEL}GQA_TestDev_Balanced_results.xlsx", "VLMEvalKit says 63.89 by its own rule vlmeval_gqa; 61.11 is by gqa_official, the rule of the data set: .rules() shows which answers differ."),
+    (f"{EXCEL}DocVQA_VAL_results.xlsx", "VLMEvalKit says 64.92, too."),
+])
+def test_what_the_tool_says_stands_beside_with_its_rule(name, said):
+    notes = open_golden(name).accuracy.notes
+    assert notes[-1] == said and all(re.match(r"[A-Z0-9]|\S*[_.-]", note) and note.endswith(".") for note in notes)
+
+def test_what_was_not_joined_is_counted_and_the_total_is_of_more_rows():
+    found = open_results(RULES/f"results/{LMMS}vqav2_val.jsonl", data_path=RULES/"data/vqav2") # the official order is another
+    assert (len(found.records), len(found.answers), found.accuracy.num_questions) == (15, 15, 15)
+    notes = "\n".join(found.accuracy.notes)
+    assert "9 rows could not be joined" in notes and "9 questions of VQAv2 val without an answer in the results" in notes
+    assert "lmms-eval says 72.92 of all its 24 rows, of which 15 are joined here, by its own rule lmms_vqav2; 70.67 is by official" in notes
+
+@pytest.mark.parametrize("name, figures", [
+    ("official/gqa_predictions.json", {"consistency": 61.111, "validity": 77.778, "plausibility": 72.222, "binary": 60., "open": 62.5}),
+    ("official/aokvqa_predictions.json", {"multiple choice": 62.5}),
+])
+def test_figures_of_the_official_program_stand_in_print_html_and_report(name, figures, tmp_path):
+    found = open_golden(name)
+    said = {f.name: f.value for f in found.accuracy.figures if not f.group}
+    assert {n: said[n] for n in figures} == pytest.approx(figures, abs=.001)
+    page = found.to_html(tmp_path/"page.html").read_text(encoding="utf-8")
+    for text in (str(found.accuracy), found.accuracy._repr_html_(), page):
+        assert all(n in text and f"{value:.2f} %" in text for n, value in figures.items())
+
+def test_answerability_has_figures_and_no_accuracy(tmp_path, capsys):
+    place = dict(data_path=RULES/"data/vizwiz")
+    found = open_results(RULES/"results/official/vizwiz_answerability.json", **place)
+    said = {f.name: f.value for f in found.figures()}
+    assert found.accuracy is None and (round(said["not answerable, average precision"], 2), round(said["not answerable, F1"], 2)) == (85.02, 63.16)
+    assert found.answers["answerable"].between(0, 1).all() and found.answers["answer"].tolist() == [""]*24
+    assert "85.02 %" in found.to_html(tmp_path/"page.html").read_text(encoding="utf-8")
+    assert main(["open", str(RULES/"results/official/vizwiz_answerability.json"), "--data-path", str(place["data_path"])]) == 0
+    assert "average precision: 85.02 %" in capsys.readouterr().out
+    with pytest.raises(UserError, match="there is no answer to write"): found.save_answers(tmp_path/"a.json")
+
+
+def test_a_test_split_opens_without_accuracy(tmp_path, capsys):
+    found = open_results(RULES/f"results/{LMMS}vqav2_test.jsonl", data_path=RULES/"data/vqav2")
+    assert found.accuracy is None and "accuracy" not in found.answers and len(found.answers) == 8
+    browser = found.browse()
+    assert len(browser.rows) == 8 and browser.status.value == ""
+    page = found.to_html(tmp_path/"page.html").read_text(encoding="utf-8")
+    assert "there is no accuracy" in page and "lmms-eval" in page and page.count("<article ") == 8
+    with pytest.raises(UserError, match="the human answers are not public for this split"): found.rules()
+    assert main(["open", str(found.path), "--data-path", str(RULES/"data/vqav2"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert "overall" not in told and told["counts"]["joined"] == 8
+
+
+UNNAMED = [
+    ("official/vqav2_val_results.json", {}, r"vqav2_val_results\.json \(VQA, results in the official form\) does not say which data set it is about: name it with dataset=… \(--dataset\), one of vqav2, sample,"),
+    ("official/gqa_predictions.json", {}, r"does not say of which split: name it with split=… \(--split\), and dataset='gqa' \(--dataset\)"),
+    ("official/aokvqa_predictions.json", {}, r"does not say of which split.* dataset='aokvqa'"),
+    ("official/vqav2_val_results.json", dict(dataset="vqa-v2"), "data set 'vqa-v2' is unknown: use one of vqav2"),
+    ("official/vqav2_val_results.json", dict(dataset="vqav2", split="test", data_path="data/vqav2"), "they look like another split or another data set"),
+    ("official/vqav2_val_results.json", dict(dataset="okvqa", data_path="data/okvqa"), "they look like another split or another data set"),
+    (f"{LMMS}vqav2_val.jsonl", dict(data_path="data/okvqa"), "has neither vqa/v2_OpenEnded_mscoco_val2014_questions.json"),
+    (f"{LMMS}gqa.jsonl", dict(dataset="textvqa", data_path="data/textvqa"), "these results are about another split or another data set"),
+    ("official/vqav2_val_results.json", dict(dataset="own"), r"questions of your own are not known by name: give data_path=… \(--data-path\)"),
+    ("broken/cut_off.json", dict(dataset="vqav2", data_path="data/vqav2"), "cut off"),
+    ("lmms_eval/current/made-up__shape-model/20260101_000000_results.json", {}, "has lmms-eval's totals and no answers"),
+    ("nowhere.json", {}, "nowhere.json"),
+    ("official/vqav2_val_results.json", dict(dataset="vqav2", data_path="data/vqav2", images="/nowhere/at/all"), "nowhere"),
+]
+
+@pytest.mark.parametrize("name, named, said", UNNAMED, ids=[f"{i}-{Path(name).name}" for i, (name, *_) in enumerate(UNNAMED)])
+def test_nothing_is_guessed(name, named, said):
+    named = {key: RULES/value if key == "data_path" else value for key, value in named.items()}
+    with pytest.raises(UserError, match=said): open_results(RULES/"results"/name, **named)
+
+def test_the_data_set_itself_may_be_given():
+    data = load_dataset("okvqa", "val", RULES/"data/okvqa")
+    path = RULES/"results/lavis/okvqa/val_vqa_result.json"
+    assert open_results(path, data).accuracy.overall == 61.67
+    with pytest.raises(UserError, match="has its split and its place"): open_results(path, data, "val")
+    assert open_results(str(path), "okvqa", "val2014", str(RULES/"data/okvqa")).accuracy.overall == 61.67
+
+def test_own_questions_are_opened_from_their_file(tmp_path):
+    from PIL import Image
+    Image.new("RGB", (40, 30), "red").save(tmp_path/"a.png")
+    (tmp_path/"q.jsonl").write_text("\n".join(json.dumps(dict(image="a.png", question=f"What is {i}?", answers=["red"], question_id=f"q{i}")) for i in range(3)))
+    (tmp_path/"theirs.csv").write_text("question_id,answer\nq0,red\nq2,blue\n")
+    found = open_results(tmp_path/"theirs.csv", "own", data_path=tmp_path/"q.jsonl")
+    assert (found.accuracy.overall, found.accuracy.metric, found.accuracy.num_questions) == (50., "exact", 2)
+    assert any("1 question" in note and "without an answer" in note for note in found.notes)
+
+def test_every_task_that_is_known_is_of_a_data_set():
+    from beit3_colab.run.other_results import _TASKS
+    assert {name for name, _ in _TASKS.values()} <= set(DATASETS)
+
+
+# Without confidence
+
+@pytest.fixture(scope="module")
+def theirs(): return open_golden("vlmevalkit/think/ShapeModel_TextVQA_VAL.xlsx")
+
+def no_nan(text): return not re.search(r"\bnan\b", re.sub(r"src='data:[^']*'", "", text), re.IGNORECASE)
+
+def test_a_browser_asks_for_no_confidence_where_none_is_known(theirs):
+    browser = theirs.browse(sort="mistakes")
+    c = browser.controls
+    assert c["min_confidence"].layout.display == c["max_confidence"].layout.display == "none"
+    assert dict(map(reversed, c["sort"].options)) == {n: t for n, t in SORTS.items() if n not in ("confident", "unsure")} | {"mistakes": "mistakes first"}
+    verdicts = (browser.index.accuracy[browser.rows] > 0).tolist()
+    assert verdicts == sorted(verdicts) and browser.status.value == ""
+    wrong = browser.index.table["question_id"].iloc[[row for row in browser.rows if browser.index.accuracy[row] == 0]].tolist()
+    assert wrong == [i for i, a in zip(theirs.answers["question_id"], theirs.answers["accuracy"]) if a == 0] # in the order of the questions
+    browser.grid.cards.children[0].children[1].click()
+    shown = "".join(every_html(browser.widget)) + browser.saved_view()
+    assert no_nan(shown) and "confidence" not in re.sub(r"<style>.*?</style>", "", shown, flags=re.S)
+    with pytest.raises(UserError, match="sort 'unsure' goes by confidence, and nobody has told"): theirs.browse(sort="unsure")
+    with pytest.raises(UserError, match="max_confidence cannot be asked for"): theirs.browse(max_confidence=.5)
+
+@pytest.fixture(scope="module")
+def thinker(tmp_path_factory):
+    "An official list whose model thought aloud, in lines and markup."
+    path = tmp_path_factory.mktemp("thinker")/"answers.json"
+    rows = json.loads((RULES/"results/official/vqav2_val_results.json").read_text())
+    path.write_text(json.dumps([dict(r, answer=f"<think>Is it <b>red</b>?\nPerhaps\u202e.</think>{r['answer']}") for r in rows]))
+    return open_results(path, "vqav2", data_path=RULES/"data/vqav2")
+
+def test_thoughts_and_the_whole_text_can_be_unfolded(thinker, tmp_path):
+    assert thinker.accuracy.overall == 68.75 and any("24 answers have thoughts before </think>" in note for note in thinker.notes)
+    browser = thinker.browse()
+    browser.open(thinker.questions[0].question_id)
+    for shown in (browser.detail.answers.value, thinker.to_html(tmp_path/"page.html").read_text(encoding="utf-8")):
+        assert "<summary>What it thought</summary>" in shown and "Is it &lt;b&gt;red&lt;/b&gt;?</bdi><br><bdi>Perhaps.</bdi>" in shown
+        assert "<summary>The whole text</summary>" in shown and "&lt;think&gt;" in shown and "\u202e" not in shown
+
+def test_report_plots_and_tables_do_without_confidence(theirs, tmp_path):
+    page = theirs.to_html(tmp_path/"page.html").read_text(encoding="utf-8")
+    body = page[page.index("<body>"):page.index("<script>")]
+    assert no_nan(re.sub(r"<[^>]*>", " ", body)) and "No plot of calibration: nobody has told how sure the model was" in body
+    assert "confidence, highest first" not in body and "Nobody has told what time and memory" in body and body.count("<figure") == 2
+    assert "BEiT-3 model" not in body and "as VLMEvalKit wrote them down" in body
+    for draw in (plot_calibration, calibration_table):
+        with pytest.raises(UserError, match="nobody has told how sure the model was of its answers, so there is nothing to hold against its accuracy"): draw(theirs)
+    figure = show_answers(theirs)
+    assert not any("nan" in ax.get_xlabel() or "(" in ax.get_xlabel().split("\n")[0] for ax in figure.axes if ax.get_xlabel())
+    assert figure.get_suptitle().startswith("Answers\n")
+
+@pytest.mark.parametrize("name, columns", [("", {"raw", "thinking"}), ("vlmevalkit/think/ShapeModel_TextVQA_VAL.xlsx", {"thinking"}), (f"{LMMS}vqav2_val.jsonl", {"tool_score"}), ("official/aokvqa_predictions.json", {"choice"}),
+                                           ("official/vizwiz_upload.json", set())], ids=str)
+def test_a_table_with_what_the_tool_told_is_read_back_equal(thinker, name, columns, tmp_path):
+    found = open_golden(name) if name else thinker
+    table, path = found.to_pandas(), found.to_csv(tmp_path/"a.csv")
+    assert {"raw", "thinking", "tool_score", "choice", "answerable"} & set(table) == columns and table["confidence"].isna().all()
+    assert not re.search(r",nan\b", path.read_text(encoding="utf-8"))
+    pd.testing.assert_frame_equal(read_csv(path), table, check_dtype=False)
+    assert len(found.to_csv(tmp_path/"b.csv", spreadsheet=True).read_text(encoding="utf-8").splitlines()) >= 25
+
+def test_some_confidences_are_enough_to_sort_by(tmp_path):
+    (tmp_path/"a.jsonl").write_text("\n".join(json.dumps(r) for r in json.loads((RULES/"results/official/vqav2_val_results.json").read_text())))
+    found = open_results(tmp_path/"a.jsonl", "vqav2", data_path=RULES/"data/vqav2")
+    found.joined.records[4263000]["confidences"] = [.25]
+    browser = found.browse(sort="confident")
+    assert browser.controls["sort"].value == "confident" and browser.index.table["question_id"].iloc[browser.rows[0]] == 4263000
+    assert len(found.browse(min_confidence=.1).rows) == 1
+    assert len(calibration_table(found)) == 1
+
+
+# Ways on
+
+@pytest.mark.parametrize("name", ["official/vqav2_val_results.json", f"{LMMS}ok_vqa_val2014.jsonl", f"{LMMS}vizwiz_vqa_val.jsonl", "official/gqa_predictions.json", "official/aokvqa_predictions.json", f"{EXCEL}TextVQA_VAL.xlsx"], ids=str)
+def test_answers_in_the_official_form_are_the_same_answers(name, tmp_path):
+    found = open_golden(name)
+    again = open_results(found.save_answers(tmp_path/"answers.json"), replace(found.data))
+    assert again.accuracy.per_question == found.accuracy.per_question
+    assert {i: r["answers"] for i, r in again.records.items()} == {i: r["answers"] for i, r in found.records.items()}
+    assert {i: r.get("choice") for i, r in again.records.items()} == {i: r.get("choice") for i, r in found.records.items()}
+
+def test_a_hugging_face_data_set_has_pictures_and_no_confidence():
+    taken = open_golden(f"{LMMS}ok_vqa_val2014.jsonl").to_dataset()
+    assert taken["confidence"][:] == [None]*24 and taken[0]["image"].mode == "RGB" and taken[0]["tool_score"] is not None
+    assert round(sum(taken["accuracy"][:])/24, 2) == 61.67
+
+def test_the_command_prints_figures_rules_and_notes(tmp_path, capsys):
+    path, place = str(RULES/f"results/{LMMS}vqav2_val.jsonl"), str(RULES/"hf/vqav2")
+    assert main(["open", path, "--data-path", place, "--rules"]) == 0
+    out = capsys.readouterr().out
+    assert "68.75" in out and "lmms_vqav2" in out and "by its own rule" in out and no_nan(out)
+    files = [str(tmp_path/n) for n in ("a.html", "a.csv", "a.json")]
+    assert main(["open", path, "--data-path", place, "--json", "--rules", "--html", files[0], "--csv", files[1], "--answers-file", files[2]]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["overall"], told["metric"], told["tool"], told["tool_totals"]["exact_match"]) == (68.75, "official", "lmms-eval", pytest.approx(.729167))
+    assert next(r["percent"] for r in told["rules"] if r["rule"] == "lmms_vqav2") == 72.92 and all(Path(f).stat().st_size for f in files)
+    with pytest.raises(SystemExit): main(["open", path, "--data-pth", place])
+    assert main(["open", str(RULES/"results/official/vqav2_val_results.json")]) == 2
+    assert "--dataset" in capsys.readouterr().err
+
+def test_importing_the_library_stays_light():
+    code = "import sys, beit3_colab; beit3_colab.open_results; assert not {'torch', 'ipywidgets', 'matplotlib', 'datasets', 'openpyxl', 'fiftyone'} & set(sys.modules), sorted(sys.modules)"
+    assert "open_results" in beit3_colab.__all__
+    done = subprocess.run([sys.executable, "-c", "import sys, beit3_colab; assert not {'torch', 'pandas', 'numpy'} & set(sys.modules)"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+def test_results_are_what_a_run_is():
+    found = open_golden("official/vqav2_val_results.json")
+    assert isinstance(found, AnsweredQuestions) and not found.running and found.loadable is None
+    found.refresh()
+    assert len(found.records) == 24 and repr(found) == f"Results(vqav2_val_results.json (VQA) on val: 24 answers, in {found.path})"
+
+@pytest.mark.parametrize("name, options, said", [("official/aokvqa_predictions.json", {}, "chose <b><bdi>"), (f"{LMMS}vqav2_val.jsonl", {}, "by its tool 60 %"), ("official/vizwiz_answerability.json", dict(data_path=RULES/"data/vizwiz"), "answerable 0.28")], ids=["choice", "score", "answerable"])
+def test_a_detail_says_what_the_tool_says_beside_the_answer(name, options, said):
+    found = open_golden(name) if not options else open_results(RULES/"results"/name, **options)
+    browser = found.browse()
+    browser.open(next(i for i, a in zip(found.answers["question_id"], found.answers["answer"]) if a == "circle-like") if "lmms" in name else found.questions[0].question_id)
+    assert said in browser.detail.heading.value and no_nan(browser.detail.heading.value)
+
+@pytest.mark.parametrize("given, said", [(7, "7"), (None, "None"), ("", "."), ({"a": 1}, "results file|path")])
+def test_what_is_no_path_is_refused(given, said):
+    with pytest.raises(UserError, match=said): open_results(given, "sample")
+
+def test_a_run_folder_is_named(tmp_path):
+    (tmp_path/"run.json").write_text("{}")
+    with pytest.raises(UserError, match="is the folder of a run of beit3-colab; open it with open_run"): open_results(tmp_path)
