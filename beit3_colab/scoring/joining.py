@@ -87,11 +87,12 @@ def _begins(prompt, question) -> bool: # whether a prompt asks a question
     if given.startswith(wanted) and not given[len(wanted):len(wanted) + 1].isalnum(): return True
     return wanted in prompt_questions(prompt)
 
-# %% ../../nbs/06_scoring/15_joining.ipynb #3badab1b
+# %% ../../nbs/06_scoring/15_joining.ipynb #fbecd586
 _LEFT = ("unknown", "disagreeing", "ambiguous", "unnamed") # why a row is not joined
 
 def _name_data(dataset) -> str: # such as "OK-VQA val"
-    return f"{getattr(dataset, 'title', '') or dataset.name} {dataset.split}"
+    name = getattr(dataset, "title", "") or dataset.name
+    return name if name == dataset.split else f"{name} {dataset.split}" # the sample has one split of its own name
 
 class _Placed:
     "Which question each row answers, and what became of the others."
