@@ -21,6 +21,7 @@ from beit3_colab.run.answered import AnsweredQuestions
 from beit3_colab.run.comparison import flip_signs
 from beit3_colab.run.other_results import OtherResults
 from beit3_colab.run.many import count_different, holm, JointComparison, name_right, sort_by_right
+from beit3_colab.scoring.result_rows import ResultTable
 from beit3_colab.scoring.rules import normalize_answer, vqa_accuracy
 from hostile import every_html, make_secret_run, SECRETS
 from real_browser import CONTRAST, open_browser, take_picture
@@ -357,7 +358,7 @@ def test_a_run_of_ours_beside_a_file_of_somebody_else(tmp_path):
     run = evaluate("sample", device="cpu", output_dir=tmp_path/"run", limit=40, progress=False)
     def theirs(name, answer):
         records = {q.question_id: dict(question_id=q.question_id, answers=[answer], confidences=[], raw=f"I think it is {answer}.") for q in run.data.questions}
-        joined, table = SimpleNamespace(records=records, notes=("2 lines were left out.",), counts={}), SimpleNamespace(tool="lmms-eval", notes=())
+        joined, table = SimpleNamespace(records=records, notes=("2 lines were left out.",), counts={}), ResultTable("lmms-eval", "samples", [], "", (), {})
         return OtherResults(tmp_path/"files"/name, table, run.data, joined)
     first, second = theirs("first.jsonl", "yes"), theirs("second.jsonl", "no")
     many, two = compare({"ours": run, "yes": first, "no": second}), compare(run, first)
