@@ -64,7 +64,7 @@ def name_runs(
 
 _LETTERS = [chr(ord("A") + i) for i in range(MOST_RUNS)]
 
-# %% ../../nbs/09_run/16_many.ipynb #a1c24cbe
+# %% ../../nbs/09_run/16_many.ipynb #e19261a2
 def judge_answers(
     answers: list[list[str]], # [runs][n]
     people: list, # [n] `Annotation` of each question, or None
@@ -76,7 +76,7 @@ def judge_answers(
         if not is_counted(note): continue
         if not note.answers: raise UserError(f"there is no answer to compare {short_repr(given[0])} with: question "
                                              f"{short_repr(note.question_id)} has no human answers, but is counted")
-        worth = {answer: rule.fraction(answer, tuple(note.answers)) for answer in set(given)}
+        worth = {answer: rule(answer, note.answers) for answer in set(given)}
         found[i] = [worth[answer] for answer in given]
     return found
 

@@ -142,7 +142,7 @@ def tool_note(
         return (f"{tool} says {total:.2f}{few} by its own rule {rule.name}; {ours}: .rules() shows which answers differ.",)
     return (f"{tool} says {total:.2f}{few or ','} by no rule that is known here; {ours}.",)
 
-# %% ../../nbs/09_run/13_other_results.ipynb #ac2a5456
+# %% ../../nbs/09_run/13_other_results.ipynb #49158e77
 def as_sentence(
     text: str, # as a reader of files tells it
 ) -> str: # with a capital and a full stop
@@ -162,8 +162,7 @@ class OtherResults(AnsweredQuestions):
     ):
         questions, annotations = data.select(set(joined.records))
         super().__init__(questions, annotations, data)
-        self.path, self.joined = Path(path), joined
-        self.table = table._replace(rows=[]) # half of the memory: `joined` has what is needed
+        self.path, self.table, self.joined = Path(path), table, joined
 
     @classmethod
     def open(cls,
@@ -185,7 +184,7 @@ class OtherResults(AnsweredQuestions):
         asked = [q for q in data.questions if q.question_id in joined.records]
         own_place = str(images) not in ("auto", "zip", "single")
         data = data.choose_pictures(asked, images, check=False) if own_place else data.find_pictures(asked, str(images))
-        return cls(path, table, data, joined)
+        return cls(path, table._replace(rows=[]), data, joined) # half of the memory: `joined` has what is needed
 
     @property
     def place(self) -> Path: return self.path
