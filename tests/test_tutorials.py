@@ -143,6 +143,19 @@ def test_browse_answers(colab, monkeypatch):
     assert all(name in printed(notebook) for name in ("answers.csv\n", "report.html\n"))
     assert (ROOT/"nbs"/"tutorials"/"browse_answers.ipynb").stat().st_size < 1_000_000
 
+def test_anybodys_answers(colab, monkeypatch):
+    notebook = read_tutorial("anybodys_answers", path="samples_person.jsonl", dataset="sample", split="")
+    for cell in notebook.cells: cell.source = cell.source.replace('evaluate("sample"', 'evaluate("sample", limit=200')
+    colab.connect(notebook, monkeypatch).execute()
+    text = printed(notebook)
+    html = "\n".join(o.get("data", {}).get("text/html", "") for c in notebook.cells for o in c.get("outputs", []))
+    assert "lmms-eval" in html and "VLMEvalKit" in html and "p (Holm)" in html # two tools' files, every pair corrected
+    for rule in ("lavis_vqa", "lmms_vqav2_v030", "vlmeval_vqa_score"): assert rule in html
+    assert re.search(r"overall +63.89 .*\n(.*\n){3}samples_person.jsonl \(lmms-eval\) on sample", text) # all 1,093, by the form
+    assert "comparison.html" in text and (colab.folder/"comparison.html").read_text().count("only guesser") >= 1
+    assert not re.search(r"\bnan\b", html)
+    assert (ROOT/"nbs"/"tutorials"/"anybodys_answers.ipynb").stat().st_size < 1_000_000
+
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda p: p.stem)
 def test_the_badge_opens_this_notebook(path):
@@ -154,7 +167,7 @@ def test_the_badge_opens_this_notebook(path):
     assert f"https://colab.research.google.com/{at_github}" in text
     assert f"git+https://github.com/{s['user']}/{s['repo']}" in text
 
-WITH_A_FORM = [p for p in TUTORIALS if p.stem != "browse_answers"] # which has the sample alone
+WITH_A_FORM = [p for p in TUTORIALS if p.stem in ("colab_evaluate", "own_pictures")] # the others have the sample alone
 
 @pytest.mark.parametrize("path", WITH_A_FORM, ids=lambda p: p.stem)
 def test_the_form_offers_what_there_is(path):
