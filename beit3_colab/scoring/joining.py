@@ -87,7 +87,7 @@ def _begins(prompt, question) -> bool: # whether a prompt asks a question
     if given.startswith(wanted) and not given[len(wanted):len(wanted) + 1].isalnum(): return True
     return wanted in prompt_questions(prompt)
 
-# %% ../../nbs/06_scoring/15_joining.ipynb #fbecd586
+# %% ../../nbs/06_scoring/15_joining.ipynb #39fe7222
 _LEFT = ("unknown", "disagreeing", "ambiguous", "unnamed") # why a row is not joined
 
 def _name_data(dataset) -> str: # such as "OK-VQA val"
@@ -98,6 +98,8 @@ class _Placed:
     "Which question each row answers, and what became of the others."
     def __init__(self, dataset, task):
         self.questions, self.label = dataset.questions, _name_data(dataset)
+        self.numbered = bool(getattr(dataset, "by_row", False)) # its ids are numbers of a table's rows
+        self.named = "" # the ids of a file that were not used, of such data
         self.about = f"; the file says that it is about {short_name(task, 60)}" if task else ""
         self.rows = [] # (question, row)
         self.counts = dict.fromkeys(("by_id", "by_row", "by_text", *_LEFT), 0)
@@ -113,6 +115,20 @@ class _Placed:
         if self.counts[why] <= 3: self.first.setdefault(why, []).append(row)
 
     def places(self, why) -> str: return some_places([row.where for row in self.first[why]], self.counts[why])
+
+_NO_IDS = ("the data here is VLMEvalKit's table, which numbers its rows and does not have the data set's ids: give the "
+           "official files or the Hub's, data_path=… (--data-path)")
+
+def _without_ids(rows, placed) -> list: # the same rows, to be joined by number and text, or by text
+    "Leave out ids, which mean nothing in data without any. Raises `UserError` where nothing else names a question."
+    named = [row for row in rows if row.question_id is not None]
+    if not named: return rows
+    said = first_few(row.question_id for row in named[:50])
+    if not any(_tells(row.question) for row in rows):
+        raise UserError(f"the results name their questions by {plural(len(named), 'id')} ({said}) and not by a text, "
+                        f"so none can be found in {placed.label}: {_NO_IDS}{placed.about}")
+    placed.named = f"the ids of the results ({said}) were not used: {_NO_IDS}, to join by them"
+    return [row._replace(question_id=None) for row in rows]
 
 def _by_id(rows, placed):
     find, checked = QuestionIds(placed.questions).find, 0
@@ -157,7 +173,7 @@ def _choose(placed) -> str:
 
 def _cite(text) -> str: return f"“{clean_line(text, 80)}”"
 
-# %% ../../nbs/06_scoring/15_joining.ipynb #6c49f7ab
+# %% ../../nbs/06_scoring/15_joining.ipynb #fb6ba2f9
 _SURE = 6 # decimal places of chance
 
 def _is_proof(rows, texts, total) -> bool: # whether agreement could not be by chance
@@ -167,8 +183,10 @@ def _is_proof(rows, texts, total) -> bool: # whether agreement could not be by c
 def _by_row(rows, placed, texts) -> bool: # whether they were joined so
     pairs, total = [], len(placed.questions)
     if any(row.row is None or not _tells(row.question) for row in rows): return False
+    numbers = (q.question_id for q in placed.questions) if placed.numbered else range(total)
+    numbered = dict(zip(numbers, placed.questions))
     for row in rows:
-        question = placed.questions[row.row] if row.row < total else None
+        question = numbered.get(row.row)
         if question is None or not _tells(question.question) or not _begins(row.question, question.question):
             said = f"asks {_cite(question.question)}" if question else f"is not there: it has {total:,}"
             placed.order = f"{row.where} asks {_cite(row.question)} as row {row.row:,}, which in {placed.label} {said}"
@@ -204,17 +222,20 @@ def _which(row, i): # rows of one number are one row, which several processes ha
 
 def _refuse_texts(rows, found, there, placed):
     if not any(_tells(row.question) for row in rows):
+        write = "question beside each number of a row" if placed.numbered else "question_id"
         raise UserError(f"the results name their questions neither by an id nor by the text ({rows[0].where}, …), "
-                        "so nothing can be joined; write a column question_id")
+                        f"so nothing can be joined; write a column {write}")
     row = next(row for row, text in zip(rows, found) if text is None)
+    remedy = f"{_choose(placed)}{'; ' + placed.named if placed.named else ''}"
     said = _cite(row.question) if _tells(row.question) else "nothing"
     share = f"{100*there/len(rows):.1f} %"
     raise UserError(f"of {plural(len(rows), 'row')}, {share} ask something that {placed.label} asks, and 98 % are "
                     f"needed ({row.where} asks {said}, which is not there): these results are about another "
-                    f"split or another data set; {_choose(placed)}")
+                    f"split or another data set; {remedy}")
 
 def _place(table, rows, dataset) -> _Placed:
     placed = _Placed(dataset, table.task)
+    if placed.numbered: rows = _without_ids(rows, placed)
     named = [row for row in rows if row.question_id is not None]
     others = [row for row in rows if row.question_id is None] if len(named) < len(rows) else []
     if named: _by_id(named, placed)
@@ -268,7 +289,7 @@ def _collect(pairs) -> tuple[dict, dict, int]: # records; question_id → rows, 
         for question_id in differ: del records[question_id]
     return records, lost, repeated
 
-# %% ../../nbs/06_scoring/15_joining.ipynb #5033e3c9
+# %% ../../nbs/06_scoring/15_joining.ipynb #3ff64d44
 _HOW = {
     "by_id": "their question's id",
     "by_row": "the number of the row in the tool's copy of the data; each was checked against its question's text",
@@ -284,7 +305,7 @@ def _remedy(tool) -> str:
     return "to join all, write the question_id beside each answer"
 
 def _tell_placed(placed, table) -> list[str]: # sentences
-    notes, counts = [], placed.counts
+    notes, counts = [placed.named] if placed.named else [], placed.counts
     ways = [f"{plural(counts[how], 'row')} by {_HOW[how]}" for how in _HOW if counts[how]]
     if ways and (len(ways) > 1 or not counts["by_id"]): notes.append(f"joined to {placed.label}: {'; '.join(ways)}")
     if n := counts["unknown"]:
@@ -322,13 +343,13 @@ def _tell_missing(missing, label) -> list[str]:
     return [f"{plural(len(missing), 'question')} of {label} without an answer in the results "
             f"({first_few(q.question_id for q in missing[:50])})"]
 
-# %% ../../nbs/06_scoring/15_joining.ipynb #0c4213c2
+# %% ../../nbs/06_scoring/15_joining.ipynb #c0731b99
 def _sort(rows) -> tuple[list, list, list]: # rows with something to say; without an answer; with one that is none
     good, empty, refused = [], [], []
     for row in rows:
         if row.answer is not None: good.append(row)
         elif row.more and "refused" in row.more: refused.append(row)
-        elif row.more and "answerable" in row.more: good.append(row)
+        elif row.more and ("answerable" in row.more or "choice" in row.more): good.append(row)
         else: empty.append(row)
     return good, empty, refused
 
@@ -345,7 +366,8 @@ def join_results(
     """Put each row beside the question that it answers.
 
     Raises `UserError` for results of another split or data set, for rows that name no question, and where no row could
-    be joined. Records have an empty list of answers only for VizWiz's answerability, whose files have none."""
+    be joined. Records have an empty list of answers only where there is something else: VizWiz's answerability,
+    A-OKVQA's multiple choice."""
     with without_search(): return _join(table, dataset)
 
 def _join(table, dataset) -> Joined:
