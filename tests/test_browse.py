@@ -4,7 +4,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from beit3_colab.data.dataset import Annotation
 from beit3_colab.evaluation import evaluate
+from beit3_colab.look.cards import people_html
 from beit3_colab.look.run import Run, compare, open_run
 from beit3_colab.look.widgets import STYLE
 from beit3_colab.scoring.rules import MARKS
@@ -137,3 +139,15 @@ def test_own_colors_have_contrast():
     for _, color in MARKS.values(): assert contrast(color, "#ffffff") >= 4.5
     assert contrast("#1b5f9e", "#ffffff") >= 4.5 and "#1b5f9e" in STYLE
     for color in ("#1f2328", "#59636e"): assert color in STYLE and contrast(color, "#ffffff") >= 4.5
+
+def test_one_person_is_no_people():
+    one, two = (people_html(Annotation(1, 1, "", "", "", ("yes",)*n), "no") for n in (1, 2))
+    assert "What 1 person answered" in one and "What 2 people answered" in two
+
+def test_a_filter_may_be_set_before_the_first_answer(run):
+    empty = Run(run.folder, run.questions, run.annotations, run.data)
+    empty.__dict__["records"] = {}
+    browser = empty.browse(correctness="wrong", answer_type="number")
+    assert len(browser.rows) == 0 and browser.controls["correctness"].value == "wrong"
+    browser.refresh()
+    assert len(browser.rows) == len(run.browse(correctness="wrong", answer_type="number").rows) and browser.controls["correctness"].value == "wrong"

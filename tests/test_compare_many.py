@@ -11,16 +11,20 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 
 from beit3_colab.data.dataset import Annotation, Question
 from beit3_colab.evaluation import evaluate
-from beit3_colab.look.comparison_page import draw_groups, draw_questions
+from beit3_colab.look.comparison_page import draw_groups, draw_questions, plot_agreement, plot_labels, plot_standings
+from beit3_colab.look.many_browser import short_names
 from beit3_colab.look.run import Comparison, compare, ManyComparison
+from beit3_colab.look.tables import read_csv
 from beit3_colab.machine.messages import UserError
 from beit3_colab.run.answered import AnsweredQuestions
 from beit3_colab.run.comparison import flip_signs
 from beit3_colab.run.other_results import OtherResults
-from beit3_colab.run.many import count_different, holm, JointComparison, name_right, sort_by_right
+from beit3_colab.run.many import column_heads, count_different, holm, JointComparison, name_right, sort_by_right
 from beit3_colab.scoring.result_rows import ResultTable
 from beit3_colab.scoring.rules import normalize_answer, vqa_accuracy
 from hostile import every_html, make_secret_run, SECRETS
@@ -185,7 +189,7 @@ def test_the_first_human_answers_judge_all(asked):
     alone = compare(*(run(seed, people=None) for seed in (1, 2, 3)))
     assert not alone.scored and alone.pairs.empty and alone.overall.empty and alone.alone.empty
     assert "The human answers are not public" in str(alone) and "accuracy_A" not in alone.table
-    with pytest.raises(UserError, match="use one of none: the human answers are not known"): alone.select(right="all")
+    with pytest.raises(UserError, match="right 'all' cannot be asked for: no human answers to these questions are known"): alone.select(right="all")
 
 def test_fewer_answers_than_ten(asked):
     questions, people, run = asked
@@ -375,3 +379,110 @@ def test_a_run_of_ours_beside_a_file_of_somebody_else(tmp_path):
     with pytest.raises(UserError, match="is a file of results: open it with open_results"):
         (tmp_path/"second.jsonl").write_text("{}\n")
         compare(run, tmp_path/"second.jsonl")
+
+
+# Names as real models have them
+
+REAL = ["LLaVA-OneVision-7B", "LLaVA-OneVision-72B", "Qwen2.5-VL-7B-Instruct", "InternVL2_5-8B-MPO-and-more-words-here", "PaliGemma2-10B-pt-448-finetuned-on-VQAv2"]
+
+@pytest.fixture(scope="module")
+def real(asked): return compare({name: asked[2](i, confident=i == 4) for i, name in enumerate(REAL)})
+
+def test_plots_name_every_run_in_full(real):
+    map_, standings = plot_agreement(real), plot_standings(real)
+    axes = map_.axes[0]
+    for labels in (axes.get_xticklabels(), axes.get_yticklabels(), standings.axes[0].get_legend().get_texts()):
+        assert [label.get_text() for label in labels] == REAL
+    for figure in (map_, standings):
+        FigureCanvasAgg(figure).draw()
+        edges = [text.get_window_extent() for text in figure.findobj(Text) if text.get_text() in REAL]
+        assert all(e.x0 >= -1 and e.y0 >= -1 and e.x1 <= figure.bbox.width + 1 and e.y1 <= figure.bbox.height + 1 for e in edges)
+        assert figure.axes[0].get_window_extent().width > 150 # room is left for what is drawn
+    assert len(set(plot_labels([f"{'x'*50}{i}" for i in range(12)]))) == 12 and plot_labels(["a", "b"]) == ["a", "b"]
+
+def test_tables_fit_a_terminal_and_tell_which_letter_is_which(real):
+    lines = str(real).split("\n\n")[1:-1] # without what each run is, and without the notes
+    assert max(len(line) for part in lines for line in part.splitlines()) <= 100
+    tables = {table.caption.partition(",")[0]: table for table in real.tables()}
+    assert tables["Same answer"].head == ("", *"ABCDE") and tables["By answer type"].head == ("", *"ABCDE", "questions")
+    rows = [f"{letter}: {name}" for letter, name in zip("ABCDE", REAL)]
+    assert [row[0] for row in tables["Same answer"].rows] == rows == [row[0] for row in tables["Accuracy on the questions that all have answered"].rows]
+    assert [row[0] for row in tables["Every pair"].rows][:2] == ["B − A", "C − A"]
+
+@pytest.mark.parametrize("names, heads", [(["A", "B"], ["A", "B"]), ([chr(65 + i) for i in range(26)], [chr(65 + i) for i in range(26)]), (["base", "large"], ["base", "large"]),
+                                          (["x"*40, "y"*40], ["A", "B"]), (["B", "x"*40, "y"*40], ["1", "2", "3"])], ids=["AB", "A-Z", "short", "long", "letter"])
+def test_heads_of_columns(names, heads): assert list(column_heads(names).values()) == heads
+
+def test_cards_keep_the_answer_and_tell_the_names_apart(real):
+    browser = real.browse()
+    card, shown = browser.grid._cards[0].facts.value, short_names(REAL)
+    assert len(set(shown.values())) == 5 and max(map(len, shown.values())) == 16
+    assert card.count("class='beit3-who'") == 5 and all(f"title='{name}'" in card for name in REAL)
+    row = browser.index.table.iloc[0]
+    assert re.findall(r"<div class='beit3-said'><b><bdi>(.*?)</bdi></b>", card) == [row[f"answer_{i}"] for i in range(5)] # alone on their lines
+    alike = [f"{'x'*16}{i:02}{'y'*16}" for i in range(12)]
+    assert len(set(short_names(alike).values())) == 12
+
+def test_the_csv_of_many_is_read_back_equal(asked, many, real, tmp_path):
+    odd = compare({"type_": asked[2](1), "raw": asked[2](2), "1e5": asked[2](3, confident=False)})
+    without = compare(*(asked[2](i, people=None) for i in range(3)))
+    for found in (many, real, odd, without):
+        again = read_csv(found.to_csv(tmp_path/"a.csv"))
+        pd.testing.assert_frame_equal(again, found.table, check_dtype=False)
+        names = [name for name in again if pd.api.types.is_numeric_dtype(again[name]) and not name.endswith("_id")]
+        assert names == [name for name in found.table if pd.api.types.is_numeric_dtype(found.table[name]) and not name.endswith("_id")] and "different_answers" in names
+
+def test_what_is_not_known_is_not_offered(asked):
+    run = asked[2]
+    for count in (2, 3):
+        silent = compare(*(run(i, people=None, confident=False) for i in range(count))).browse()
+        assert "surest" not in dict(map(reversed, silent.controls["sort"].options)) and "<summary>Keys</summary>" in "".join(every_html(silent.widget))
+        assert "surest" in dict(map(reversed, compare(*(run(i, confident=i == 1) for i in range(count))).browse().controls["sort"].options))
+        silent.controls["words"].value = "nothing at all"
+        assert "No question fits." in silent.grid.empty.value
+    with pytest.raises(UserError, match="sort 'surest' is not known; use one of order, disagreement"): silent.found.browse(sort="surest")
+    with pytest.raises(UserError, match="right 'only A' cannot be asked for: no human answers"): silent.found.browse(right="only A")
+    with pytest.raises(UserError, match="answer_type 'other' cannot be asked for"): silent.found.browse(answer_type="other")
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_texts_of_a_tool_keep_their_lines_and_say_what_is_cut(asked, count):
+    runs = [asked[2](i) for i in range(count)]
+    first = runs[0].questions[0].question_id
+    runs[0].records[first].update(raw="one\ntwo " + "x"*5000, thinking="<b>\nhm")
+    browser = compare(*runs).browse()
+    browser.open(first)
+    shown = "".join(every_html(browser.detail.widget))
+    assert "<summary>The whole text</summary>" in shown and "<summary>What it thought</summary>" in shown and "one</bdi><br><bdi>two" in shown
+    assert "&lt;b&gt;</bdi><br><bdi>hm" in shown and "… 1,008 more characters" in shown
+
+def test_several_names_stand_with_commas(asked):
+    class Noted(Answered): notes = ("Told once.",)
+    questions, people, _ = asked
+    runs = {name: Noted("/runs", questions, people, {q.question_id: "yes" for q in questions}) for name in ("a", "b", "c")}
+    assert "a, b and c: Told once." in compare(runs).notes and "A and B: Told once." in compare(runs["a"], runs["b"]).notes
+
+def test_page_with_long_names_fits_a_phone_and_a_sheet(real, tmp_path):
+    path = real.to_html(tmp_path/"page.html")
+    with open_browser() as browser:
+        page = browser.new_page(viewport=dict(width=400, height=900))
+        page.goto(path.as_uri(), wait_until="load")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400
+        assert page.evaluate("[...document.querySelectorAll('select')].every(s => s.getBoundingClientRect().right <= 400)")
+        page.set_viewport_size(dict(width=700, height=900)) # a sheet of A4 within its margins
+        page.emulate_media(media="print")
+        wide = page.evaluate("[...document.querySelectorAll('.figures .wide')].map(e => e.scrollWidth - e.clientWidth)")
+        assert max(wide) <= 0, wide
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_questions_that_are_not_counted_are_marked(asked, tmp_path, count):
+    questions, people, run = asked
+    some = {i: replace(a, counted=i != 3) for i, a in people.items()}
+    found = compare(*(run(seed, people=some) for seed in range(count)))
+    browser = found.browse(per_page=60)
+    marked = [card.question_id for card in browser.grid._cards if "not counted by the rule" in card.facts.value]
+    browser.open(3)
+    assert marked == [3] and "not counted by the rule" in browser.detail.heading.value and "not counted by the rule" in browser.saved_view()
+    browser.open(4)
+    assert "not counted" not in browser.detail.heading.value
+    page = found.to_html(tmp_path/"page.html").read_text()
+    assert (page.count("<article"), page.count("not counted by the rule")) == ((60, 1) if count == 2 else (59, 0)) # of many, what is of no kind is not drawn

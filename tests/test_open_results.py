@@ -3,6 +3,7 @@
 The files, and the scores of each row, are those of `golden/rules`, which the reference programs gave."""
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,9 +13,9 @@ import pandas as pd
 import pytest
 
 import beit3_colab
-from beit3_colab import open_results
+from beit3_colab import compare, evaluate, open_results
 from beit3_colab.commands.cli import main
-from beit3_colab.look.plots import calibration_table, plot_calibration, show_answers
+from beit3_colab.look.plots import calibration_table, plot_accuracy, plot_calibration, show_answers
 from beit3_colab.look.search import SORTS
 from beit3_colab.look.tables import read_csv
 from beit3_colab.machine.messages import UserError
@@ -127,7 +128,22 @@ def test_answerability_has_figures_and_no_accuracy(tmp_path, capsys):
     assert "85.02 %" in found.to_html(tmp_path/"page.html").read_text(encoding="utf-8")
     assert main(["open", str(RULES/"results/official/vizwiz_answerability.json"), "--data-path", str(place["data_path"])]) == 0
     assert "average precision: 85.02 %" in capsys.readouterr().out
-    with pytest.raises(UserError, match="there is no answer to write"): found.save_answers(tmp_path/"a.json")
+    again = open_results(found.save_answers(tmp_path/"a.json"), **place)
+    assert {i: r["answerable"] for i, r in again.records.items()} == {i: r["answerable"] for i, r in found.records.items()} and len(again.records) == 24
+    assert set(json.loads((tmp_path/"a.json").read_text())[0]) == {"image", "answerable"} and again.figures() == found.figures()
+
+def test_where_only_answerability_is_told_nothing_looks_like_an_answer(tmp_path, capsys):
+    found = open_results(RULES/"results/official/vizwiz_answerability.json", data_path=RULES/"data/vizwiz")
+    browser, said = found.browse(), "The file tells how likely each can be answered at all (answerable), and no answers."
+    assert browser.controls["correctness"].layout.display == "none" and said in browser.result.value and said in browser.saved_view()
+    card = "".join(every_html(browser.grid.cards.children[0]))
+    assert "answerable 0.28" in card and "people:" not in card and "beit3-chip" not in card
+    browser.open(found.questions[0].question_id)
+    assert "the model: <b><bdi>answerable 0.28</bdi></b></span>" in browser.detail.heading.value
+    page = found.to_html(tmp_path/"page.html").read_text(encoding="utf-8")
+    assert said in page and "None of them has an answer" not in page and "answerable 0.28" in page
+    with pytest.raises(UserError, match="correctness cannot be asked for: these answers have no accuracy"): found.browse(correctness="wrong")
+    assert main(["open", str(found.path), "--data-path", str(RULES/"data/vizwiz")]) == 0 and said in capsys.readouterr().out
 
 
 def test_a_test_split_opens_without_accuracy(tmp_path, capsys):
@@ -141,6 +157,60 @@ def test_a_test_split_opens_without_accuracy(tmp_path, capsys):
     assert main(["open", str(found.path), "--data-path", str(RULES/"data/vqav2"), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert "overall" not in told and told["counts"]["joined"] == 8
+    for value in ("wrong", "right", "unknown"):
+        with pytest.raises(UserError, match="correctness cannot be asked for: these answers have no accuracy"): found.browse(correctness=value)
+
+def test_of_a_test_split_everything_is_written_that_can_be(tmp_path, capsys):
+    files = {name: tmp_path/name for name in ("a.html", "a.csv", "a.json")}
+    asked = ["open", str(RULES/f"results/{LMMS}vqav2_test.jsonl"), "--data-path", str(RULES/"data/vqav2"), "--rules"]
+    assert main([*asked, "--html", str(files["a.html"]), "--csv", str(files["a.csv"]), "--answers-file", str(files["a.json"])]) == 2
+    out, err = capsys.readouterr()
+    assert "The human answers are not known, so there is no accuracy." in out and all(str(path) in out for path in files.values())
+    assert err.count("\n") == 1 and "no rule can be applied" in err
+    assert len(read_csv(files["a.csv"])) == len(json.loads(files["a.json"].read_text())) == 8
+    assert main([*asked, "--csv", str(tmp_path/"nowhere"/"a.csv"), "--answers-file", str(tmp_path/"b.json")]) == 2 # the first file cannot be, the second can
+    assert "no rule can be applied; " in capsys.readouterr().err and (tmp_path/"b.json").exists()
+
+def test_what_the_rule_leaves_out_is_marked_and_counted(tmp_path, capsys):
+    found = open_golden("official/aokvqa_predictions.json")
+    browser = found.browse()
+    for text in (browser.result.value, browser.saved_view()): assert "6 not counted by the rule" in text
+    assert all(f" {n} {word}" in browser.result.value for n, word in ((2, "right"), (9, "partly right"), (7, "wrong")))
+    left_out = [i for i, a in found.annotations.items() if not a.counted]
+    marked = [card.question_id for card in (browser.grid._cards + (browser.grid.turn(2) or [])) if "not counted by the rule" in card.facts.value]
+    assert len(left_out) == 6 and set(marked) <= set(left_out) and marked
+    browser.open(left_out[0])
+    assert "not counted by the rule" in browser.detail.heading.value
+    browser.controls["correctness"].value = "wrong"
+    assert "not counted" not in browser.result.value
+    page = found.to_html(tmp_path/"page.html").read_text(encoding="utf-8")
+    assert "6 of 24 answers are not counted by the rule." in page and page.count("not counted by the rule</p>") == 6
+    where = ["open", str(found.path), "--dataset", "aokvqa", "--data-path", str(RULES/"data/aokvqa")]
+    assert main(where) == 0 and "6 of 24 answers are not counted by the rule." in capsys.readouterr().out
+    assert main([*where, "--json"]) == 0
+    notes = {f["name"]: f["note"] for f in json.loads(capsys.readouterr().out)["figures"]}
+    assert notes == {f.name: f.note for f in found.figures()} and any(notes.values())
+    assert "not counted" not in open_golden("official/vqav2_val_results.json").browse().result.value
+
+@pytest.mark.parametrize("name, kind", [("official/gqa_predictions.json", "GQA accuracy (GQA's own rule), 95 % interval"),
+                                        (f"{LMMS}textvqa_val.jsonl", "TextVQA accuracy (TextVQA's own rule), 95 % interval"),
+                                        ("official/vqav2_val_results.json", "official VQA accuracy, 95 % interval")], ids=["gqa", "textvqa", "vqav2"])
+def test_names_of_rules_stay_as_they_are_written(name, kind, tmp_path):
+    found = open_golden(name)
+    page = found.to_html(tmp_path/"page.html").read_text(encoding="utf-8").replace("&#x27;", "'")
+    assert f"<p>{kind}" in page
+    name = found.accuracy.name
+    assert f"{name[0].upper()}{name[1:]} by answer type" in page and f"{name[0].upper()}{name[1:]} on the questions" in str(compare({"a": found, "b": found}))
+    assert plot_accuracy(found).get_suptitle().startswith("Accuracy with" if name == "accuracy" else f"{name} with")
+
+def test_heads_stand_over_their_figures():
+    for name in ("official/gqa_predictions.json", "official/aokvqa_predictions.json", "official/vqav2_val_results.json"):
+        score = open_golden(name).accuracy
+        head, *rows = str(replace(score, per_answer_type={"a type of answers": 1.5, **score.per_answer_type}, intervals={"a type of answers": (1., 2.), **score.intervals},
+                                  counts={"a type of answers": 7, **score.counts})).splitlines()[:3]
+        end = head.index(score.name) + len(score.name)
+        assert head[end:end + 3] == "   " and all(re.match(r".*\d\.\d\d {3}\d", row) for row in rows)
+        assert {row.index(" – ") for row in (rows[0],)} and len({len(row) for row in rows if row.startswith(("overall", "a type"))}) == 1
 
 
 UNNAMED = [
@@ -269,6 +339,44 @@ def test_a_hugging_face_data_set_has_pictures_and_no_confidence():
     taken = open_golden(f"{LMMS}ok_vqa_val2014.jsonl").to_dataset()
     assert taken["confidence"][:] == [None]*24 and taken[0]["image"].mode == "RGB" and taken[0]["tool_score"] is not None
     assert round(sum(taken["accuracy"][:])/24, 2) == 61.67
+
+def test_hugging_face_data_sets_are_put_together(tmp_path):
+    import datasets
+    run = evaluate("sample", device="cpu", output_dir=tmp_path/"run", limit=6, progress=False)
+    (tmp_path/"a.json").write_text(json.dumps([dict(question_id=i, answer="yes") for i in run.records]))
+    theirs = open_results(tmp_path/"a.json", "sample")
+    both = datasets.concatenate_datasets([d.to_dataset(folder=tmp_path/"pictures") for d in (run, theirs)])
+    assert len(both) == 12 and both["confidence"][6:] == [None]*6 and min(both["confidence"][:6]) > 0 and both["top_confidences"][6:] == [[]]*6
+    assert str(both.features["confidence"].dtype) == "float64"
+
+def test_missing_pictures_are_counted_and_said(tmp_path, caplog):
+    found = open_golden("official/vqav2_val_results.json")
+    missing = tmp_path/"data"
+    shutil.copytree(RULES/"data/vqav2", missing)
+    alone = open_results(found.path, "vqav2", data_path=missing)
+    with caplog.at_level("WARNING", "beit3_colab"): taken = alone.to_dataset()
+    assert taken["image"][:] == [None]*24 and "24 of 24 answers without a picture that is there: image is None there" in caplog.text
+    caplog.clear()
+    open_golden(f"{LMMS}ok_vqa_val2014.jsonl").to_dataset()
+    assert "without a picture" not in caplog.text
+
+def test_the_command_compares_files_with_runs(tmp_path, capsys):
+    run = evaluate("sample", device="cpu", output_dir=tmp_path/"run", limit=20, progress=False)
+    path = tmp_path/"a.json"
+    path.write_text(json.dumps([dict(question_id=i, answer="yes") for i in run.records]))
+    capsys.readouterr()
+    assert main(["compare", str(run.folder), str(path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["num_questions"] == len(run.records) and told["rows"][0]["b"] == open_results(path, "sample").accuracy.overall
+    assert main(["compare", str(path), str(run.folder), str(path), "--dataset", "sample", "--reference", "B"]) == 0
+    assert "A − B" in capsys.readouterr().out
+    asked = [str(RULES/"results"/name) for name in ("official/vqav2_val_results.json", f"{LMMS}vqav2_val.jsonl")]
+    assert main(["compare", *asked, "--dataset", "vqav2", "--split", "val", "--data-path", str(RULES/"hf/vqav2")]) == 0
+    assert "68.75" in capsys.readouterr().out
+    for given, said in (([str(path), str(path)], "--dataset"), ([str(run.folder)]*2 + ["--split", "val"], "--split is about files of results"),
+                        ([str(run.folder), asked[0]], "they look like another split or another data set")):
+        assert main(["compare", *given]) == 2
+        assert said in (told := capsys.readouterr().err) and "open_results(" not in told
 
 def test_the_command_prints_figures_rules_and_notes(tmp_path, capsys):
     path, place = str(RULES/f"results/{LMMS}vqav2_val.jsonl"), str(RULES/"hf/vqav2")

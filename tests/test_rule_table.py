@@ -3,6 +3,7 @@
 The cases are those of `golden/rules/rules/all_rules.json` and `all_gqa.json`."""
 import json
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,6 +96,11 @@ def test_the_browser_shows_those_that_differ_with_their_scores():
     assert "beit3-rules" in browser.saved_view()
     browser.open(ids[0])
     assert "beit3-rules" in browser.detail.heading.value and browser.status.value == ""
+    said = f"{len(ids)} of 24 answers, where rules differ"
+    assert browser.count_text() == said and said in browser.saved_view() and said in repr(browser)
+    assert "by official <b>" in browser.result.value and f", by official {browser.index.summary(browser.rows)[0]:.1f} %:" in browser.saved_view()
+    browser.controls["correctness"].value = "wrong"
+    assert browser.count_text() == f"{len(browser.rows)} of these {said}" and len(browser.rows) < len(ids)
 
 def test_where_all_rules_agree_there_is_nothing_to_browse():
     found = RuleTable.of(make_told([("yes", ["yes"]*10), ("dog", ["cat"]*10)], "vqav2"))
@@ -112,8 +118,16 @@ def test_lavis_counts_the_difficult_questions_of_aokvqa():
     own, theirs = found.rows[0], found.find("lavis_aokvqa")
     assert (own.rule.name, own.questions, theirs.questions) == ("aokvqa_da", 18, 24) and round(theirs.percent, 2) == 30.56
     left_out = np.isnan(found.scores["aokvqa_da"])
-    assert left_out.sum() == 6 and found.table["aokvqa_da"].isna().sum() == 6 and set(found.differences["question_id"]) >= set(np.array(found.ids)[left_out])
+    assert left_out.sum() == 6 and found.table["aokvqa_da"].isna().sum() == 6 and found.uncounted.tolist() == left_out.tolist()
+    assert not set(found.differences["question_id"]) & set(np.array(found.ids)[left_out]) # there is nothing that they differ from
     assert "18" in str(found) and "nan" not in str(found)
+    for text in (str(found), found._repr_html_()):
+        assert "13 questions of 24 have another score" in text and "6 questions are not counted by aokvqa_da, but by lavis_aokvqa." in text
+    assert len(found.differences) == 13 >= max(row.differing for row in found.rows) and theirs.differing == 0
+    note = found.note_html(np.array(found.ids)[left_out][0].item())
+    assert "lavis_aokvqa" in note and re.search("not counted by aokvqa_da, official, ", note)
+    browser = found.browse()
+    assert len(browser.rows) == 13 and "not counted" not in browser.result.value
 
 def test_no_rule_without_answers_of_people(judged):
     with pytest.raises(UserError, match="the human answers are not public for this split"): RuleTable.of(Told(replace(judged.run.data, annotations=None), {1: "x"}))

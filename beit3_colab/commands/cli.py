@@ -4,7 +4,8 @@
 
 # %% ../../nbs/13_commands/03_cli.ipynb #ed813143
 from __future__ import annotations
-import argparse, functools, json, select, shlex, sys, traceback
+import argparse, functools, json, os, select, shlex, sys, traceback
+from pathlib import Path
 import beit3_colab
 from ..machine.distributed import GroupError, WorkerError
 from ..machine.messages import clean_line, find_nearest, short_name, short_repr, UserError
@@ -114,10 +115,14 @@ def _add_compare(commands):
     about = "runs, question by question: differences with interval and test, what changed and who is right"
     p = commands.add_parser("compare", help=about)
     p.add_argument("runs", metavar="RUN", nargs="+",
-                   help="run folders: two, A and B, whose difference from A is shown; or more, compared pair by pair")
+                   help="run folders, or files of results as for open: two, A and B, whose difference from A is shown; "
+                        "or more, compared pair by pair")
+    p.add_argument("--dataset", metavar="NAME", help="data set that files of results are about "
+                                                     "(default: that of a run folder among them, else what the file says)")
+    p.add_argument("--split", metavar="NAME", help="of the data set of files (default: likewise)")
     _add_access(p)
     p.add_argument("--reference", metavar="NAME",
-                   help="compare all others with this run alone: A, B, C, … in the order of the folders")
+                   help="compare all others with this run alone: A, B, C, … in the order given")
     p.add_argument("--html", metavar="FILE", help="write a page: the figures, and questions with all answers")
     p.add_argument("--csv", metavar="FILE", help="write all answers to every question, and who is right")
     p.add_argument("--json", action="store_true", help="print the figures as JSON")
@@ -126,11 +131,25 @@ def _add_compare(commands):
 def run_compare(args) -> int:
     "`beit3-colab compare`"
     from beit3_colab.look.run import compare
-    found = compare(*args.runs, data_path=args.data_path, fetch_pictures=args.fetch_pictures, reference=args.reference)
+    found = compare(*_open_all(args), reference=args.reference)
     if args.html: found.to_html(args.html)
     if args.csv: found.to_csv(args.csv)
     print(json.dumps(found.figures()) if args.json else found)
     return 0
+
+def _open_all(args) -> list: # of `AnsweredQuestions`, in their order
+    "Run folders, and files whose data set is that of the first run folder where none is named."
+    from beit3_colab.look.run import open_results, open_run
+    files, named = [os.path.isfile(place) and Path(place).name != "run.json" for place in args.runs], args.dataset or args.split
+    if named and not any(files):
+        raise UserError(f"{'--dataset' if args.dataset else '--split'} is about files of results, and all of these are "
+                        "run folders: leave it out")
+    found = [None if file else open_run(place, args.data_path, args.fetch_pictures) for place, file in zip(args.runs, files)]
+    known = next((run.data for run in found if run is not None and run.data is not None), None)
+    dataset = args.dataset or (known and known.name)
+    about = (known, None, None) if known and not named else (dataset, args.split, args.data_path)
+    return [open_results(place, *about, fetch_pictures=args.fetch_pictures) if file else run
+            for place, file, run in zip(args.runs, files, found)]
 
 # %% ../../nbs/13_commands/03_cli.ipynb #26611ef3
 def _add_report(commands):
@@ -202,17 +221,28 @@ def run_open(args) -> int:
     "`beit3-colab open`"
     from beit3_colab.look.run import open_results
     found = open_results(args.file, args.dataset, args.split, args.data_path, args.images, args.fetch_pictures)
-    by_rule = found.rules() if args.rules else None
+    refused = []
+    by_rule = _unless_refused(refused, found.rules) if args.rules else None
     if args.json: print(json.dumps(_opened_as_json(found, by_rule)))
     else: _print_opened(found, by_rule)
     for path, write in ((args.html, found.to_html), (args.csv, found.to_csv), (args.answers_file, found.save_answers)):
-        if path: print(write(path), file=sys.stderr if args.json else sys.stdout)
+        written = _unless_refused(refused, write, path) if path else None
+        if written is not None: print(written, file=sys.stderr if args.json else sys.stdout)
+    if refused: raise UserError("; ".join(refused))
     return 0
 
+def _unless_refused(refused: list[str], function, *given):
+    "What a function gives; None, and its reason kept, where it refuses: what else was asked for is written all the same."
+    try: return function(*given)
+    except UserError as error: refused.append(str(error))
+
 def _print_opened(found, by_rule):
+    from beit3_colab.look.browser import why_no_accuracy
+    from beit3_colab.look.report import uncounted_note
     print(found)
-    if found.accuracy is not None: print(f"\n{found.accuracy}")
+    if found.accuracy is not None: print(f"\n{found.accuracy}", *filter(None, [uncounted_note(found)]), sep="\n")
     else: # a test split, or nothing but answerability
+        print(why_no_accuracy(found))
         for figure in found.figures(): print(figure)
         for note in found.notes: print(clean_line(note))
     if by_rule is not None: print(f"\n{by_rule}")
@@ -220,7 +250,7 @@ def _print_opened(found, by_rule):
 def _opened_as_json(found, by_rule) -> dict:
     score = found.accuracy
     names = ("metric", "overall", "interval", "per_answer_type", "per_question_type", "num_questions")
-    figures = [dict(name=f.name, group=f.group, value=f.value, interval=f.interval, questions=f.questions, unit=f.unit)
+    figures = [dict(name=f.name, group=f.group, value=f.value, interval=f.interval, questions=f.questions, unit=f.unit, note=f.note)
                for f in found.figures()]
     rules = [dict(rule=r.rule.name, percent=r.percent, interval=r.interval, questions=r.questions, higher=r.higher, lower=r.lower)
              for r in ([] if by_rule is None else by_rule.rows)]

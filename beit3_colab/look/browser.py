@@ -6,20 +6,21 @@
 from __future__ import annotations
 import threading, time
 from functools import partial
-from ..machine.messages import short_repr, UserError
+from ..machine.messages import plural, short_repr, UserError
 from ..pictures.thumbnails import Thumbnails
 from ..scoring.rules import MARKS, find_rule
 from ..model.attention import check_loaded
 from ..run.answered import AnsweredQuestions
-from .cards import plain, safe, saved_card_html, saved_html, saved_line_html, smaller
+from .cards import NOT_COUNTED, plain, safe, saved_card_html, saved_html, saved_line_html, smaller
 from .detail import Detail, question_text
 from .grid import Card, FilterBar, Grid
 from .search import AnswerIndex, check_sort, check_sort_of, make_filter, Selection
+from .tables import with_uncounted
 from .widgets import box, control, Guard, KEYS, saved_class, show_widget, style_widget
 
 # %% auto #0
 __all__ = ['ASK_HINT', 'KEYS_HINT', 'check_per_page', 'CardBrowser', 'result_html', 'notes_html', 'result_text', 'title_html',
-           'load_hint_html', 'Browser', 'known_questions', 'browse']
+           'load_hint_html', 'why_no_accuracy', 'only_answerable', 'Browser', 'known_questions', 'browse']
 
 # %% ../../nbs/11_look/10_browser.ipynb #92665001
 def check_per_page(
@@ -121,7 +122,7 @@ class CardBrowser:
         show_widget(self.widget, repr(self), self.saved_view() + KEYS)
 
     def count_text(self) -> str: return self.selection.count_text(self.NOUN) # how many fit
-    def _empty_texts(self) -> tuple[str, str]: return "No answer fits.", "Change a filter, or clear them all."
+    def _empty_texts(self) -> tuple[str, str]: return f"No {self.NOUN} fits.", "Change a filter, or clear them all."
 
     def _select(self): raise NotImplementedError # rows that fit, in order
     def _result_html(self) -> str: raise NotImplementedError # above the cards
@@ -135,13 +136,24 @@ def result_html(
     summary: tuple, # from `AnswerIndex.summary`
     metric: str, # "official" or "exact"
     notes: tuple[str, ...] = (), # sentences without which the figure would be misread
+    uncounted: int = 0, # of these answers, left out by the data set's own rule
+    by_name: bool = False, # tell the rule by its own name, as other rules are told
 ) -> str: # HTML
     "How many answers fit, and how right they are."
     accuracy, numbers = summary
-    if accuracy is None: return f"<b>{count}</b>"
+    words = [f"<span>{word}</span>" for word in _other_words(numbers, uncounted)]
+    if accuracy is None: return f"<b>{count}</b>{''.join(words) if uncounted else ''}"
     verdicts = [f"<span>{sign} {numbers[word]:,} {word}</span>" for word, (sign, _) in MARKS.items()]
-    figure = f"<span>{find_rule(metric).short_name} <b>{accuracy:.1f} %</b></span>"
-    return f"<b>{count}</b>{figure}{''.join(verdicts)}{notes_html(notes)}"
+    figure = f"<span>{_figure_name(metric, by_name)} <b>{accuracy:.1f} %</b></span>"
+    return f"<b>{count}</b>{figure}{''.join([*verdicts, *words])}{notes_html(notes)}"
+
+def _figure_name(metric, by_name) -> str:
+    rule = find_rule(metric)
+    return f"by {rule.name}" if by_name else rule.short_name
+
+def _other_words(numbers, uncounted) -> list[str]: # of answers that no verdict counts
+    unknown = numbers.get("unknown", 0) - uncounted
+    return [f"{n:,} {what}" for n, what in ((uncounted, NOT_COUNTED), (unknown, "without human answers")) if n > 0]
 
 def notes_html(
     notes: tuple[str, ...], # sentences
@@ -155,12 +167,15 @@ def result_text(
     summary: tuple, # from `AnswerIndex.summary`
     metric: str, # "official" or "exact"
     notes: tuple[str, ...] = (), # sentences without which the figure would be misread
+    uncounted: int = 0, # of these answers, left out by the data set's own rule
+    by_name: bool = False, # tell the rule by its own name, as other rules are told
 ) -> str: # one line
     "The same as text, for the saved view."
     accuracy, numbers = summary
-    if accuracy is None: return count
-    verdicts = ", ".join(f"{sign} {numbers[word]:,} {word}" for word, (sign, _) in MARKS.items())
-    line = f"{count}, {find_rule(metric).short_name} {accuracy:.1f} %: {verdicts}"
+    words = _other_words(numbers, uncounted)
+    if accuracy is None: return ", ".join([count, *words]) if uncounted else count
+    verdicts = ", ".join([*(f"{sign} {numbers[word]:,} {word}" for word, (sign, _) in MARKS.items()), *words])
+    line = f"{count}, {_figure_name(metric, by_name)} {accuracy:.1f} %: {verdicts}"
     return " ".join([f"{line}.", *notes]) if notes else line
 
 # %% ../../nbs/11_look/10_browser.ipynb #333d2c27
@@ -198,6 +213,21 @@ KEYS_HINT = (
     "In the field “Page”, ↑ and ↓ turn pages; in the layer slider, ← and → change the layer.</details>"
 )
 
+# %% ../../nbs/11_look/10_browser.ipynb #b7d01a53
+def why_no_accuracy(
+    run: AnsweredQuestions, # whose `accuracy` is None
+) -> str: # a sentence
+    "Why there is none."
+    if only_answerable(run): return "The file tells how likely each can be answered at all (answerable), and no answers."
+    if run.annotations is None: return "The human answers are not known, so there is no accuracy."
+    return "None of them has an answer that can be scored."
+
+def only_answerable(
+    run: AnsweredQuestions, # finished or not
+) -> bool: # as in files of VizWiz's other task
+    "Whether nothing is told but which questions can be answered."
+    return bool(run.records) and all(not r["answers"] and r.get("answerable") is not None for r in run.records.values())
+
 # %% ../../nbs/11_look/10_browser.ipynb #5276446b
 class Browser(CardBrowser):
     "The answers of a run. `controls` holds every control by name; `close()` ends the watching of a run that goes on."
@@ -209,6 +239,7 @@ class Browser(CardBrowser):
         sort: str = "order", # one of `SORTS`
         per_page: int = 12, # cards on a page
         note = None, # called with a question_id, for HTML that each card tells beside the answer
+        part: str = "", # what makes `questions` a part of the run, such as "where rules differ"
         **filters, # fields of `Filter`, set at the start
     ):
         import ipywidgets as w
@@ -216,7 +247,7 @@ class Browser(CardBrowser):
         check_per_page(per_page)
         check_loaded(vqa)
         self.run, self._only, self._closed = run, known_questions(run, questions), threading.Event()
-        self.note = note or (lambda question_id: "")
+        self.note, self.part = note or (lambda question_id: ""), part
         vqa = vqa if vqa is not None else run.vqa
         super().__init__(self._read(), run.questions, Thumbnails(run.data), vqa)
         check_sort_of(self.index, sort)
@@ -238,7 +269,14 @@ class Browser(CardBrowser):
         answers = self.run.answers
         self._answered = len(answers)
         if self._only is not None and len(answers): answers = answers[answers["question_id"].isin(self._only)]
-        return AnswerIndex(answers)
+        return AnswerIndex(with_uncounted(self.run, answers))
+
+    def count_text(self) -> str: # how many fit
+        "How many fit; of a part, what it is a part of."
+        if not self.part: return super().count_text()
+        fit, total = len(self.rows), len(self.index)
+        whole = f"{total:,} of {plural(self._answered, self.NOUN)}, {self.part}"
+        return whole if fit == total else f"{fit:,} of these {whole}"
 
     def _show_state(self):
         total, running = len(self.run.questions), self.run.running
@@ -276,10 +314,12 @@ class Browser(CardBrowser):
     def _result(self) -> tuple: # arguments of `result_html`
         summary = self.index.summary(self.rows)
         notes = () if summary[0] is None else self.run.accuracy.notes
-        return self.count_text(), summary, self.run.metric, notes
+        return self.count_text(), summary, self.run.metric, notes, int(self.index.uncounted[self.rows].sum()), bool(self.part)
 
     def _notes_alone(self) -> tuple[str, ...]: # where there is no figure that they could stand beside
-        return self.run.notes if len(self.index) and self.run.accuracy is None else ()
+        if not len(self.index) or self.run.accuracy is not None: return ()
+        why = (why_no_accuracy(self.run),) if only_answerable(self.run) else ()
+        return *why, *self.run.notes
 
     def _result_html(self) -> str: return result_html(*self._result()) + notes_html(self._notes_alone())
 

@@ -12,9 +12,10 @@ from ..data.own import MEMORY
 from ..scoring.rules import correctness, MARKS
 
 # %% auto #0
-__all__ = ['LINES', 'plain', 'safe', 'shown_name', 'where_from', 'data_uri', 'picture_html', 'chip_html', 'meter_html',
-           'confidence_text', 'people_line', 'said_html', 'facts_html', 'bars_html', 'answers_html', 'people_html',
-           'lines_html', 'told_html', 'smaller', 'saved_card_html', 'saved_chip_html', 'saved_line_html', 'saved_html']
+__all__ = ['NOT_COUNTED', 'LINES', 'plain', 'safe', 'shown_name', 'where_from', 'data_uri', 'picture_html', 'chip_html',
+           'meter_html', 'confidence_text', 'people_line', 'unscored_line', 'answer_text', 'said_html', 'facts_html',
+           'bars_html', 'answers_html', 'people_html', 'lines_html', 'told_html', 'unfolded_html', 'smaller',
+           'saved_card_html', 'saved_chip_html', 'saved_line_html', 'saved_html']
 
 # %% ../../nbs/11_look/05_cards.ipynb #a52d43b6
 def plain(
@@ -110,6 +111,22 @@ def people_line(
     if not row.accuracy < 100: return "" # nan too
     return f"people: {safe(row.correct_answer, 60)}"
 
+NOT_COUNTED = "not counted by the rule"
+
+def unscored_line(
+    row, # of `AnswerIndex.table`
+) -> str: # text, empty where the answer has a score, or no human answers are known
+    "Why an answer has no verdict where others have one."
+    return NOT_COUNTED if getattr(row, "uncounted", False) else ""
+
+def answer_text(
+    row, # of `AnswerIndex.table`
+) -> str: # text
+    "The answer; where a file tells only whether the question can be answered, that."
+    chance = getattr(row, "answerable", None)
+    if row.answer or chance is None or chance != chance: return row.answer
+    return f"answerable {chance:.2f}"
+
 # %% ../../nbs/11_look/05_cards.ipynb #837c7d8a
 def said_html(
     answer: str, # of a model
@@ -124,13 +141,13 @@ def facts_html(
     row, # of `AnswerIndex.table`
 ) -> str: # HTML
     "What stands below the question: answer, confidence, whether it is right and what people said."
-    people, unread = people_line(row), row.image_error
+    people, unread = people_line(row) or unscored_line(row), row.image_error
     if people: people = f"<span class='beit3-people'>{people}</span>"
     note = ""
     if isinstance(unread, str) and unread:
         note = f"<div class='beit3-note' title='{attribute_html(hide_passwords(unread), 600)}'>⊘ answered without its picture</div>"
     meter = meter_html(row.confidence, " role='presentation'") if row.confidence == row.confidence else ""
-    return (f"{said_html(row.answer, row.confidence)}{meter}"
+    return (f"{said_html(answer_text(row), row.confidence)}{meter}"
             f"<div class='beit3-verdict'>{chip_html(row.accuracy)}{people}</div>{note}")
 
 # %% ../../nbs/11_look/05_cards.ipynb #47e415a8
@@ -163,7 +180,7 @@ def people_html(
     "What people answered, each answer once with its count."
     if annotation is None: return ""
     counts, total = Counter(annotation.answers), len(annotation.answers)
-    title = f"What {total} people answered" + (f" (▸ as {whose})" if answer in counts else "")
+    title = f"What {total} {'person' if total == 1 else 'people'} answered" + (f" (▸ as {whose})" if answer in counts else "")
     return bars_html(title, [(each, n/total, f"{n} ×") for each, n in counts.most_common()], answer)
 
 # %% ../../nbs/11_look/05_cards.ipynb #4678af68
@@ -184,10 +201,20 @@ def told_html(
     limit: int = 4000, # characters of each text
 ) -> str: # HTML, folded; empty where nothing more than the answer was told
     "The whole text that a tool wrote down, and what was thought before it."
+    return unfolded_html({name: getattr(row, name, None) for name in _TOLD}, row.answer, limit)
+
+_TOLD = {"thinking": "What it thought", "raw": "The whole text"}
+
+def unfolded_html(
+    told: dict, # with `thinking` and `raw`, where a tool kept them
+    answer: str, # that need not be told again
+    limit: int = 4000, # characters of each text
+) -> str: # HTML, folded; empty where nothing more than the answer was told
+    "The same of a record."
     found = ""
-    for name, title in (("thinking", "What it thought"), ("raw", "The whole text")):
-        text = getattr(row, name, None)
-        if not isinstance(text, str) or text.strip() in ("", row.answer): continue
+    for name, title in _TOLD.items():
+        text = told.get(name)
+        if not isinstance(text, str) or text.strip() in ("", answer): continue
         found += f"<details class='beit3-told'><summary>{title}</summary><div>{lines_html(text, limit)}</div></details>"
     return found
 
@@ -232,8 +259,8 @@ def saved_line_html(
 ) -> str: # HTML
     "Answer, verdict and what people said, as a saved card has them."
     sure = confidence_text(row.confidence, " ({})")
-    return f"{safe(row.answer, 60)}{sure}<br>{saved_chip_html(row.accuracy)}" + (
-        f"<br>{people}" if (people := people_line(row)) else "")
+    return f"{safe(answer_text(row), 60)}{sure}<br>{saved_chip_html(row.accuracy)}" + (
+        f"<br>{people}" if (people := people_line(row) or unscored_line(row)) else "")
 
 # %% ../../nbs/11_look/05_cards.ipynb #4ccfb1a1
 def saved_html(

@@ -8,12 +8,13 @@ from functools import partial
 from ..machine.messages import did_you_mean, short_name, short_repr, text_html, UserError
 from ..pictures.thumbnails import Thumbnails
 from ..run.comparison import PairedComparison
-from .browser import CardBrowser, check_per_page
+from .browser import CardBrowser, check_per_page, KEYS_HINT
 from .cards import answers_html, chip_html, people_html, picture_html
-from .cards import plain, safe, said_html, saved_chip_html, where_from
+from .cards import plain, safe, said_html, saved_chip_html, unfolded_html, unscored_line, where_from
 from .detail import lay_out, Navigation
 from .grid import Card, FilterFields, WORDS_HINT
 from .search import AnswerIndex, check_sort, Coded, Filter
+from .tables import with_uncounted
 from .widgets import ALL, box, control
 
 # %% auto #0
@@ -64,6 +65,7 @@ def pair_html(
         f"{named_html(name, answer, confidence)}<div class='beit3-verdict'>{chip_html(accuracy)}</div>"
         for name, answer, confidence, accuracy in sides(row))
     unsure = min(row.accuracy_a, row.accuracy_b) < 100
+    if unscored_line(row): lines += f"<div class='beit3-people'>{unscored_line(row)}</div>"
     return lines + (f"<div class='beit3-people'>people: {safe(row.correct_answer, 60)}</div>" if unsure else "")
 
 # %% ../../nbs/11_look/11_comparison_browser.ipynb #3c7d0600
@@ -98,7 +100,9 @@ def known_sorts(
     comparison: PairedComparison, # of two runs
 ) -> list[str]: # from `COMPARISON_SORTS`
     "The sorts that there are for a comparison."
-    return [name for name in COMPARISON_SORTS if comparison.scored or name not in ("gain", "loss")]
+    left_out = () if comparison.scored else ("gain", "loss")
+    if comparison.table[["confidence_a", "confidence_b"]].isna().all(axis=None): left_out += ("surest",)
+    return [name for name in COMPARISON_SORTS if name not in left_out]
 
 # %% ../../nbs/11_look/11_comparison_browser.ipynb #9a28e473
 def sorted_rows(
@@ -156,10 +160,7 @@ def record_html(
     else:
         more = f"; also {safe(', '.join(answers[1:]), 200)}" if answers[1:] else ""
         found += f"<div class='beit3-meta'>how sure it was is not known{more}</div>"
-    kept = (("as the model wrote it", "raw"), ("its thinking", "thinking"))
-    return found + "".join(
-        f"<details><summary>{title}</summary>{safe(record[field], 3000)}</details>"
-        for title, field in kept if isinstance(record.get(field), str) and record[field] not in ("", answers[0]))
+    return found + unfolded_html(record, answers[0])
 
 # %% ../../nbs/11_look/11_comparison_browser.ipynb #81c67516
 class PairDetail:
@@ -186,7 +187,7 @@ class PairDetail:
     ):
         "Show both answers to a question."
         origin = safe(where_from(row.question_id, row.image_id, image))
-        change = f"<div>{text_html(row.change)}</div>"
+        change = f"<div>{text_html(', '.join(filter(None, [row.change, unscored_line(row)])))}</div>"
         self.heading.value = f"<h3>{safe(text, 3000)}</h3>{change}<div class='beit3-meta'>{origin}</div>"
         for part, record, (letter, _, _, accuracy) in zip((self.first, self.second), records, sides(row)):
             part.value = record_html(letter, record, accuracy)
@@ -227,14 +228,14 @@ class ComparisonBrowser(CardBrowser):
         check_per_page(per_page)
         self.comparison, self._changes = comparison, Coded(comparison.table["change"])
         self._runs = comparison.run_a, comparison.run_b
-        super().__init__(paired_index(comparison.table), comparison.run_a.questions, Thumbnails(data_of(self._runs)))
+        super().__init__(paired_index(with_uncounted(comparison.judge, comparison.table)), comparison.run_a.questions, Thumbnails(data_of(self._runs)))
         types = [name for name, _ in self.index.counts("answer_type")]
         if answer_type is not None: check_answer_type(answer_type, types)
         if change is not None: change = comparison.kind(change)
         start = dict(words=words, change=change or ALL, answer_type=answer_type or ALL, sort=sort)
         filters = ComparisonFilters(comparison, types, start, self.guard(self.search))
         detail = PairDetail(self.guard, self.back, self.step)
-        self._assemble(filters, detail, [w.HTML(legend_html(comparison))], [], per_page, PairCard)
+        self._assemble(filters, detail, [w.HTML(legend_html(comparison))], [w.HTML(KEYS_HINT)], per_page, PairCard)
 
     def __repr__(self): return f"ComparisonBrowser({self.count_text()})"
 
@@ -258,6 +259,7 @@ class ComparisonBrowser(CardBrowser):
 
     def _saved_lines(self, row) -> str:
         lines = [saved_named_html(*side) for side in sides(row)]
+        if unscored_line(row): lines.append(unscored_line(row))
         if row.correct_answer: lines.append(f"people: {safe(row.correct_answer, 60)}")
         return "<br>".join(lines)
 
@@ -267,8 +269,7 @@ def check_answer_type(
     types: list[str], # those there are
 ):
     "Raises `UserError` for an answer type that there is not."
-    known = ", ".join(types) or "none: it is not known here"
-    if answer_type not in types:
-        near = did_you_mean(answer_type, types)
-        raise UserError(f"answer_type {short_repr(answer_type)} is not in these runs; "
-                        f"use one of {short_name(known)}{near}")
+    if answer_type in types: return
+    if not types: raise UserError(f"answer_type {short_repr(answer_type)} cannot be asked for: it is not known here")
+    near = did_you_mean(answer_type, types)
+    raise UserError(f"answer_type {short_repr(answer_type)} is not in these runs; use one of {short_name(', '.join(types))}{near}")

@@ -15,19 +15,20 @@ from ..machine.messages import attribute_html, check_whole_number, clean_line, p
 from ..machine.messages import text_html, UserError
 from ..pictures.thumbnails import Thumbnail
 from ..scoring.rules import find_rule
-from ..run.many import JointComparison
-from .cards import data_uri, shown_name, where_from
+from ..run.many import JointComparison, LONGEST_NAME
+from .cards import data_uri, NOT_COUNTED, shown_name, where_from
 from .comparison_browser import data_of, is_sure
 from .figures import encode_figure, new_figure, PLAIN
 from .many_browser import sign_html
 from .report_cards import count_answers, frame_html, share_places, small_jpeg
+from .tables import with_uncounted
 from .report_page import page_html, private_places, remove_places, REPORT_STYLE, table_html
 from .widgets import read_asset
 
 # %% auto #0
 __all__ = ['columns_of', 'filters_of', 'draw_groups', 'draw_questions', 'drawn_text', 'question_card', 'different_answers',
-           'small_pictures', 'question_cards', 'plot_standings', 'plot_agreement', 'figures_section', 'public_legend',
-           'menus_html', 'questions_section', 'setup_of_runs', 'write_comparison', 'comparison_body']
+           'small_pictures', 'question_cards', 'plot_labels', 'plot_standings', 'plot_agreement', 'figures_section',
+           'public_legend', 'menus_html', 'questions_section', 'setup_of_runs', 'write_comparison', 'comparison_body']
 
 # %% ../../nbs/11_look/18_comparison_page.ipynb #3af09faf
 def columns_of(
@@ -106,7 +107,8 @@ def question_card(
         lines += f"<p class='said'><b>{answer}</b> <span>{sure}{sign_html(accuracy)}</span></p>"
         if accuracy == accuracy: worth.append(accuracy)
     apart = max(worth) - min(worth) if worth else 0
-    said = "" if people is None else f"<p class='more'>people: {count_answers(people)}</p>"
+    said = f"<p class='more'>{NOT_COUNTED}</p>" if row.get("uncounted") else ""
+    if people is not None: said += f"<p class='more'>people: {count_answers(people)}</p>"
     place = text_html(where_from(row["question_id"], clean_line(image_name, 60)), 200)
     return (
         f"<article {data} data-different='{different_answers(row, columns)}' data-apart='{apart:.0f}'>"
@@ -140,7 +142,7 @@ def question_cards(
     places: list, # of this machine, see `private_places`
 ) -> list[str]: # HTML of each
     "Cards with their pictures; a picture that cannot be read leaves its reason in its place."
-    shown, columns = found.table.iloc[rows].to_dict("records"), columns_of(found)
+    shown, columns = with_uncounted(found.judge, found.table.iloc[rows]).to_dict("records"), columns_of(found)
     menus = [(name, list(kinds.values())) for name, _, kinds in filters_of(found)]
     numbers = [{name: " ".join(str(k) for k, fits in enumerate(masks) if fits[i]) for name, masks in menus}
                for i in rows.tolist()]
@@ -155,12 +157,23 @@ def question_cards(
     return cards
 
 # %% ../../nbs/11_look/18_comparison_page.ipynb #b61638bb
+def plot_labels(
+    texts: list[str], # different ones
+    limit: int = LONGEST_NAME, # characters
+) -> list[str]: # as short, no two of them equal
+    "Texts for the axes of a plot; those that would be alike when they are cut get a number."
+    found = [clean_line(text, limit) for text in texts]
+    if len(set(found)) == len(found): return found
+    return [f"{i + 1} {clean_line(text, limit - len(str(len(texts))) - 1)}" for i, text in enumerate(texts)]
+
 def plot_standings(
     found: JointComparison, # with human answers
 ): # matplotlib.figure.Figure
     "Accuracy of each run with its interval, overall and, of fewer than nine runs, by answer type."
     groups = list(dict.fromkeys(s.group for s in found.standings))[:9 if len(found.names) < 9 else 1]
-    figure = new_figure(5.6, 1 + .24*len(groups)*(len(found.names) + 1))
+    labels = plot_labels(groups)
+    beside = max(map(len, labels)), max(map(len, found.names))
+    figure = new_figure(5 + sum(max(0, n - 6)*.085 for n in beside), 1 + .24*len(groups)*(len(found.names) + 1))
     axes = figure.subplots()
     for k, name in enumerate(found.names):
         mine = {s.group: s for s in found.standings if s.run == name}
@@ -169,9 +182,9 @@ def plot_standings(
         ends = [mine[group].interval or (mine[group].accuracy,)*2 for group in groups]
         reach = [[max(0, a - low) for a, (low, _) in zip(x, ends)], [max(0, high - a) for a, (_, high) in zip(x, ends)]]
         axes.errorbar(x, y, xerr=reach, fmt=_MARKERS[k % len(_MARKERS)], capsize=3, linewidth=1.4, markersize=5,
-                      label=clean_line(name, 24))
+                      label=clean_line(name, LONGEST_NAME))
     axes.set_yticks([i*(len(found.names) + 1) + (len(found.names) - 1)/2 for i in range(len(groups))])
-    axes.set_yticklabels([clean_line(group, 24) for group in groups], **PLAIN)
+    axes.set_yticklabels(labels, **PLAIN)
     axes.invert_yaxis()
     axes.set_xlabel(f"{find_rule(found.metric).axis_name}, percent, with 95 % interval")
     axes.grid(axis="x", color="#dddddd")
@@ -189,14 +202,15 @@ def plot_agreement(
     "How often two runs gave the same answer, as a map."
     from matplotlib import colormaps
     values, n = found.agreement.to_numpy(), len(found.names)
-    figure = new_figure(1.8 + .62*n, 1.2 + .5*n)
+    longer = max(0, max(map(len, found.names)) - 6)
+    figure = new_figure(1.8 + .62*n + .085*longer, 1.2 + .5*n + .06*longer)
     axes, colors = figure.subplots(), colormaps["Blues"]
     axes.imshow(values, cmap=colors, vmin=0, vmax=100, aspect="auto")
     for i in range(n):
         for j in range(n):
             ink = "white" if values[i, j] > 62 else "black"
             axes.text(j, i, f"{values[i, j]:.1f}", ha="center", va="center", color=ink, fontsize=9)
-    names = [clean_line(name, 16) for name in found.names]
+    names = [clean_line(name, LONGEST_NAME) for name in found.names]
     turned = dict(rotation=40, ha="right") if max(map(len, names)) > 6 else {}
     axes.set_xticks(range(n), names, **PLAIN, **turned)
     axes.set_yticks(range(n), names, **PLAIN)

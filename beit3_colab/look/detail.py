@@ -9,7 +9,7 @@ from ..machine.messages import hide_passwords, UserError
 from ..pictures.thumbnails import Thumbnails
 from ..scoring.rules import correctness, MARKS
 from .attention_view import AttentionControls
-from .cards import answers_html, chip_html, confidence_text, people_html, told_html
+from .cards import answer_text, answers_html, chip_html, confidence_text, people_html, told_html, unscored_line
 from .cards import picture_html, plain, safe, shown_name, where_from
 from .widgets import box, control, Quiet
 
@@ -65,7 +65,8 @@ def heading_html(
 ) -> str: # HTML
     "What stands above an answer in full."
     sure = confidence_text(row.confidence, " ({})")
-    answer = f"<span>the model: <b>{safe(row.answer, 200)}</b>{sure}{_own_score(row)}</span>"
+    why = f"<span>{unscored_line(row)}</span>" if unscored_line(row) else ""
+    answer = f"<span>the model: <b>{safe(answer_text(row), 200)}</b>{sure}{_own_score(row)}</span>{why}"
     unread = ""
     if isinstance(row.image_error, str):
         unread = f"<div class='beit3-meta'>⊘ answered without its picture: {safe(hide_passwords(row.image_error))}</div>"
@@ -76,7 +77,8 @@ def _own_score(row) -> str: # HTML: what the tool that wrote the file says besid
     worth, choice, chance = (getattr(row, name, None) for name in ("tool_score", "choice", "answerable"))
     said = f", by its tool {worth:.0f} %" if worth is not None and worth == worth else ""
     if isinstance(choice, str): said += f", chose <b>{safe(choice, 100)}</b>"
-    return said + (f", answerable {chance:.2f}" if chance is not None and chance == chance else "")
+    told = row.answer and chance is not None and chance == chance # else it stands for the answer
+    return said + (f", answerable {chance:.2f}" if told else "")
 
 # %% ../../nbs/11_look/09_detail.ipynb #c50dee49
 class OtherQuestions:
@@ -118,7 +120,7 @@ def other_text(
 ) -> str: # text: a button takes no markup
     "A question with its answer on one line."
     sign = f"{MARKS[correctness(row.accuracy)][0]} " if row.accuracy == row.accuracy else ""
-    return f"{sign}{text}  {row.answer}"
+    return f"{sign}{text}  {answer_text(row)}"
 
 # %% ../../nbs/11_look/09_detail.ipynb #c440746b
 class AskField:

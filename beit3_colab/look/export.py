@@ -8,7 +8,7 @@ import json
 from importlib import import_module
 from pathlib import Path
 from ..machine.files import atomic_write, check_parent, explain_os_errors
-from ..machine.messages import plural, short_name, UserError
+from ..machine.messages import get_log, plural, short_name, UserError
 from ..pictures.reading import ImageError
 from ..run.answered import AnsweredQuestions
 from .tables import full_table
@@ -23,11 +23,15 @@ def save_answers(
 ) -> Path: # the file
     "Write the answers in the official form of the data set. Raises `UserError` where there is none, or no answer."
     if run.data is None: raise UserError(f"{run.label}: the data set is not known, and with it the form of its results")
-    answered = {q.question_id: run.records[q.question_id] for q in run.questions if run.records.get(q.question_id, {}).get("answers")}
-    if not answered: raise UserError(f"{run.label}: there is no answer to write")
+    records = {q.question_id: run.records[q.question_id] for q in run.questions if q.question_id in run.records}
+    answered = {i: record for i, record in records.items() if record.get("answers")}
+    chances = {i: record["answerable"] for i, record in records.items() if record.get("answerable") is not None}
+    if answered: listed = run.data.answer_file(answered)
+    elif chances: listed = [{"image": i, "answerable": chance} for i, chance in chances.items()] # VizWiz's other task
+    else: raise UserError(f"{run.label}: there is no answer to write")
     path = Path(path).expanduser()
     check_parent(path)
-    content = json.dumps(run.data.answer_file(answered), ensure_ascii=False)
+    content = json.dumps(listed, ensure_ascii=False)
     with explain_os_errors(path.parent): return atomic_write(path, content)
 
 # %% ../../nbs/11_look/16_export.ipynb #30f606b3
@@ -76,15 +80,17 @@ def need_module(
         raise UserError(f"{what} needs {name}, which is not installed: pip install {name}") from None
 
 # %% ../../nbs/11_look/16_export.ipynb #9b1a35b7
-_LISTS = ("human_answers",) # columns of texts
+_LISTS = {"human_answers": "string", "top_answers": "string", "top_confidences": "float64"} # also where all are empty
+_NUMBERS = ("confidence", "accuracy", "tool_score", "answerable") # also where none is known: tables are put together
 
 def to_dataset(
     run: AnsweredQuestions, # finished or not
     pictures: bool = True, # a column `image` with the pictures
     folder: str|Path|None = None, # where pictures that lie in no file of their own are written
 ): # datasets.Dataset
-    """The answers as a data set of Hugging Face's: `image` (decoded when it is looked at), question_id, image_id,
-    question, answer, confidence, and what else `to_pandas` has; the accuracy is in percent.
+    """The answers as a data set of Hugging Face's: `image` (decoded when it is looked at; None where the picture is not
+    there, which is counted and said), question_id, image_id, question, answer, confidence, and what else `to_pandas`
+    has; the accuracy is in percent. Numbers are float64 also where none is known, so data sets can be put together.
 
     Raises `UserError` where `datasets` is not installed, or a picture lies in no file and no folder is given."""
     hub = need_module("datasets", "to_dataset()")
@@ -98,9 +104,16 @@ def to_dataset(
         by_id = {q.question_id: q for q in run.questions}
         asked = [by_id[i] for i in table["question_id"]]
         files = picture_files(run, asked, folder)
+        _say_missing(sum(files[q.image] is None for q in asked), len(asked), "image is None there")
         columns = {"image": [files[q.image] for q in asked], **columns}
         features = {"image": hub.Image(), **features}
     return hub.Dataset.from_dict(columns, hub.Features(features))
+
+def _say_missing(missing: int, total: int, so: str):
+    "What stands in no table is said."
+    if not missing: return
+    remedy = "fetch_pictures=True or data_path=… of open_run and open_results finds more"
+    get_log("beit3_colab.look").warning("%s of %s without a picture that is there: %s; %s", f"{missing:,}", plural(total, "answer"), so, remedy)
 
 def _plain_column(name, values) -> list: # of one kind: an id of numbers and texts becomes texts
     if name in _LISTS: return [list(value) for value in values]
@@ -113,8 +126,8 @@ def _top_columns(top) -> dict: # the answers and their confidences, as long list
                 top_confidences=[[float(share) for _, share in each] for each in top])
 
 def _feature(hub, name, values):
-    kind = {"human_answers": "string", "top_answers": "string", "top_confidences": "float64"}.get(name)
-    if kind: return hub.Sequence(hub.Value(kind))
+    if name in _LISTS: return hub.Sequence(hub.Value(_LISTS[name]))
+    if name in _NUMBERS: return hub.Value("float64")
     first = next((value for value in values if value is not None), "")
     return hub.Value("string" if isinstance(first, str) else "int64" if isinstance(first, int) else "float64")
 
@@ -137,6 +150,7 @@ def to_fiftyone(
     samples = [_sample(fo, row, files[by_id[row.question_id].image]) for row in table.itertuples(index=False)
                if files[by_id[row.question_id].image] is not None]
     if not samples: raise UserError(f"{run.label}: no picture is there, and FiftyOne shows nothing without one")
+    _say_missing(len(table) - len(samples), len(table), "left out")
     found = _new_dataset(fo, name)
     found.add_samples(samples)
     found.info = {"label": run.label, "rule": run.metric, "answered": len(table), "without a picture": len(table) - len(samples)}

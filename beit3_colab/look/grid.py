@@ -18,6 +18,7 @@ __all__ = ['WORDS_HINT', 'FilterFields', 'FilterBar', 'verdict_options', 'Card',
 
 # %% ../../nbs/11_look/07_grid.ipynb #60e8159f
 WORDS_HINT = 'such as: cat "in the" – then Enter'
+_MENUS = ("answer_type", "question_type", "correctness") # whose choices are those of the answers
 
 class FilterFields:
     "Controls that say what fits: each change is told once, and a button clears them. An heir makes the fields."
@@ -81,9 +82,13 @@ class FilterBar(FilterFields):
 
     def _empty(self): self._assign(Filter(), self.sort)
 
+
     def _assign(self, filter: Filter, sort: str):
         for name, value in {**asdict(filter), "sort": sort}.items():
-            self.controls[name].value = ALL if value is None else value
+            field, value = self.controls[name], ALL if value is None else value
+            if name in _MENUS and value not in [known for _, known in field.options]: # before the first answer
+                field.options = [*field.options, (plain(value, 60), value)]
+            field.value = value
 
     def offer(self,
         index: AnswerIndex, # of the answers there are now
@@ -120,7 +125,7 @@ def verdict_options(
     index: AnswerIndex, # of a run
 ) -> list[tuple[str, str]]: # what the menu shows, and one of `VERDICTS`; empty without human answers
     "Right, partly right and wrong with their counts; unknown only where there are such questions."
-    if not index.scored: return []
+    if not (index.scored and index.judged): return []
     signs = {word: sign for word, (sign, _) in MARKS.items()}
     counts = index.summary(index.order())[1]
     return [(f"{signs.get(word, '?')} {word} ({n:,})", word) for word, n in counts.items() if n or word != "unknown"]

@@ -6,28 +6,29 @@
 from __future__ import annotations
 from functools import partial
 import numpy as np
-from ..machine.messages import text_html
+from ..machine.messages import attribute_html, text_html
 from ..pictures.thumbnails import Thumbnails
 from ..scoring.rules import correctness, MARKS
 from ..run.many import JointComparison, SAME_OR_NOT
-from .browser import CardBrowser, check_per_page
-from .cards import people_html, picture_html, plain, safe, where_from
+from .browser import CardBrowser, check_per_page, KEYS_HINT
+from .cards import people_html, picture_html, plain, safe, unscored_line, where_from
 from .comparison_browser import check_answer_type, data_of, record_html, saved_named_html
 from .detail import lay_out, Navigation
 from .grid import Card, FilterFields, WORDS_HINT
 from .search import AnswerIndex, check_sort, Filter
+from .tables import with_uncounted
 from .widgets import ALL, box, control
 
 # %% auto #0
-__all__ = ['JOINT_SORTS', 'joint_index', 'answers_of', 'sign_html', 'joint_html', 'JointCard', 'joint_legend_html', 'joint_sorts',
-           'order_rows', 'JointFilters', 'JointDetail', 'ManyBrowser']
+__all__ = ['JOINT_SORTS', 'joint_index', 'answers_of', 'short_names', 'sign_html', 'joint_html', 'JointCard', 'joint_legend_html',
+           'joint_sorts', 'order_rows', 'JointFilters', 'JointDetail', 'ManyBrowser']
 
 # %% ../../nbs/11_look/17_many_browser.ipynb #6219c810
 def joint_index(
     found: JointComparison, # of two runs or more
 ) -> AnswerIndex: # rows in the same order
     "All answers to each question, ready to be filtered."
-    table, names = found.table, found.names
+    table, names = with_uncounted(found.judge, found.table), found.names
     columns = {f"{field}_{name}": f"{field}_{i}" for i, name in enumerate(names)
                for field in ("answer", "accuracy", "confidence")}
     unknown = {f"accuracy_{i}": np.nan for i in range(len(names)) if not found.scored}
@@ -45,6 +46,16 @@ def answers_of(
             for i, name in enumerate(names)]
 
 # %% ../../nbs/11_look/17_many_browser.ipynb #28357562
+def short_names(
+    names: list[str], # of the runs
+    limit: int = 16, # characters of each
+) -> dict[str, str]: # name → what a card calls it, no two alike
+    "Names that leave room for the answers: the middle is left out, and what is alike then gets its number."
+    def cut(name, room): return name if len(name) <= room else f"{name[:(room - 1)//2]}…{name[-(room//2):]}"
+    found = {name: cut(name, limit) for name in names}
+    if len(set(found.values())) == len(names): return found
+    return {name: f"{i + 1} {cut(name, limit - len(str(len(names))) - 1)}" for i, name in enumerate(names)}
+
 def sign_html(
     accuracy: float, # percent; nan where it is not known
 ) -> str: # HTML, empty where nothing is known
@@ -61,11 +72,15 @@ def joint_html(
     names: list[str], # of the runs
 ) -> str: # HTML
     "All answers with their verdicts, and what people said where not all are right."
-    given = answers_of(row, names)
-    lines = "".join(
-        f"<div class='beit3-said'><b><i>{safe(name, 60)}</i> {safe(answer, 80)}</b>{sign_html(accuracy)}</div>"
-        for name, answer, _, accuracy in given)
+    given, short = answers_of(row, names), short_names(names)
+    own_line = max(map(len, names)) > 8 # else a narrow card would cut the answer
+    lines = ""
+    for name, answer, _, accuracy in given:
+        whose = f"<i title='{attribute_html(name, 60)}'>{safe(short[name], 60)}</i>"
+        before, inside = (f"<div class='beit3-who'>{whose}</div>", "") if own_line else ("", f"{whose} ")
+        lines += f"{before}<div class='beit3-said'><b>{inside}{safe(answer, 80)}</b>{sign_html(accuracy)}</div>"
     unsure = min(accuracy for *_, accuracy in given) < 100 # nan is not
+    if unscored_line(row): lines += f"<div class='beit3-people'>{unscored_line(row)}</div>"
     return lines + (f"<div class='beit3-people'>people: {safe(row.correct_answer, 60)}</div>" if unsure else "")
 
 # %% ../../nbs/11_look/17_many_browser.ipynb #77e66cc0
@@ -108,7 +123,8 @@ def joint_sorts(
     found: JointComparison, # of two runs or more
 ) -> list[str]: # from `JOINT_SORTS`
     "The sorts that there are for a comparison."
-    return [name for name in JOINT_SORTS if found.scored or name != "apart"]
+    told = found.table[[f"confidence_{name}" for name in found.names]].notna().any(axis=None)
+    return [name for name in JOINT_SORTS if (found.scored or name != "apart") and (told or name != "surest")]
 
 def order_rows(
     found: JointComparison, # of two runs or more
@@ -187,7 +203,7 @@ class JointDetail:
         "Show all answers to a question."
         origin = safe(where_from(row.question_id, row.image_id, image))
         scored = row.accuracy_0 == row.accuracy_0
-        right = f"<div>right: {safe(row.right_by or 'none', 400)}</div>" if scored else ""
+        right = f"<div>right: {safe(row.right_by or 'none', 400)}</div>" if scored else f"<div>{unscored_line(row)}</div>"
         self.heading.value = f"<h3>{safe(text, 3000)}</h3>{right}<div class='beit3-meta'>{origin}</div>"
         for part, record, (name, _, _, accuracy) in zip(self.parts, records, answers_of(row, self.names)):
             part.value = record_html(name, record, accuracy)
@@ -221,7 +237,7 @@ class ManyBrowser(CardBrowser):
         filters = JointFilters(found, types, start, self.guard(self.search))
         detail = JointDetail(found.names, self.guard, self.back, self.step)
         head = [w.HTML(joint_legend_html(found))]
-        self._assemble(filters, detail, head, [], per_page, partial(JointCard, found.names))
+        self._assemble(filters, detail, head, [w.HTML(KEYS_HINT)], per_page, partial(JointCard, found.names))
 
     def __repr__(self): return f"ManyBrowser({self.count_text()})"
 
@@ -246,5 +262,6 @@ class ManyBrowser(CardBrowser):
 
     def _saved_lines(self, row) -> str:
         lines = [saved_named_html(*given) for given in answers_of(row, self.found.names)]
+        if unscored_line(row): lines.append(unscored_line(row))
         if row.correct_answer: lines.append(f"people: {safe(row.correct_answer, 60)}")
         return "<br>".join(lines)

@@ -12,6 +12,7 @@ from ..pictures.reading import ImageError
 from ..scoring.rules import correctness, MARKS, normalize_answer, find_rule
 from ..scoring.intervals import bootstrap_intervals
 from ..run.answered import AnsweredQuestions
+from ..run.comparison import as_heading
 from .figures import check_path, new_figure, PLAIN, save_figure
 
 # %% auto #0
@@ -232,7 +233,7 @@ def plot_accuracy(
     draw_dots(right, right_rows, f"{some}question type{'s' if some else ''} (questions)", name)
     limits = [axis_limits(rows) for rows in (left_rows, right_rows)]
     right.set_xlim(min(low for low, _ in limits), max(high for _, high in limits))
-    _title(figure, run, f"{name.removeprefix('VQA ').capitalize()} with 95 % intervals")
+    _title(figure, run, f"{as_heading(name.removeprefix('VQA '))} with 95 % intervals")
     _notes(figure, run, 120)
     return save_figure(figure, path)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 import beit3_colab
-from ..machine.messages import attribute_html, format_interval, short_name, short_repr, text_html, UserError
+from ..machine.messages import attribute_html, format_interval, plural, short_name, short_repr, text_html, UserError
 from ..machine.files import atomic_write, check_parent, explain_os_errors
 from ..pictures.reading import preprocess, read_image
 from ..pictures.thumbnails import Thumbnail
@@ -18,21 +18,32 @@ from ..scoring.figures import format_figure_interval
 from ..scoring.rules import find_rule
 from ..model.attention import attention_map, check_loaded
 from ..run.answered import AnsweredQuestions
+from ..run.comparison import as_heading, in_sentence
 from .figures import encode_figure
 from .plots import accuracy_table, calibration_table, confusion_table
 from .plots import plot_accuracy, plot_calibration, plot_confusions, UNSURE
 from .search import AnswerIndex, count_verdicts, verdicts
 from .detail import question_text
+from .browser import only_answerable, why_no_accuracy
 from .report_page import filters_html, page_html, private_places, remove_places, table_html
-from .cards import data_uri
+from .cards import data_uri, NOT_COUNTED
+from .tables import uncounted_ids, with_uncounted
 from .report_cards import draw_sample, heat_png, report_card, small_jpeg
 
 # %% auto #0
-__all__ = ['accuracy_html', 'figures_html', 'costs_html', 'summary_section', 'is_confidence_told', 'plot_tables', 'plots_section',
-           'count_heat_maps', 'Shown', 'answer_cards', 'sample_text', 'answers_section', 'setup_section',
-           'write_report', 'report_body']
+__all__ = ['uncounted_note', 'accuracy_html', 'figures_html', 'costs_html', 'summary_section', 'is_confidence_told',
+           'plot_tables', 'plots_section', 'count_heat_maps', 'Shown', 'answer_cards', 'sample_text', 'answers_section',
+           'setup_section', 'write_report', 'report_body']
 
 # %% ../../nbs/11_look/14_report.ipynb #c97d338f
+def uncounted_note(
+    run: AnsweredQuestions, # finished or not
+) -> str: # a sentence; "" where all are counted
+    "How many answers stand in no figure, as the data set's own rule leaves their questions out."
+    left_out, answered = len(uncounted_ids(run).intersection(run.records)), len(run.records)
+    if not left_out: return ""
+    return f"{left_out:,} of {plural(answered, 'answer')} {'is' if left_out == 1 else 'are'} {NOT_COUNTED}."
+
 def accuracy_html(
     run: AnsweredQuestions, # finished or not
 ) -> str: # HTML
@@ -41,16 +52,16 @@ def accuracy_html(
     if not answered: return "<p>No question is answered yet.</p>"
     score = run.accuracy
     if score is None:
-        why = "The human answers are not known, so there is no accuracy." if run.annotations is None else \
-            "None of them has an answer that can be scored."
-        found = f"<p class='large'>{answered:,}</p><p>questions answered. {why}</p>{figures_html(run.figures())}"
+        what = "questions" if only_answerable(run) else "questions answered"
+        found = f"<p class='large'>{answered:,}</p><p>{what}. {why_no_accuracy(run)}</p>{figures_html(run.figures())}"
         found += "".join(f"<p><b>{text_html(note)}</b></p>" for note in run.notes)
     else:
         found = f"<p class='large'>{score.overall:.2f} <small>%</small></p><p>{_kind(run)}{_interval(score)}</p>"
+        found += f"<p>{uncounted_note(run)}</p>" if uncounted_note(run) else ""
         found += "".join(f"<p><b>{text_html(note)}</b></p>" for note in score.notes)
         rows = [(name, f"{value:.2f}", format_interval(interval), f"{n:,}")
                 for name, value, interval, n in score.rows()]
-        found += table_html("", ("", score.name, "95 % interval", "questions"), rows)
+        found += table_html("", ("", score.name, "95 % interval", "questions"), rows, True)
         found += f"<p class='soft'>{text_html(score.caption)}</p>{figures_html(score.figures)}"
     if (soft := run.soft_score) is not None:
         if score is not None: soft = replace(soft, notes=()) # they stand beside the accuracy
@@ -65,11 +76,9 @@ def figures_html(
     rows = [(f"{f.group}: {f.name}" if f.group else f.name, f.text(), format_figure_interval(f),
              "" if f.value is None else f"{f.questions:,}") for f in figures]
     notes = "".join(f"<p class='soft'>{text_html(f.name)}: {text_html(f.note)}</p>" for f in figures if f.note)
-    return table_html("What the official program says beside it", ("", "figure", "95 % interval", "questions"), rows) + notes
+    return table_html("What the official program says beside it", ("", "figure", "95 % interval", "questions"), rows, True) + notes
 
-def _kind(run) -> str:
-    title = find_rule(run.metric).title
-    return title[0].lower() + title[1:] # in the middle of a sentence
+def _kind(run) -> str: return in_sentence(find_rule(run.metric).title)
 
 def _interval(score) -> str: return f", 95 % interval {format_interval(score.interval)}" if score.interval else ""
 
@@ -131,7 +140,7 @@ def plots_section(
     if not run.records or run.accuracy is None: return ""
     name = run.accuracy.name
     drawn = [
-        (plot_accuracy, f"{name.capitalize()} by answer type and question type, with 95 % intervals"),
+        (plot_accuracy, f"{as_heading(name)} by answer type and question type, with 95 % intervals"),
         *([(plot_calibration, f"Confidence against {name}")] if is_confidence_told(run) else []),
         (plot_confusions, "Most frequent confusions"),
     ]
@@ -187,7 +196,7 @@ def answer_cards(
 ) -> list[str]: # HTML of each
     "Cards with picture and heat map; a picture that cannot be read leaves its reason in its place."
     by_id, places = {q.question_id: q for q in run.questions}, private_places(run)
-    answers = list(run.answers.iloc[rows].itertuples(index=False))
+    answers = list(with_uncounted(run, run.answers.iloc[rows]).itertuples(index=False))
     questions = [by_id[row.question_id] for row in answers]
     side = shown.vqa.config.image_size if heat_maps else None
     sides = [side if i < heat_maps else None for i in range(len(questions))]

@@ -12,7 +12,8 @@ from ..machine.messages import attribute_html, clean_line, hide_passwords, short
 from ..pictures.thumbnails import shrink, Thumbnail
 from ..scoring.rules import correctness
 from .figures import color_top, heat_map
-from .cards import chip_html, confidence_text, data_uri, shown_name, told_html, where_from
+from .cards import answer_text, chip_html, confidence_text, data_uri, shown_name, told_html, unscored_line
+from .cards import where_from
 from .search import AnswerIndex, VERDICTS
 
 # %% auto #0
@@ -148,7 +149,7 @@ def report_card(
     image_name = shown_name(row.image_id if image_name is None else image_name)
     sure = f"{row.confidence:.4f}" if row.confidence == row.confidence else ""
     data = f"data-type='{kind}' data-verdict='{verdict}' data-confidence='{sure}'"
-    answer = f"<b>{text_html(row.answer, 200)}</b>{confidence_text(row.confidence, ' <span>confidence {}</span>')}"
+    answer = f"<b>{text_html(answer_text(row), 200)}</b>{confidence_text(row.confidence, ' <span>confidence {}</span>')}"
     name = text_html(where_from(row.question_id, clean_line(image_name, 60)), 200)
     return (
         f"<article {data}>{frame_html(image_name, picture, heat)}"
@@ -158,6 +159,7 @@ def report_card(
 
 def _facts_html(row, verdict, people) -> str:
     facts = f"<p class='verdict'>{chip_html(row.accuracy)}</p>" if verdict != "unknown" else ""
+    if why := unscored_line(row): facts += f"<p class='more'>{why}</p>"
     if people is not None: facts += f"<p class='more'>people: {count_answers(people)}</p>"
     if isinstance(row.image_error, str): facts += "<p class='more'>⊘ answered without its picture</p>"
     others = [(answer, confidence) for answer, confidence in row.top5[1:] if confidence >= .005]

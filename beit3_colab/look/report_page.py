@@ -61,6 +61,7 @@ def table_html(
     caption: str, # what the table tells; "" where a heading says so
     head: tuple, # names of the columns; empty for a list of facts
     rows, # of texts
+    unbroken: bool = False, # keep each cell on one line, as in "61.11 %" and "52.83 – 76.00"
 ) -> str: # HTML
     "A table whose first column names its rows."
     names = "".join(f"<th scope=col>{text_html(name)}</th>" for name in head)
@@ -70,7 +71,8 @@ def table_html(
         lines += f"<tr><th scope=row>{text_html(first, 100)}</th>{cells}</tr>"
     top = f"<caption>{text_html(caption)}</caption>" if caption else ""
     if head: top += f"<thead><tr>{names}</tr></thead>"
-    return f"<div class='wide'><table{'' if head else ' class=facts'}>{top}<tbody>{lines}</tbody></table></div>"
+    kind = " class=unbroken" if unbroken else "" if head else " class=facts"
+    return f"<div class='wide'><table{kind}>{top}<tbody>{lines}</tbody></table></div>"
 
 # %% ../../nbs/11_look/12_report_page.ipynb #0d861995
 def filters_html(

@@ -39,7 +39,7 @@ class RuleTable(ScoresByRule):
         "Browse the answers that rules judge differently; each card tells the scores. Raises `UserError` where there is none."
         ids = [i for i, other in zip(self.ids, self.differing) if other]
         if not ids: raise UserError(f"{self.run.label}: each answer has the same score by every rule")
-        return Browser(self.run, questions=ids, note=self.note_html, **options)
+        return Browser(self.run, questions=ids, note=self.note_html, part="where rules differ", **options)
 
     def note_html(self,
         question_id: int|str, # of an answer
@@ -50,7 +50,9 @@ class RuleTable(ScoresByRule):
         by_score = {}
         for name, values in self.scores.items():
             if values[place] == values[place]: by_score.setdefault(round(float(values[place]), 1), []).append(name)
-        told = (f"<b>{score:.0f} %</b> {text_html(', '.join(names))}" for score, names in sorted(by_score.items(), reverse=True))
+        told = [f"<b>{score:.0f} %</b> {text_html(', '.join(names))}" for score, names in sorted(by_score.items(), reverse=True)]
+        absent = [name for name, values in self.scores.items() if values[place] != values[place]]
+        if absent: told.append(f"not counted by {text_html(', '.join(absent))}")
         return f"<div class='beit3-rules'>{'<br>'.join(told)}</div>"
 
     @cached_property

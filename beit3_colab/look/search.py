@@ -31,6 +31,7 @@ SORTS = {
 }
 _BY_CONFIDENCE = ("confident", "unsure") # sorts that need to know it
 _NOT_TOLD = "nobody has told how sure the model was of these answers"
+_NOT_JUDGED = "these answers have no accuracy, as no human answers to their questions are known or counted"
 
 # %% ../../nbs/11_look/06_search.ipynb #63852909
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Coded:
 
 # %% ../../nbs/11_look/06_search.ipynb #dd65c4e0
 _COLUMNS = ("question", "answer", "image_id", "answer_type", "question_type") # those that are filtered by value
-_ALWAYS = dict(accuracy=np.nan, correct_answer="", image_error=None) # what a row has in any case
+_ALWAYS = dict(accuracy=np.nan, correct_answer="", image_error=None, uncounted=False) # what a row has in any case
 
 def complete_table(
     answers, # pandas.DataFrame as `run.answers`; may be empty
@@ -125,6 +126,7 @@ class AnswerIndex:
         self.confidence = self.table["confidence"].to_numpy(np.float32, copy=True)
         self.accuracy = self.table["accuracy"].to_numpy(np.float32, copy=True)
         self.verdict = verdicts(self.accuracy)
+        self.uncounted = self.table["uncounted"].to_numpy(bool) # left out by the data set's own rule
         self.unreadable = self.table["image_error"].notna().to_numpy()
         self.columns = {name: Coded(self.table[name]) for name in _COLUMNS if name in self.table}
         self._folded = {name: fold_texts(self.columns[name].values) for name in ("question", "answer")}
@@ -136,6 +138,11 @@ class AnswerIndex:
     def told_confidence(self) -> bool: # also before the first answer
         "Whether it is known of any answer how sure the model was."
         return not len(self) or not np.isnan(self.confidence).all()
+
+    @cached_property
+    def judged(self) -> bool: # also before the first answer
+        "Whether it is known of any answer how right it is."
+        return not len(self) or self.scored and not np.isnan(self.accuracy).all()
 
     @property
     def nbytes(self) -> int: # what the index adds to the table
@@ -267,6 +274,8 @@ def check_filter_value(
     if name == "correctness" and value not in (None, *VERDICTS):
         near = did_you_mean(value, VERDICTS)
         raise UserError(f"correctness must be one of {', '.join(VERDICTS)}, not {short_repr(value)}{near}")
+    if name == "correctness" and value is not None and not index.judged:
+        raise UserError(f"correctness cannot be asked for: {_NOT_JUDGED}")
     if name.endswith("_confidence"):
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not 0 <= value <= 1:

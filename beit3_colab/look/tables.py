@@ -13,7 +13,8 @@ from ..scoring.rules import RULES
 from ..run.answered import AnsweredQuestions
 
 # %% auto #0
-__all__ = ['without_secrets', 'full_table', 'write_csv', 'quoted_cells', 'read_ids', 'read_csv']
+__all__ = ['without_secrets', 'full_table', 'uncounted_ids', 'with_uncounted', 'write_csv', 'quoted_cells', 'read_ids',
+           'read_csv']
 
 # %% ../../nbs/11_look/03_tables.ipynb #aa51d62f
 def without_secrets(
@@ -40,6 +41,20 @@ def full_table(
     people = [list(run.annotations[i].answers) if i in run.annotations else [] for i in table["question_id"]]
     table.insert(table.columns.get_loc("accuracy") + 1, "human_answers", people)
     return table
+
+def uncounted_ids(
+    run: AnsweredQuestions, # finished or not
+) -> set: # question_ids
+    "The questions that people answered and the data set's own rule leaves out."
+    return {i for i, note in (run.annotations or {}).items() if not note.counted}
+
+def with_uncounted(
+    run: AnsweredQuestions, # finished or not
+    answers, # pandas.DataFrame, rows of `run.answers`
+): # pandas.DataFrame: the same with a column `uncounted`, where there are such questions
+    "Which answers have no accuracy because the data set's own rule leaves their questions out."
+    left_out = uncounted_ids(run) if len(answers) else ()
+    return answers.assign(uncounted=answers["question_id"].isin(left_out)) if left_out else answers
 
 # %% ../../nbs/11_look/03_tables.ipynb #9e0b6ba7
 _LISTS = ("top5", "human_answers", "people") # JSON in the file
@@ -131,11 +146,20 @@ def _typed(table, text): # pandas.DataFrame: columns of texts made what they wer
     for name in (*_NUMBERS, *RULES): # a column for each rule, see `beit3_colab.run.rule_table`
         # empty: nobody answered that question
         if name in table: table[name] = [float(value or "nan") for value in table[name]]
+    for name in _figures_of_runs(table): table[name] = [float(value or "nan") for value in table[name]]
+    if "different_answers" in table: table["different_answers"] = [int(value) for value in table["different_answers"]]
     for name in _LISTS:
         if name in table: table[name] = [_from_json(value) for value in table[name]]
     for name in _OPTIONAL:
         if name in table: table[name] = pd.Series([value or None for value in table[name]], dtype=object)
     return table
+
+def _figures_of_runs(table) -> list[str]: # columns of numbers in the table of several runs, see `joint_table`
+    "A run may be called anything: it is one where both its answers and their confidence are there."
+    if "different_answers" not in table: return []
+    runs = [name.removeprefix("answer_") for name in table if name.startswith("answer_")]
+    runs = [name for name in runs if f"confidence_{name}" in table]
+    return [column for name in runs for column in (f"accuracy_{name}", f"confidence_{name}") if column in table]
 
 def _from_json(text) -> list: # pairs as tuples
     found = parse_json(text, "a list in it")

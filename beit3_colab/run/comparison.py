@@ -22,10 +22,10 @@ from .answered import AnsweredQuestions, make_table
 # %% auto #0
 __all__ = ['CHANGES', 'AGREEMENT', 'paired_intervals', 'difference_interval', 'sign_flip_test', 'hundredths', 'flip_signs',
            'answered_questions', 'shared_questions', 'match_questions', 'count_renumbered', 'classify_changes',
-           'judging_run', 'paired_table', 'is_counted', 'count_left_out', 'Paired', 'paired_rows', 'signed',
-           'signed_interval', 'p_text', 'tell_apart', 'notes_of_runs', 'TextTable', 'PairedComparison',
-           'hidden_differences', 'unscored_text', 'uncounted_text', 'comparison_note', 'comparison_text',
-           'comparison_html', 'figures_html']
+           'judging_run', 'paired_table', 'is_counted', 'count_left_out', 'Paired', 'paired_rows', 'as_heading',
+           'in_sentence', 'signed', 'signed_interval', 'p_text', 'tell_apart', 'notes_of_runs', 'TextTable',
+           'PairedComparison', 'hidden_differences', 'unscored_text', 'uncounted_text', 'comparison_note',
+           'comparison_text', 'comparison_html', 'figures_html']
 
 # %% ../../nbs/09_run/10_comparison.ipynb #cda93676
 def paired_intervals(
@@ -294,6 +294,20 @@ def paired_rows(
         for name, where in groups.items()
     ]
 
+# %% ../../nbs/09_run/10_comparison.ipynb #c1e4d7a2
+def as_heading(
+    text: str, # such as "exact match" or "GQA accuracy"
+) -> str: # the same with a capital; names stay as their owners write them
+    "The name of a figure as a heading begins."
+    return text[:1].upper() + text[1:]
+
+def in_sentence(
+    text: str, # such as "Exact match with …" or "TextVQA accuracy"
+) -> str: # the same without a capital, unless it begins with a name
+    "The name of a figure as it stands in the middle of a sentence."
+    first = text.partition(" ")[0]
+    return text[:1].lower() + text[1:] if first[1:].islower() else text
+
 # %% ../../nbs/09_run/10_comparison.ipynb #4db2caf2
 def signed(
     points: float, # a difference
@@ -338,7 +352,7 @@ def notes_of_runs(
     found = [rule] if rule else list(notes_of_data(judge.metric, judge.data and judge.data.annotations))
     for note in dict.fromkeys(note for run in runs.values() for note in run.notes):
         names = [name for name, run in runs.items() if note in run.notes]
-        found.append(f"{' and '.join(names)}: {note}")
+        found.append(f"{' and '.join(filter(None, [', '.join(names[:-1]), names[-1]]))}: {note}")
     return tuple(found)
 
 class TextTable(NamedTuple):

@@ -20,17 +20,18 @@ from ..scoring.intervals import resample_images, unanimous_interval
 from ..scoring.rules import find_rule, normalize_answer
 from ..scoring.score import order_answer_types
 from .answered import AnsweredQuestions, make_table
-from .comparison import answered_questions, difference_interval, figures_html, flip_signs
+from .comparison import answered_questions, as_heading, difference_interval, figures_html, flip_signs
 from .comparison import hidden_differences, hundredths, is_counted, judging_run, match_questions
 from .comparison import notes_of_runs, p_text, signed, signed_interval, tell_apart, TextTable
 from .comparison import uncounted_text, unscored_text
 
 # %% auto #0
-__all__ = ['LONGEST_NAME', 'MOST_RUNS', 'SAME_OR_NOT', 'holm', 'name_runs', 'judge_answers', 'code_answers', 'count_different',
-           'resample_columns', 'drawing_order', 'flip_pairs', 'Standing', 'PairResult', 'Coverage', 'count_coverage',
-           'joint_table', 'name_right', 'right_kinds', 'sort_by_right', 'sort_by_agreement', 'share_alike',
-           'choose_pairs', 'scored_groups', 'rate_runs', 'JointComparison', 'joint_tables', 'accuracy_texts',
-           'pair_texts', 'type_texts', 'count_texts', 'joint_note', 'left_out_text', 'joint_text', 'table_lines']
+__all__ = ['LONGEST_NAME', 'MOST_RUNS', 'ROOM', 'SAME_OR_NOT', 'holm', 'name_runs', 'column_heads', 'judge_answers',
+           'code_answers', 'count_different', 'resample_columns', 'drawing_order', 'flip_pairs', 'Standing',
+           'PairResult', 'Coverage', 'count_coverage', 'joint_table', 'name_right', 'right_kinds', 'sort_by_right',
+           'sort_by_agreement', 'share_alike', 'choose_pairs', 'scored_groups', 'rate_runs', 'JointComparison',
+           'joint_tables', 'accuracy_texts', 'pair_texts', 'type_texts', 'count_texts', 'joint_note', 'left_out_text',
+           'joint_text', 'table_lines']
 
 # %% ../../nbs/09_run/16_many.ipynb #b5d80119
 def holm(
@@ -63,6 +64,18 @@ def name_runs(
     return dict(runs)
 
 _LETTERS = [chr(ord("A") + i) for i in range(MOST_RUNS)]
+
+ROOM = 80 # characters of a line in a terminal
+
+def column_heads(
+    names: list[str], # of the runs
+    room: int = ROOM, # characters that a table of all of them may take
+) -> dict[str, str]: # name → what heads its column: itself, or a letter where the names do not fit
+    "Short heads for columns. Rows of the first table then say which run is which, as in “A: base”."
+    longest = max(map(len, names))
+    if longest <= 6 or longest + sum(2 + max(6, len(name)) for name in names) <= room: return {name: name for name in names}
+    marks = _LETTERS if not set(names) & set(_LETTERS) else [f"{i + 1}" for i in range(MOST_RUNS)]
+    return dict(zip(names, marks))
 
 # %% ../../nbs/09_run/16_many.ipynb #e19261a2
 def judge_answers(
@@ -372,6 +385,8 @@ class JointComparison:
 
     @property
     def names(self) -> list[str]: return list(self.runs) # of the runs
+    @cached_property
+    def heads(self) -> dict[str, str]: return column_heads(self.names) # name → what heads its column in a table
     @property
     def scored(self) -> bool: return bool(self.standings) # whether human answers are known
     @property
@@ -476,6 +491,12 @@ class JointComparison:
         "The questions that fit. Raises `UserError` for a kind that there is not."
         return self.table[self.mask(right, same)]
 
+    def row_name(self,
+        name: str, # of a run
+    ) -> str: # as in "A: base"
+        "What stands before the row of a run: its name, after the letter that heads its columns."
+        return name if self.heads[name] == name else f"{self.heads[name]}: {name}"
+
     def legend(self) -> list[tuple[str, str]]: # name, and what it stands for
         "Which run is which, with what differs where several have one label."
         return tell_apart(self.runs)
@@ -533,7 +554,8 @@ def _known(argument: str, value, choices, typed=None) -> str: # the value, if it
     known = list(choices)
     if value in known: return value
     shown, near = short_repr(value if typed is None else typed), did_you_mean(value, known)
-    use = short_name(", ".join(map(repr, known)), 400) or "none: the human answers are not known"
+    if not known: raise UserError(f"{argument} {shown} cannot be asked for: no human answers to these questions are known or counted")
+    use = short_name(", ".join(map(repr, known)), 400)
     raise UserError(f"{argument} {shown} is not known; use one of {use}{near}")
 
 # %% ../../nbs/09_run/16_many.ipynb #f42a8030
@@ -542,9 +564,9 @@ def joint_tables(
 ) -> list[TextTable]: # accuracy, pairs, who is right, by answer type, agreement
     "The figures as texts."
     tables = [accuracy_texts(found), pair_texts(found), type_texts(found)] if found.scored else []
-    agreement = [(name, *(f"{value:.2f}" for value in row))
+    agreement = [(found.row_name(name), *(f"{value:.2f}" for value in row))
                  for name, row in zip(found.names, found.agreement.to_numpy().tolist())]
-    tables.append(TextTable("Same answer, percent", ("", *found.names), agreement))
+    tables.append(TextTable("Same answer, percent", ("", *found.heads.values()), agreement))
     return [*tables, TextTable("Questions", ("", "questions"), count_texts(found))]
 
 def accuracy_texts(
@@ -556,15 +578,15 @@ def accuracy_texts(
     for r in found.overall.itertuples():
         own = ("", "") if not r.own_questions else (f"{r.own_accuracy:.2f}", f"{r.own_questions:,}")
         interval = format_interval(None if np.isnan(r.low) else (r.low, r.high))
-        rows.append((r.run, f"{r.accuracy:.2f}", interval, f"{r.questions:,}", *(own if more else ())))
+        rows.append((found.row_name(r.run), f"{r.accuracy:.2f}", interval, f"{r.questions:,}", *(own if more else ())))
     head = ("", name, "95 % interval", "questions", *(("on all of its own", "questions") if more else ()))
-    return TextTable(f"{name.capitalize()} on the questions that all have answered, percent", head, rows)
+    return TextTable(f"{as_heading(name)} on the questions that all have answered, percent", head, rows)
 
 def pair_texts(
     found: JointComparison, # with human answers
 ) -> TextTable: # a row for each pair
     "The differences with their tests."
-    rows = [(f"{r.b} − {r.a}", signed(r.difference), signed_interval(r.interval), p_text(r.p), p_text(r.p_holm))
+    rows = [(f"{found.heads[r.b]} − {found.heads[r.a]}", signed(r.difference), signed_interval(r.interval), p_text(r.p), p_text(r.p_holm))
             for r in found.results if r.group == "overall"]
     of = "Every pair" if found.reference is None else f"Each run against {found.reference}"
     return TextTable(f"{of}, points", ("", "difference", "95 % interval", "p", "p (Holm)"), rows)
@@ -577,7 +599,7 @@ def type_texts(
     for s in found.standings:
         if s.group != "overall": rows.setdefault((s.group, f"{s.questions:,}"), []).append(f"{s.accuracy:.2f}")
     lines = [(clean_line(group, 80), *figures, n) for (group, n), figures in rows.items()]
-    return TextTable("By answer type, percent", ("", *found.names, "questions"), lines)
+    return TextTable("By answer type, percent", ("", *found.heads.values(), "questions"), lines)
 
 def count_texts(
     found: JointComparison, # of any data

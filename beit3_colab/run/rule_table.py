@@ -113,9 +113,14 @@ class ScoresByRule:
 
     @property
     def differing(self): # array [n] bool
-        "Which questions have not the same score by all rules."
+        "Which questions have another score by another rule than by the data set's own, where both count them."
         own, *others = self.scores.values()
         return np.any([_other(values, own) for values in others], axis=0) if others else np.zeros(len(own), bool)
+
+    @property
+    def uncounted(self): # array [n] bool
+        "Which questions the data set's own rule leaves out. They differ from nothing, also where another rule counts them."
+        return np.isnan(next(iter(self.scores.values())))
 
     @property
     def differences(self): # pandas.DataFrame, rows of `table`
@@ -136,9 +141,8 @@ def _scored_questions(run) -> tuple: # ids, pairs of answer and people's answers
     pairs = [(records[i]["answers"][0], people[i].answers) for i in ids]
     return ids, pairs, [people[i].image_id for i in ids], np.array([people[i].counted for i in ids])
 
-def _other(values, own): # array [n] bool: scores that are not the same; nan is the same as nan
-    absent = np.isnan(values) & np.isnan(own)
-    return ~absent & ~(np.abs(values - own) < _SAME)
+def _other(values, own): # array [n] bool: scores that are not the same; where one is nan, there are no two to compare
+    return np.abs(values - own) >= _SAME
 
 def _figures(rules, scores, images) -> list: # of `RuleRow`
     own, intervals = next(iter(scores.values())), {}
@@ -191,7 +195,15 @@ def rules_text(
 def _caption(found) -> str:
     count, own = int(found.differing.sum()), found.rows[0].rule.name
     some = f"{plural(count, 'question')} of {len(found.ids):,} {'has' if count == 1 else 'have'} another score by another rule"
-    return f"{some}; “differ” counts those that are not worth what they are by {own}, the data set's own rule."
+    text = f"{some}; “differ” counts those that are not worth what they are by {own}, the data set's own rule."
+    return text + _left_out(found)
+
+def _left_out(found) -> str: # a sentence with a space in front; "" where all questions are counted
+    count, own = int(found.uncounted.sum()), found.rows[0].rule.name
+    if not count: return ""
+    by = [name for name, values in found.scores.items() if (found.uncounted & ~np.isnan(values)).any()]
+    text = f" {plural(count, 'question')} {'is' if count == 1 else 'are'} not counted by {own}"
+    return f"{text}, but by {', '.join(by)}." if by else f"{text}, nor by another rule."
 
 def rules_html(
     found: ScoresByRule, # of a run

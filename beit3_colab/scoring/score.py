@@ -70,9 +70,11 @@ class Score:
         return "\n".join([self.caption, *self.notes])
 
     def __str__(self):
-        head = f"{'':12}{self.name.rjust(9):<12}{'95 % interval':<15}  questions"
-        rows = [f"{clean_line(name, 80):<12}{value:>9.2f}   {format_interval(interval):<15}{n:>11,}"
-                for name, value, interval, n in self.rows()]
+        names = [clean_line(name, 80) for name, *_ in self.rows()]
+        first, wide = max(12, *(len(name) + 1 for name in names)), 9 if len(self.name) < 12 else len(self.name)
+        head = f"{'':{first}}{self.name.rjust(wide):<{wide + 3}}{'95 % interval':<15}  questions"
+        rows = [f"{name:<{first}}{value:>{wide}.2f}   {format_interval(interval):<15}{n:>11,}"
+                for name, (_, value, interval, n) in zip(names, self.rows())]
         more = ["", str(FigureTable(self.figures)), ""] if self.figures else []
         return printable("\n".join([head, *rows, *more, *filter(None, (self.label, self.foot))]))
 
