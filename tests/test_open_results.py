@@ -294,7 +294,7 @@ def test_results_are_what_a_run_is():
     found = open_golden("official/vqav2_val_results.json")
     assert isinstance(found, AnsweredQuestions) and not found.running and found.loadable is None
     found.refresh()
-    assert len(found.records) == 24 and repr(found) == f"Results(vqav2_val_results.json (VQA) on val: 24 answers, in {found.path})"
+    assert len(found.records) == 24 and repr(found) == f"Results(vqav2_val_results.json (VQA) on VQAv2 val: 24 answers, in {found.path})"
 
 @pytest.mark.parametrize("name, options, said", [("official/aokvqa_predictions.json", {}, "chose <b><bdi>"), (f"{LMMS}vqav2_val.jsonl", {}, "by its tool 60 %"), ("official/vizwiz_answerability.json", dict(data_path=RULES/"data/vizwiz"), "answerable 0.28")], ids=["choice", "score", "answerable"])
 def test_a_detail_says_what_the_tool_says_beside_the_answer(name, options, said):

@@ -216,8 +216,9 @@ def test_evaluated_and_opened_again(dataset, place, vqa, tmp_path):
     run = evaluate(vqa, dataset=dataset, split="val", data_path=place, output_dir=tmp_path/"run", progress=False)
     assert len(run.questions) == len(run.answers) == 24 and run.data.metric == find_dataset(dataset)("val", [], None, Path()).metric
     entries = json.loads(run.submission.read_text())
-    key = "questionId" if dataset == "docvqa" else "question_id"
-    assert [e[key] for e in entries] == [q.question_id for q in run.questions] and run.submission.name == f"submit_{dataset}_val.json"
+    key, name = ("index", f"answers_{dataset}_val_by_index.json") if run.data.by_row else ("question_id", f"submit_{dataset}_val.json")
+    assert run.data.by_row == (LMU in (place, place.parent)) and run.submission.name == name
+    assert [e[key] for e in entries] == [q.question_id for q in run.questions]
     again = open_run(tmp_path/"run")
     assert again.accuracy == run.accuracy and again.answers.equals(run.answers) and RULES_BY_NAME[run.accuracy.metric] is RULES_BY_NAME[run.metric]
     assert again.data.read_image(again.questions[-1]).size == (48, 32)

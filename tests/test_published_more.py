@@ -334,12 +334,12 @@ def test_a_run_to_the_end(layouts, vqa, tmp_path, name):
     place, split = layouts[name]
     run = evaluate(vqa, dataset=name, split=split, data_path=place, output_dir=tmp_path/"run", device="cpu", progress=False)
     data = load_dataset(name, split, place)
-    assert (run.metric, run.data.label, len(run.questions)) == (data.rule, f"{name} {split}", len(data.questions))
+    assert (run.metric, run.data.label, len(run.questions)) == (RULES[data.rule].name, f"{name} {split}", len(data.questions))
     rule, counted = RULES[data.rule], [q for q in data.annotations if data.annotations[q].counted]
     expected = [rule.fraction(run.records[q]["answers"][0], data.annotations[q].answers) for q in counted]
     assert run.accuracy.overall == pytest.approx(100*sum(expected)/len(expected), abs=.01)
     again = open_run(tmp_path/"run", data_path=place)
-    assert again.accuracy.overall == run.accuracy.overall and again.metric == data.rule
+    assert again.accuracy.overall == run.accuracy.overall and again.metric == RULES[data.rule].name
     written = json.loads(run.submission.read_text())
     def ordered(form): return form if isinstance(form, dict) else sorted(form, key=str)
     assert ordered(written) == ordered(data.answer_file(run.records)) and len(written) == len(run.questions)

@@ -328,7 +328,7 @@ def test_texts_under_ids(wrong, joins, tmp_path):
     if joins:
         joined = join_results(table, val_data())
         assert answers(joined) == dict(list(RIGHT.items())[wrong:]) and joined.counts["disagreeing"] == wrong
-        assert any("something else than the data does under that id: left out (entry 1" in note for note in joined.notes)
+        assert any("something else than the data asks under that id: left out (entry 1" in note for note in joined.notes)
     else:
         with pytest.raises(UserError, match=f"{wrong} of 24 rows ask something else than vqav2 val asks under that id .entry 1, id 4263000: “Who painted this.”"): join_results(table, val_data())
 

@@ -126,7 +126,7 @@ def missing_images(
     missing = set(data.source.missing([q.image for q in questions]))
     return [q for q in questions if q.image in missing]
 
-# %% ../../nbs/05_data/04_dataset.ipynb #2329130d
+# %% ../../nbs/05_data/04_dataset.ipynb #0e0a265a
 @dataclass(frozen=True, repr=False)
 class Dataset:
     """Questions of one split, and everything that is particular to the data set they come from. `name` is its key in
@@ -140,6 +140,7 @@ class Dataset:
     pictures_sha256: str = "" # of the pictures' contents, where they are part of what makes a run
     notes: tuple[str, ...] = field(default=(), compare=False) # what was left out, or read in an unusual way
     fetches: bool = field(default=True, compare=False) # whether servers may be asked when a run is looked at
+    by_row: bool = field(default=False, compare=False) # whether ids are numbers of a table's rows, which no server knows
     name: ClassVar[str] = "dataset" # for tables, file names and run.json
     title: ClassVar[str] = "" # as its authors write it, such as "OK-VQA"
     splits: ClassVar[tuple[str, ...]] = () # those there are, the usual one first
@@ -263,6 +264,12 @@ class Dataset:
     ) -> list|dict: # can be written as JSON
         "What a results file says, in the form that the data set's server or program takes."
         return [{"question_id": i, "answer": record["answers"][0]} for i, record in records.items()]
+
+    def with_choices(self,
+        records: Mapping[int|str, dict], # question_id → record, with `answers`, the best first
+    ) -> Mapping[int|str, dict]: # the same, with `choice` where the ranked answers make one
+        "Records with what a data set of multiple choice takes from ranked answers; of others, the same."
+        return records
 
     def notes_on(self,
         checkpoint: str, # its name, or that of the file that it was converted from

@@ -16,7 +16,7 @@ from .published import FlatPictures, PublishedDataset, read_list, read_records
 # %% auto #0
 __all__ = ['DocVQA']
 
-# %% ../../nbs/05_data/25_docvqa.ipynb #f210bc26
+# %% ../../nbs/05_data/25_docvqa.ipynb #5ceb5b6d
 _HUB = {"val": "validation", "test": "test"} # split → how its parquet files begin; there is no train
 _IMAGES = ("spdocvqa_images", "images", "docvqa/spdocvqa_images", "DocVQA/spdocvqa_images") # beside `documents`
 
@@ -103,10 +103,12 @@ class DocVQA(PublishedDataset):
 
     def answer_file(self, records: Mapping[int|str, dict]) -> list[dict]: # can be written as JSON
         "What the Robust Reading Competition takes."
+        if self.by_row: return super().answer_file(records)
         return [{"questionId": i, "answer": record["answers"][0]} for i, record in records.items()]
 
     def where_to_submit(self, whole: bool, count: int) -> str:
         "Who takes the results."
+        if self.by_row: return super().where_to_submit(whole, count)
         if self.split != "test": return f"The answers of DocVQA's {self.split} are public: its ANLS is computed here."
         if not whole: return f"This is part of DocVQA's test ({count:,} questions); its server wants all of them."
         return "The Robust Reading Competition (rrc.cvc.uab.es, DocVQA, task 1) takes these as results of test."

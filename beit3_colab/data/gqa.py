@@ -201,7 +201,7 @@ def read_choices(
                             "lists of texts; fetch the file again") from None
     return found
 
-# %% ../../nbs/05_data/28_gqa.ipynb #d53fb264
+# %% ../../nbs/05_data/28_gqa.ipynb #5c2babc7
 _PLACE = "https://downloads.cs.stanford.edu/nlp/data/gqa"
 _TIERS = ("testdev", "val", "train", "test", "challenge")
 _PARTS = 10 # files of train_all
@@ -360,10 +360,12 @@ class GQA(PublishedDataset):
         records: Mapping[int|str, dict], # question_id → record, with `answers`, the best first
     ) -> list: # can be written as JSON
         "The form of the official program and of EvalAI: a list of questionId and prediction."
+        if self.by_row: return super().answer_file(records)
         return [{"questionId": i, "prediction": record["answers"][0]} for i, record in records.items()]
 
     def where_to_submit(self, whole: bool, count: int) -> str:
         "Who takes the results, or why nobody does."
+        if self.by_row: return super().where_to_submit(whole, count)
         if self.annotations is not None:
             return (f"The answers of {self.split} are public: this is scored here, and the official eval.py reads "
                     "the file, too.")

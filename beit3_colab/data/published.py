@@ -24,11 +24,11 @@ from .vqav2_online import find_zip
 from .hub_rows import HubRows, open_hub_rows, open_tsv, most_frequent, RowPictures, TableRows
 
 # %% auto #0
-__all__ = ['published_file', 'is_fetched', 'discard_published', 'find_named', 'find_pictures_root', 'FlatPictures',
+__all__ = ['published_file', 'names_limit', 'is_fetched', 'discard_published', 'find_named', 'find_pictures_root', 'FlatPictures',
            'pictures_below', 'read_list', 'read_records', 'file_holds', 'check_ten', 'read_vqa_form',
            'match_annotations', 'PublishedDataset', 'refuse_given']
 
-# %% ../../nbs/05_data/18_published.ipynb #bd142469
+# %% ../../nbs/05_data/18_published.ipynb #55996869
 def published_file(
     dataset: str, # name of the data set, for the folder in the cache
     name: str, # of the file
@@ -46,10 +46,16 @@ def published_file(
         if is_stored(kept, path): return path # another process was faster
         packed = fetch(url, folder/"zips"/url.rpartition("/")[2], most=most)
         try: content = read_zip_member(packed, name)
-        except UserError:
-            discard(packed)
+        except UserError as error:
+            if not names_limit(error): discard(packed) # what is only too large is whole: it need not be fetched again
             raise
         return store(kept, path, content)
+
+def names_limit(
+    error: Exception, # that stopped the reading
+) -> bool: # whether a raised limit mends it
+    "Whether a file was refused for its size alone."
+    return "BEIT3_COLAB_LIMITS=" in str(error)
 
 def is_fetched(
     dataset: str, # name of the data set
@@ -70,7 +76,7 @@ def discard_published(
     discard(folder/name)
     if url.endswith(".zip"): discard(folder/"zips"/url.rpartition("/")[2])
 
-# %% ../../nbs/05_data/18_published.ipynb #be48353d
+# %% ../../nbs/05_data/18_published.ipynb #a8aa5a1e
 def find_named(
     root: Path, # folder that was given
     names: tuple[str, ...], # that the file may have, the usual one first
@@ -87,7 +93,11 @@ def find_pictures_root(
 ) -> Path: # below which the picture lies; the root where it is nowhere
     "Look for the folder that the names of pictures are relative to."
     places = [above/folder for above in (root, root.parent) for folder in folders]
-    return next((place for place in places if (place/name).is_file()), root)
+    return next((place for place in places if _is_file(place/name)), root)
+
+def _is_file(path) -> bool: # a name may be longer than any file's, or hold what no name may
+    try: return path.is_file()
+    except (OSError, ValueError): return False
 
 _LOOKED_FOR = 20 # pictures that decide in which folder all are
 
@@ -99,6 +109,7 @@ class FlatPictures(FolderPictures):
     "Pictures in one folder, whatever folder stands before their names."
     described = True
     def path(self, name: str) -> Path: return self.folder/name.rpartition("/")[2] # of the file, there or not
+    def has(self, name: str) -> bool: return _is_file(self.path(name))
     def description(self, name: str) -> dict: return dict(file=str(self.path(name)), upright=False) # see `describe`
 
 def pictures_below(
@@ -114,7 +125,7 @@ def pictures_below(
         raise UserError(f"{short_name(path)} does not hold {names[0]}: give the zip of this data set's pictures, "
                         "or the folder that they were unpacked to")
     for place in (path/folder for folder in folders):
-        if any((place/name).is_file() for name in names): return FolderPictures(place)
+        if any(_is_file(place/name) for name in names): return FolderPictures(place)
     flat = FlatPictures(path) # the folder that has the pictures themselves
     if any(map(flat.has, names)): return flat
     near = did_you_mean(path, ("auto", "zip"))
@@ -219,7 +230,7 @@ def match_annotations(
 def _complete(a: Annotation) -> Annotation: # with the most frequent answer, which not all files say
     return a if a.multiple_choice_answer is not None else replace(a, multiple_choice_answer=most_frequent(a.answers))
 
-# %% ../../nbs/05_data/18_published.ipynb #ce567f1c
+# %% ../../nbs/05_data/18_published.ipynb #09fdd97b
 @dataclass(frozen=True, repr=False)
 class PublishedDataset(Dataset):
     "A data set that its authors publish as files."
@@ -402,7 +413,10 @@ class PublishedDataset(Dataset):
     @classmethod
     def of_tsv(cls, split: str, rows: HubRows, root: Path) -> PublishedDataset:
         "The split that lies in a TSV of VLMEvalKit's, in its order."
-        return cls._of_table(split, rows, root, cls.read_tsv_row, cls.tsv_columns)
+        data = cls._of_table(split, rows, root, cls.read_tsv_row, cls.tsv_columns)
+        note = (f"{Path(rows.where).name} numbers its rows and has none of {cls.title}'s ids, which the official files and "
+                "the Hub's have: answers are saved by index, question and answer, a form that no server takes")
+        return replace(data, by_row=True, notes=(*data.notes, note))
 
     @classmethod
     def _of_table(cls, split, rows, root, read, columns):
@@ -429,12 +443,33 @@ class PublishedDataset(Dataset):
                             f"{first_few([n[0] for n in names.values()])}")
         files = {kind: published_file(cls.name, names[kind][0], url, cls.most) for kind, url in addresses.items()}
         try: return replace(cls.of_files(split, files, cache_folder()/cls.name), place=None)
-        except UserError: # they hold something else than they should: fetched again the next time
-            for kind, url in addresses.items(): discard_published(cls.name, names[kind][0], url)
+        except UserError as error: # they hold something else than they should: fetched again the next time
+            bad = {} if names_limit(error) else addresses
+            for kind, url in bad.items(): discard_published(cls.name, names[kind][0], url)
             raise
 
     @property
     def data_path(self) -> Path|None: return self.place # what `load` is given to find it again
+
+    def results_name(self, whole: bool, count: int) -> str: # whether every question is in it; how many are
+        "Name of the results file. Answers by the numbers of rows never get the name that a submission has."
+        if whole and self.by_row: return f"answers_{self.name}_{self.split}_by_index.json"
+        return super().results_name(whole, count)
+
+    def answer_file(self,
+        records: Mapping[int|str, dict], # question_id → record, with `answers`, the best first
+    ) -> list|dict: # can be written as JSON
+        "What a results file says: for data without ids, the number of the row with question and answer."
+        if not self.by_row: return super().answer_file(records)
+        asked = {q.question_id: q.question for q in self.questions}
+        return [{"index": i, "question": asked[i], "answer": r["answers"][0]} for i, r in records.items()]
+
+    def where_to_submit(self, whole: bool, count: int) -> str:
+        "Who takes the results, or why nobody does."
+        if not self.by_row: return super().where_to_submit(whole, count)
+        return (f"Nobody takes these: VLMEvalKit's table numbers its rows and does not have {self.title}'s ids, so the "
+                "answers stand by index, question and answer. To have a file with the ids, answer the official files or "
+                "the Hub's: data_path=… (--data-path).")
 
     def __repr__(self):
         if not isinstance(self.source, RowPictures): return super().__repr__()

@@ -16,7 +16,7 @@ from .published import check_ten, PublishedDataset, read_list, read_records
 # %% auto #0
 __all__ = ['TextVQA']
 
-# %% ../../nbs/05_data/22_textvqa.ipynb #1c295c8b
+# %% ../../nbs/05_data/22_textvqa.ipynb #c5dd8379
 _ADDRESS = "https://dl.fbaipublicfiles.com/textvqa"
 _HUB = {"val": "validation", "train": "train", "test": "test"} # split → how its parquet files begin
 _FOLDERS = {"val": "train_images", "train": "train_images", "test": "test_images"}
@@ -100,6 +100,7 @@ class TextVQA(PublishedDataset):
 
     def where_to_submit(self, whole: bool, count: int) -> str:
         "Who takes the results."
+        if self.by_row: return super().where_to_submit(whole, count)
         if self.split != "test": return f"The answers of {self.split} are public: TextVQA's accuracy is computed here."
         if not whole: return f"This is part of TextVQA's test ({count:,} questions); EvalAI wants all of them."
         return "EvalAI takes these as results of TextVQA's test."

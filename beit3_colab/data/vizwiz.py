@@ -42,7 +42,7 @@ def read_annotation(
     facts = {"answerable": record["answerable"]}
     return Annotation(name, name, "other", intern(record["answer_type"]), most_frequent(answers), answers, facts=facts)
 
-# %% ../../nbs/05_data/27_vizwiz.ipynb #5de4c1ac
+# %% ../../nbs/05_data/27_vizwiz.ipynb #45430c58
 _ADDRESS = "https://vizwiz.cs.colorado.edu/VizWiz_final/vqa_data/Annotations.zip"
 _HOMES = ("", "Images", "images", "vizwiz", "VizWiz")
 
@@ -136,10 +136,12 @@ class VizWiz(PublishedDataset):
         records: Mapping[int|str, dict], # question_id → record, with `answers`, the best first
     ) -> list: # can be written as JSON
         "The form that EvalAI takes: a list of picture and answer."
+        if self.by_row: return super().answer_file(records)
         return [{"image": i, "answer": record["answers"][0]} for i, record in records.items()]
 
     def where_to_submit(self, whole: bool, count: int) -> str:
         "Who takes the results, or why nobody does."
+        if self.by_row: return super().where_to_submit(whole, count)
         if self.split != "test":
             return f"The answers of {self.split} are public: this is scored here, and EvalAI takes test alone."
         if not whole: return "This is part of test: it cannot be submitted; EvalAI wants every question of test."

@@ -26,14 +26,17 @@ SPLITS = { # our name → official name
     "test-dev": "test-dev2015"}
 IMAGE_FOLDERS = SPLITS | {"test-dev": "test2015"} # where its pictures lie
 
-# %% ../../nbs/05_data/05_vqa_files.ipynb #24c34511
+# %% ../../nbs/05_data/05_vqa_files.ipynb #c44fa199
+_ALIASES = {"validation": "val", "testdev": "test-dev", "test_dev": "test-dev"} # of the Hub and of other tools
+
 def split_name(
-    split: str, # train, val, test or test-dev; the official names (val2014, test2015, ...) work too
+    split: str, # train, val, test or test-dev; the official names (val2014, test2015) and the Hub's (validation) work too
 ) -> str: # train, val, test or test-dev
     "The short name of a split."
+    if isinstance(split, str) and split in _ALIASES: return _ALIASES[split]
     for short, official in SPLITS.items():
         if isinstance(split, str) and split in (short, official): return short
-    near = did_you_mean(split, [*SPLITS, "sample", *SPLITS.values()])
+    near = did_you_mean(split, [*SPLITS, "sample", *SPLITS.values(), *_ALIASES])
     if str(split).lower().endswith(("std", "standard")): near = "; EvalAI's test-standard phase takes answers to test"
     raise UserError(f"split {short_repr(split)} is unknown: use one of {', '.join(SPLITS)}, or “sample”, "
                     f"the built-in one{near}")

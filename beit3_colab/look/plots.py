@@ -46,7 +46,7 @@ def count_option(
         raise UserError(f"{name} must be a whole number of 1 or more, not {short_repr(value)}")
     return int(value)
 
-# %% ../../nbs/11_look/02_plots.ipynb #8d34c924
+# %% ../../nbs/11_look/02_plots.ipynb #1babd28b
 def axis_name(
     run: AnsweredQuestions, # finished or not
 ) -> str: # for an axis
@@ -58,9 +58,11 @@ def _title(figure, run, text: str):
     figure.suptitle(f"{text}\n{clean_text(run.label, 70, 2)}", fontsize=11, **PLAIN)
 
 def _notes(figure, run, width: int):
-    "What must stand beside a figure of this run, below it."
+    "What must stand beside a figure of this run, below it: the figure grows by the room that it takes."
     text = "\n".join(clean_text(note, width, 4) for note in getattr(run.accuracy, "notes", ()))
-    if text: figure.supxlabel(text, fontsize=8, **PLAIN)
+    if not text: return
+    figure.set_figheight(figure.get_figheight() + .15*(text.count("\n") + 1)) # inches: a line of 8 points
+    figure.supxlabel(text, fontsize=8, **PLAIN)
 
 # %% ../../nbs/11_look/02_plots.ipynb #fff2ddfb
 def choose_rows(

@@ -20,7 +20,7 @@ from .ceiling import Ceiling
 # %% auto #0
 __all__ = ['AnsweredQuestions', 'make_table', 'optional_texts', 'most_frequent', 'answer_table']
 
-# %% ../../nbs/09_run/12_answered.ipynb #9e8878a1
+# %% ../../nbs/09_run/12_answered.ipynb #d1a60bc3
 class AnsweredQuestions:
     "Answers to questions of a data set, by whoever gave them."
     running = False # a run in the background says otherwise
@@ -83,7 +83,11 @@ class AnsweredQuestions:
     def figures(self) -> tuple: # of `beit3_colab.scoring.figures.Figure`
         "What the official program of the data set says beside its accuracy."
         if self.data is None: return ()
-        return tuple(figures_of(self.data.program, self.data.annotations, self.records)) # some need other questions, too
+        return tuple(figures_of(self.data.program, self.data.annotations, self.figure_records())) # some need other questions, too
+
+    def figure_records(self) -> dict[int|str, dict]: # question_id → record
+        "The records that figures are made of."
+        return self.records
 
     @cached_property
     def soft_score(self) -> SoftScore|None:

@@ -26,7 +26,7 @@ from .task import check_questions, reopen_dataset
 __all__ = ['RunFolder', 'is_file_in', 'is_known', 'is_own_data', 'run_facts', 'check_run_folder', 'label', 'run_setup',
            'write_submission', 'index_soft_score']
 
-# %% ../../nbs/09_run/05_folder.ipynb #ff115494
+# %% ../../nbs/09_run/05_folder.ipynb #c733f9d7
 @with_parameters
 class RunFolder(AnsweredQuestions):
     "A run, finished or not: its answers, accuracy, submission and report."
@@ -128,6 +128,10 @@ class RunFolder(AnsweredQuestions):
         "Look at the folder again: answers and figures are read anew when they are next asked for."
         self.info = read_run_file(self.folder)
         super().refresh()
+
+    def figure_records(self) -> dict[int|str, dict]: # question_id → record
+        "The records, with the choices that the results file has: ranked answers make one."
+        return self.data.with_choices(self.records)
 
     def report(self) -> Report: # time, speed and memory
         "Where the time went; raises `UserError` while the run is not finished."

@@ -23,7 +23,8 @@ from .rule_table import score_pairs
 from .task import DATASETS, load_dataset
 
 # %% auto #0
-__all__ = ['find_task', 'choose_data', 'told_total', 'tool_note', 'as_sentence', 'OtherResults']
+__all__ = ['find_task', 'choose_data', 'told_total', 'tool_note', 'name_data', 'tell_other_task', 'tell_no_people', 'as_sentence',
+           'OtherResults']
 
 # %% ../../nbs/09_run/13_other_results.ipynb #c65e6f1c
 _TASKS = { # what lmms-eval and VLMEvalKit call their data, in small letters → data set and split
@@ -83,7 +84,7 @@ def _own_data(data_path) -> Dataset:
                         "evaluate(questions=…) was given; or the data set itself as dataset=… (--dataset takes a name)")
     return open_questions(data_path)
 
-# %% ../../nbs/09_run/13_other_results.ipynb #1814e256
+# %% ../../nbs/09_run/13_other_results.ipynb #7cc22387
 _TOTALS = { # tool → names that its figure may have, and what makes percent of it
     "lmms-eval": (("exact_match", "anls"), 100.),
     "VLMEvalKit": (("Overall",), 1.),
@@ -92,29 +93,31 @@ _TOTALS = { # tool → names that its figure may have, and what makes percent of
 _RULES = {"lmms-eval": "lmms_", "VLMEvalKit": "vlmeval_", "LAVIS": "lavis_"} # how the names of a tool's rules begin
 _NEAR = .006 # percent: two figures that are rounded to two decimals
 
+def _own_total(table) -> float|None: # percent, of all its rows; None where the file has none
+    names, factor = _TOTALS.get(table.tool, ((), 1.))
+    return next((factor*table.totals[name] for name in names if name in table.totals), None)
+
 def told_total(
     table: ResultTable, # of a file
     records: dict, # question_id → record, of the questions that are scored
 ) -> float|None: # percent; None where the file has none
     "The figure that a tool gave to its answers: its total, or the mean of what it gave to each."
-    names, factor = _TOTALS.get(table.tool, ((), 1.))
-    for name in names:
-        if name in table.totals: return factor*table.totals[name]
+    if (total := _own_total(table)) is not None: return total
     scores = [record.get("tool_score") for record in records.values()]
     return None if not scores or None in scores else 100*sum(scores)/len(scores)
 
-# %% ../../nbs/09_run/13_other_results.ipynb #34029cf8
+# %% ../../nbs/09_run/13_other_results.ipynb #76bf9dce
 class _ToolRule:
     "Which of a tool's rules gives what the tool says."
-    def __init__(self, run, said: dict, total: float):
-        self.run, self.total = run, total
+    def __init__(self, run, said: dict, total: float, part: bool): # part: the total is of more rows than are scored here
+        self.run, self.total, self.part = run, total, part
         self.pairs = [(answer, run.annotations[i].answers) for i, answer in said.items()]
         scores = [run.records[i].get("tool_score") for i in said]
         self.scores = None if None in scores else 100*np.array(scores, float)
 
     def find(self): # `Rule`; None where none fits
         prefix, name = _RULES.get(self.run.table.tool), self.run.data.name
-        if prefix is None: return None
+        if prefix is None or self.scores is None and self.part: return None
         rules = [r for r in rules_for(self.run.annotations, self.run.metric, name) if r.name.startswith(prefix)]
         return next((rule for rule in rules if self.fits(rule, 500) and self.fits(rule)), None)
 
@@ -133,16 +136,56 @@ def tool_note(
     said, tool = run.said(), clean_line(run.table.tool, 40)
     total = told_total(run.table, {i: run.records[i] for i in said})
     if total is None: return ()
-    counts, few = run.joined.counts, ""
-    if counts["joined"] < counts["rows"] and run.table.totals:
-        few = f" of all its {plural(counts['rows'], 'row')}, of which {counts['joined']:,} are joined here,"
+    few, own = _tell_part(run, len(said)), _own_total(run.table)
     ours = f"{score.overall:.2f} is by {score.metric}, the rule of the data set"
-    if not few and abs(total - score.overall) < _NEAR: return (f"{tool} says {total:.2f}, too.",)
-    if rule := _ToolRule(run, said, total).find():
-        return (f"{tool} says {total:.2f}{few} by its own rule {rule.name}; {ours}: .rules() shows which answers differ.",)
-    return (f"{tool} says {total:.2f}{few or ','} by no rule that is known here; {ours}.",)
+    if abs(total - score.overall) < _NEAR and (not few or own is None): # of the same questions
+        return (f"{tool} says {total:.2f}{few or ','} too.",)
+    rule = _ToolRule(run, said, total, part=bool(few) and own is not None)
+    if found := rule.find():
+        return (f"{tool} says {total:.2f}{few} by its own rule {found.name}; {ours}: .rules() shows which answers differ.",)
+    unknown = "by a rule that a part of its rows cannot tell" if rule.scores is None and rule.part else "by no rule that is known here"
+    return (f"{tool} says {total:.2f}{few or ','} {unknown}; {ours}.",)
 
-# %% ../../nbs/09_run/13_other_results.ipynb #49158e77
+def _tell_part(run, scored: int) -> str: # "" where the figure of the tool is of the questions that are scored here
+    "Of which rows the tool's figure is: its total is of all, and the mean of its scores of those that are scored here."
+    counts = run.joined.counts
+    rows, joined = counts["rows"], counts["joined"]
+    if _own_total(run.table) is None: # the mean of what it gave to each
+        whole = scored + counts["repeated"] >= rows
+        return "" if whole else f" of the {plural(scored, 'row')} that are scored here, of its {rows:,},"
+    if joined < rows: return f" of all its {plural(rows, 'row')}, of which {joined:,} are joined here,"
+    return "" if scored == joined else f" of all its {plural(rows, 'row')}, of which {scored:,} are scored here,"
+
+# %% ../../nbs/09_run/13_other_results.ipynb #6e929bc8
+def name_data(
+    data: Dataset, # that results are of
+) -> str: # such as "VQAv2 val"
+    "Data set and split. The label of VQAv2 is its split alone, as runs have had it from the first."
+    return f"{data.title} {data.split}" if data.title and data.label == data.split else data.label
+
+def tell_other_task(
+    table: ResultTable, # of a file
+    data: Dataset, # that it was opened as
+) -> tuple[str, ...]: # a sentence; none where the file says the same, or nothing that is certain
+    "That a file names another data set or split than the one it was opened as."
+    said, of_split = _TASKS.get(table.task.lower(), (None, None))
+    if said is None or data.name == "own" or (said, of_split) == (data.name, data.split): return ()
+    return (f"the file names its data {short_name(table.task, 60)}, which is dataset={said!r}, split={of_split!r}, and it was "
+            f"opened as {_in_words(data)}",)
+
+_HIDDEN = re.compile("test|challenge|submission") # in the names of splits whose answers a server keeps
+
+def tell_no_people(
+    data: Dataset, # that results are of
+) -> tuple[str, ...]: # a sentence; none where people's answers are known
+    "Why there is no accuracy."
+    if data.annotations is not None: return ()
+    if data.published and _HIDDEN.match(data.split):
+        return (f"people's answers to {_in_words(data)} are not public, so there is no accuracy",)
+    return ("the data as it was opened has no answers of people, so there is no accuracy",)
+
+def _in_words(data) -> str: return f"{data.title} {data.split}" if data.title else data.label
+
 def as_sentence(
     text: str, # as a reader of files tells it
 ) -> str: # with a capital and a full stop
@@ -190,7 +233,7 @@ class OtherResults(AnsweredQuestions):
     def place(self) -> Path: return self.path
     @property
     def label(self) -> str: # the file's name, the tool and the data
-        return f"{clean_line(self.path.name, 80)} ({clean_line(self.table.tool, 40)}) on {self.data.label}"
+        return f"{clean_line(self.path.name, 80)} ({clean_line(self.table.tool, 40)}) on {name_data(self.data)}"
     @property
     def about(self) -> str: return f"Answers to questions about pictures, as {clean_line(self.table.tool, 40)} wrote them down"
     @property
@@ -198,8 +241,9 @@ class OtherResults(AnsweredQuestions):
 
     @property
     def notes(self) -> tuple[str, ...]: # sentences
-        "What was read in an unusual way, and what could not be joined."
-        return tuple(map(as_sentence, dict.fromkeys((*self.table.notes, *self.joined.notes, *self.data.notes))))
+        "What was read in an unusual way, what could not be joined, and whether nobody's answers are known."
+        found = (*tell_other_task(self.table, self.data), *self.table.notes, *self.joined.notes, *self.data.notes)
+        return tuple(map(as_sentence, dict.fromkeys((*found, *tell_no_people(self.data)))))
 
     @cached_property
     def accuracy(self) -> Score|None: # in percent, by the rule of the data set; None where nobody's answers are known
@@ -216,7 +260,7 @@ class OtherResults(AnsweredQuestions):
         counts = {name.replace("_", " "): f"{n:,}" for name, n in self.joined.counts.items() if n}
         said = {f"{self.table.tool} says, {name}": f"{value:.4g}" for name, value in self.table.totals.items()}
         return [("file", self.path.name), ("written by", self.table.tool), ("form", self.table.form),
-                ("its name for the data", self.table.task or None), ("data", self.data.label),
+                ("its name for the data", self.table.task or None), ("data", name_data(self.data)),
                 ("scored by", find_rule(self.metric).title), *counts.items(), *said.items()]
 
     def distinction(self) -> dict[str, object]: # name → value

@@ -74,7 +74,7 @@ def answerability(
     positive, scores = 1 - np.asarray(answerable), 1. - np.asarray(predicted, float)
     return {"average_precision": average_precision(positive, scores), "f1_score": f1_score(positive, scores > .5)}
 
-# %% ../../nbs/06_scoring/09_answerability.ipynb #aa837123
+# %% ../../nbs/06_scoring/09_answerability.ipynb #612e9774
 _AP, _F1 = "not answerable, average precision", "not answerable, F1"
 
 def _not_told(note: str) -> list[Figure]: return [Figure(name, None, None, 0, note=note) for name in (_AP, _F1)]
@@ -114,6 +114,9 @@ def vizwiz_figures(
     values = [rule(first_answer(records[a.question_id]), a.answers) for a in scored]
     known = [a for a in asked if (a.facts or {}).get("answerable") in (0, 1)]
     found = _answerability_figures(known, records, resamples, seed) if known else []
+    if not known and any(records[a.question_id].get("answerable") is not None for a in asked):
+        found = _not_told("This table does not say which questions can be answered; VizWiz's own file, such as "
+                          "val.json, does: give it.")
     return found + mean_figures([a.image_id for a in scored], values, dict(sorted(types.items())), resamples, seed)
 
 # %% ../../nbs/06_scoring/09_answerability.ipynb #5c925946

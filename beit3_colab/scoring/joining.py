@@ -143,7 +143,7 @@ _SAID = { # what disagrees → what the row and the data say
                                              ", ".join(dict.fromkeys(placed.people[question.question_id].answers))),
 }
 
-# %% ../../nbs/06_scoring/15_joining.ipynb #004333d9
+# %% ../../nbs/06_scoring/15_joining.ipynb #e8103957
 _LEFT = ("unknown", "disagreeing", "ambiguous", "unnamed") # why a row is not joined
 
 def _name_data(dataset) -> str: # such as "OK-VQA val"
@@ -154,6 +154,8 @@ class _Placed:
     "Which question each row answers, and what became of the others."
     def __init__(self, dataset, task):
         self.questions, self.label = dataset.questions, _name_data(dataset)
+        self.numbered = bool(getattr(dataset, "by_row", False)) # its ids are numbers of a table's rows
+        self.named = "" # the ids of a file that were not used, of such data
         self.about = f"; the file says that it is about {short_name(task, 60)}" if task else ""
         self.rows = [] # (question, row)
         self.counts = dict.fromkeys(("by_id", "by_row", "by_text", *_LEFT), 0)
@@ -176,6 +178,20 @@ class _Placed:
         self.faults.setdefault(fault, []).append((question, row))
 
     def places(self, why) -> str: return some_places([row.where for row in self.first[why]], self.counts[why])
+
+_NO_IDS = ("the data here is VLMEvalKit's table, which numbers its rows and does not have the data set's ids: give the "
+           "official files or the Hub's, data_path=… (--data-path)")
+
+def _without_ids(rows, placed) -> list: # the same rows, to be joined by number and text, or by text
+    "Leave out ids, which mean nothing in data without any. Raises `UserError` where nothing else names a question."
+    named = [row for row in rows if row.question_id is not None]
+    if not named: return rows
+    said = first_few(row.question_id for row in named[:50])
+    if not any(_tells(row.question) for row in rows):
+        raise UserError(f"the results name their questions by {plural(len(named), 'id')} ({said}) and not by a text, "
+                        f"so none can be found in {placed.label}: {_NO_IDS}{placed.about}")
+    placed.named = f"the ids of the results ({said}) were not used: {_NO_IDS}, to join by them"
+    return [row._replace(question_id=None) for row in rows]
 
 def _by_id(rows, placed):
     find = QuestionIds(placed.questions).find
@@ -245,7 +261,7 @@ def _choose(placed) -> str:
 
 def _cite(text) -> str: return f"“{clean_line(text, 80)}”"
 
-# %% ../../nbs/06_scoring/15_joining.ipynb #4a2fd6b0
+# %% ../../nbs/06_scoring/15_joining.ipynb #723cdedb
 def _is_proof(rows, texts, total, left) -> bool: # whether agreement could not be by chance, if so many are left out
     counts = [texts[plain_question(question.question)] for question, _ in rows]
     if not left and all(n == 1 for n in counts): return True
@@ -256,8 +272,10 @@ def _few(rows) -> int: # that may be left out
 
 def _by_row(rows, placed, texts) -> bool: # whether they were joined so
     pairs, left, total = [], [], len(placed.questions)
+    numbers = (q.question_id for q in placed.questions) if placed.numbered else range(total)
+    numbered = dict(zip(numbers, placed.questions))
     for row in rows:
-        question = placed.questions[row.row] if row.row is not None and row.row < total else None
+        question = numbered.get(row.row)
         fault = _other_row(question, row) or (_other_facts(question, row, placed) if row.more else None)
         if fault is None:
             pairs.append((question, row))
@@ -314,17 +332,20 @@ def _which(row, i): # rows of one number are one row, which several processes ha
 
 def _refuse_texts(rows, found, there, placed):
     if not any(_tells(row.question) for row in rows):
+        write = "question beside each number of a row" if placed.numbered else "question_id"
         raise UserError(f"the results name their questions neither by an id nor by the text ({rows[0].where}, …), "
-                        "so nothing can be joined; write a column question_id")
+                        f"so nothing can be joined; write a column {write}")
     row = next(row for row, text in zip(rows, found) if text is None)
+    remedy = f"{_choose(placed)}{'; ' + placed.named if placed.named else ''}"
     said = _cite(row.question) if _tells(row.question) else "nothing"
     share = f"{100*there/len(rows):.1f} %"
     raise UserError(f"of {plural(len(rows), 'row')}, {share} ask something that {placed.label} asks, and 98 % are "
                     f"needed ({row.where} asks {said}, which is not there): these results are about another "
-                    f"split or another data set; {_choose(placed)}")
+                    f"split or another data set; {remedy}")
 
 def _place(table, rows, dataset) -> _Placed:
     placed = _Placed(dataset, table.task)
+    if placed.numbered: rows = _without_ids(rows, placed)
     named = [row for row in rows if row.question_id is not None]
     others = [row for row in rows if row.question_id is None] if len(named) < len(rows) else []
     if named: _by_id(named, placed)
@@ -380,7 +401,7 @@ def _collect(pairs) -> tuple[dict, dict, int]: # records; question_id → rows, 
         for question_id in differ: del records[question_id]
     return records, lost, repeated
 
-# %% ../../nbs/06_scoring/15_joining.ipynb #ee75f877
+# %% ../../nbs/06_scoring/15_joining.ipynb #68d80f23
 _HOW = {
     "by_id": "their question's id",
     "by_row": "the number of the row in the tool's copy of the data; each was checked against its question's text",
@@ -396,7 +417,7 @@ def _remedy(tool) -> str:
     return "to join all, write the question_id beside each answer"
 
 def _tell_placed(placed, table) -> list[str]: # sentences
-    notes, counts = [], placed.counts
+    notes, counts = [placed.named] if placed.named else [], placed.counts
     ways = [f"{plural(counts[how], 'row')} by {_HOW[how]}" for how in _HOW if counts[how]]
     if ways and (len(ways) > 1 or not counts["by_id"]): notes.append(f"joined to {placed.label}: {'; '.join(ways)}")
     if n := counts["unknown"]:
@@ -435,13 +456,13 @@ def _tell_missing(missing, label) -> list[str]:
     return [f"{plural(len(missing), 'question')} of {label} without an answer in the results "
             f"({first_few(q.question_id for q in missing[:50])})"]
 
-# %% ../../nbs/06_scoring/15_joining.ipynb #0c4213c2
+# %% ../../nbs/06_scoring/15_joining.ipynb #5cca5bcd
 def _sort(rows) -> tuple[list, list, list]: # rows with something to say; without an answer; with one that is none
     good, empty, refused = [], [], []
     for row in rows:
         if row.answer is not None: good.append(row)
         elif row.more and "refused" in row.more: refused.append(row)
-        elif row.more and "answerable" in row.more: good.append(row)
+        elif row.more and ("answerable" in row.more or "choice" in row.more): good.append(row)
         else: empty.append(row)
     return good, empty, refused
 
@@ -458,7 +479,8 @@ def join_results(
     """Put each row beside the question that it answers.
 
     Raises `UserError` for results of another split or data set, for rows that name no question, and where no row could
-    be joined. Records have an empty list of answers only for VizWiz's answerability, whose files have none."""
+    be joined. Records have an empty list of answers only where there is something else: VizWiz's answerability,
+    A-OKVQA's multiple choice."""
     with without_search(): return _join(table, dataset)
 
 def _join(table, dataset) -> Joined:

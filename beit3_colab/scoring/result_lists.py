@@ -20,7 +20,7 @@ from .result_rows import take_answer, take_id, take_row, take_share, Told
 __all__ = ['KNOWN_NAMES', 'Layout', 'find_layout', 'read_list', 'number_entries', 'unwrap', 'split_lines', 'cut_off',
            'read_lines', 'count_rows', 'read_table']
 
-# %% ../../nbs/06_scoring/13_result_lists.ipynb #e2fe14a2
+# %% ../../nbs/06_scoring/13_result_lists.ipynb #25d838e7
 _IDS = ("questionid", "qid", "qaid", "id")
 _MODELS = """prediction predans pred predictedanswer predanswer modelanswer modelprediction modeloutput modelresponse
     response output generatedanswer generatedtext generated""".split()
@@ -68,7 +68,7 @@ def _answer_column(names, name) -> str|None: # None where there is none
     kind = next((_OF_DATA[n] for n in _OF_DATA if n in names), None)
     if kind: raise UserError(f"{name} holds {kind}, not what a model answered; give the file with the answers")
     if "answer" in names: return names["answer"]
-    if "directanswer" in names or "multiplechoice" in names: return _first(names, ("directanswer", "multiplechoice"))
+    if "directanswer" in names: return names["directanswer"]
     is_llava = "text" in names and {"prompt", "answerid", "modelid"} & set(names)
     return names["text"] if is_llava else None
 
@@ -89,7 +89,8 @@ def find_layout(
         raise UserError(f"{name} has {len(columns):,} columns; {raise_limit('columns')}")
     names = _plain_names(columns, name)
     answer, answerable = _answer_column(names, name), names.get("answerable")
-    if answer is None and (answerable is None or "answers" in names): _refuse_columns(names, columns, name)
+    tells = "multiplechoice" in names or answerable is not None and "answers" not in names # without an answer
+    if answer is None and not tells: _refuse_columns(names, columns, name)
     people = _first(names, _PEOPLE)
     if people is None and "answer" in names and answer != names["answer"]: people = names["answer"]
     return Layout(
@@ -97,7 +98,7 @@ def find_layout(
         answer=answer, choice=names.get("multiplechoice"), answerable=answerable, confidence=names.get("confidence"),
         people=people, thinking=_first(names, _THOUGHTS))
 
-# %% ../../nbs/06_scoring/13_result_lists.ipynb #5a70ac4b
+# %% ../../nbs/06_scoring/13_result_lists.ipynb #fb7f5755
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 
 def _picture(value): # the name of a picture; None for anything else
@@ -115,10 +116,19 @@ def _extras(record, layout, more) -> dict|None:
         more["thinking"] = thought
     return more or None
 
-def _answer_of(record, layout, cells): # A-OKVQA: the direct one; where only the other is there, that one
+def _answer_of(record, layout, cells): # A-OKVQA: the direct one; a choice is never scored as one
     value = record.get(layout.answer)
-    if layout.choice and (value is None or value == ""): value = record.get(layout.choice)
     return "" if cells and value is None else value
+
+def _tell_choices(rows, layout) -> tuple[str, ...]: # sentences, where a file has multiple choice
+    "What must be said where direct answers are not there: a choice is no direct answer."
+    if not layout.choice: return ()
+    if layout.answer is None:
+        return ("the file has multiple choice alone and no direct answers: there is no accuracy of direct answers",)
+    none = sum(row.answer is None and "choice" in (row.more or {}) for row in rows) # `Told` counts empty ones
+    if not none: return ()
+    return (f"{plural(none, 'row')} with a choice and no direct answer: the accuracy of direct answers leaves "
+            f"{'it' if none == 1 else 'them'} out",)
 
 def _read_rows(records, layout, cells, told) -> Iterator[ResultRow]:
     id_column, answer_column = layout.question_id, layout.answer
@@ -168,7 +178,8 @@ def read_list(
     try: rows = list(_read_rows(records, layout, cells, told))
     except UserError as error: raise UserError(f"{name}, {error}") from None
     tool, form = _name_form(names, layout, kind)
-    return ResultTable(tool, form, checked_rows(rows, name), "", notes + told.notes(), {})
+    notes += told.notes() + _tell_choices(rows, layout)
+    return ResultTable(tool, form, checked_rows(rows, name), "", notes, {})
 
 # %% ../../nbs/06_scoring/13_result_lists.ipynb #d0f90059
 _KEYS = ("results", "predictions", "answers", "outputs", "annotations", "data")
