@@ -177,7 +177,7 @@ def _cell(value):
     if type(value) in (int, float) and abs(value) >= 2**53: return float(value) # kept to 15 digits: refused as an id
     return value
 
-# %% ../../nbs/06_scoring/12_vlmevalkit.ipynb #f9656a5b
+# %% ../../nbs/06_scoring/12_vlmevalkit.ipynb #0c74307b
 _DATA = re.compile(r"(?:^|_)((?:TextVQA|DocVQA|InfoVQA|ChartQA|OCRVQA|GQA|VizWiz)(?:_[A-Za-z]+)*?)(?:_results)?$")
 _FAILED = "Failed to obtain answer via API."
 
@@ -224,15 +224,17 @@ def _scored(rows, records, stem) -> tuple[list, tuple]: # rows with scores, note
             "is what VLMEvalKit's own total uses: 1 less the smallest distance, and 0 below 0.5",)
     return rows, note if distances else ()
 
-def _totals(path) -> dict[str, float]:
+def _totals(path) -> tuple[dict[str, float], tuple]: # in percent; notes
     "What `…_acc.csv` beside the file says."
     beside = path.with_name(f"{_stem(path).removesuffix('_results')}_acc.csv")
     try: rows = list(csv.reader(io.StringIO(read_file(beside, most="note_bytes").decode("utf-8-sig"))))
-    except (OSError, UserError, UnicodeDecodeError, csv.Error): return {}
-    if len(rows) != 2: return {}
+    except (OSError, UserError, UnicodeDecodeError, csv.Error): return {}, ()
+    if len(rows) != 2: return {}, ()
     try: found = {name: float(value) for name, value in zip(*rows)}
-    except ValueError: return {}
-    return {name: value for name, value in found.items() if 0 <= value <= 100} # percent; also not nan
+    except ValueError: return {}, ()
+    totals = {name: value for name, value in found.items() if 0 <= value <= 100} # also not nan
+    return totals, tuple(f"the total {name} beside the file, {found[name]}, is no percentage, and is not told"
+                         for name in ("Overall",) if name in found and name not in totals)
 
 def read_vlmevalkit(
     records: list[tuple[str, Mapping]], # where, and column → value
@@ -251,8 +253,8 @@ def read_vlmevalkit(
     task = found[1] if found else ""
     form = "scored predictions" if records and "eval_score" in records[0][1] else "predictions"
     form = f"{form} on {task}" if task else form
-    totals = _totals(path) if path else {}
-    return ResultTable("VLMEvalKit", form, checked_rows(rows, name), task, told.notes() + notes, totals)
+    totals, more = _totals(path) if path else ({}, ())
+    return ResultTable("VLMEvalKit", form, checked_rows(rows, name), task, told.notes() + notes + more, totals)
 
 # %% ../../nbs/06_scoring/12_vlmevalkit.ipynb #c74f0e21
 def plain_file(
