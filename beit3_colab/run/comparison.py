@@ -523,7 +523,7 @@ class PairedComparison:
     def __repr__(self): return comparison_text(self)
     def _repr_html_(self): return comparison_html(self)
 
-# %% ../../nbs/09_run/10_comparison.ipynb #62576775
+# %% ../../nbs/09_run/10_comparison.ipynb #2d40eb7f
 def hidden_differences(
     runs: dict[str, AnsweredQuestions], # by name
     ids: list, # question_ids that are compared
@@ -547,7 +547,7 @@ def unscored_text(
     left_out: int, # questions that the data set's own rule does not count
 ) -> str: # a sentence
     "Why there is no accuracy."
-    why = "None of these questions is counted" if left_out else "The human answers are not public"
+    why = "None of these questions is counted" if left_out else "The human answers are not public, or not in the data"
     return f"{why}, so there is no accuracy to compare."
 
 def uncounted_text(
