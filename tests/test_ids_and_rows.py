@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from beit3_colab import compare, evaluate, open_results, open_run
 from beit3_colab.data.dataset import Question
-from beit3_colab.data.published import discard_published, find_pictures_root, is_fetched, pictures_below, published_file
+from beit3_colab.data.published import find_pictures_root, pictures_below
 from beit3_colab.data.vqa_files import split_name
 from beit3_colab.look.plots import plot_accuracy
 from beit3_colab.machine.messages import UserError
@@ -53,6 +53,9 @@ def test_a_choice_is_never_scored_as_a_direct_answer(value, accuracy, note, tmp_
     found = open_aokvqa(write(tmp_path/"a.json", said))
     assert (found.accuracy and found.accuracy.overall) == accuracy and figures(found)["multiple choice"] == 62.5
     assert len(found.records) == 24 and found.notes == ((note,) if note else ())
+    said = [f.note for f in found.figures() if f.name == "left out of direct answers"]
+    of = {"gone": None, None: "those 10 of the other 18 that have an answer"}.get(value, "the other 18")
+    assert said == ([f"6 of 24 questions are marked difficult; the accuracy is of {of}."] if of else [])
 
 def test_a_table_of_choices_alone_has_multiple_choice_and_no_accuracy(tmp_path):
     lines = [f"{i},{record['multiple_choice']}" for i, record in AOKVQA.items()]

@@ -472,3 +472,17 @@ def test_a_row_of_a_tsv_is_bounded(tmp_path, monkeypatch):
     monkeypatch.setenv("BEIT3_COLAB_LIMITS", "table_group_bytes=1000")
     shutil.copy(OKVQA_ROWS, tmp_path/"new.parquet") # not among the groups that are kept
     with pytest.raises(ImageError, match="bytes of pictures together"): open_hub_rows(tmp_path/"new.parquet", ()).pictures().read("row 0")
+
+
+# files that are only too large
+
+@pytest.mark.parametrize("name, value", [("zip_bytes", 100), ("file_bytes", 100)])
+def test_a_zip_that_is_only_too_large_is_kept(server, name, value, monkeypatch):
+    monkeypatch.setenv("BEIT3_COLAB_LIMITS", f"{name}={value}")
+    with pytest.raises(UserError, match=f"BEIT3_COLAB_LIMITS={name}=NUMBER"): load_dataset("okvqa")
+    with pytest.raises(UserError, match=f"BEIT3_COLAB_LIMITS={name}=NUMBER"): load_dataset("okvqa")
+    asked = len(server.requests)
+    monkeypatch.delenv("BEIT3_COLAB_LIMITS")
+    assert len(load_dataset("okvqa").questions) == 24
+    names = [request.path for request in server.requests]
+    assert len(names) == len(set(names)) and asked >= 1 # nothing was fetched twice

@@ -126,7 +126,7 @@ def missing_images(
     missing = set(data.source.missing([q.image for q in questions]))
     return [q for q in questions if q.image in missing]
 
-# %% ../../nbs/05_data/04_dataset.ipynb #0e0a265a
+# %% ../../nbs/05_data/04_dataset.ipynb #9e0d4da1
 @dataclass(frozen=True, repr=False)
 class Dataset:
     """Questions of one split, and everything that is particular to the data set they come from. `name` is its key in
@@ -140,7 +140,7 @@ class Dataset:
     pictures_sha256: str = "" # of the pictures' contents, where they are part of what makes a run
     notes: tuple[str, ...] = field(default=(), compare=False) # what was left out, or read in an unusual way
     fetches: bool = field(default=True, compare=False) # whether servers may be asked when a run is looked at
-    by_row: bool = field(default=False, compare=False) # whether ids are numbers of a table's rows, which no server knows
+    by_row: bool = field(default=False, compare=False) # whether ids are numbers of rows, which no server knows
     name: ClassVar[str] = "dataset" # for tables, file names and run.json
     title: ClassVar[str] = "" # as its authors write it, such as "OK-VQA"
     splits: ClassVar[tuple[str, ...]] = () # those there are, the usual one first

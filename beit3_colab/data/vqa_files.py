@@ -26,11 +26,11 @@ SPLITS = { # our name → official name
     "test-dev": "test-dev2015"}
 IMAGE_FOLDERS = SPLITS | {"test-dev": "test2015"} # where its pictures lie
 
-# %% ../../nbs/05_data/05_vqa_files.ipynb #c44fa199
+# %% ../../nbs/05_data/05_vqa_files.ipynb #f986fe96
 _ALIASES = {"validation": "val", "testdev": "test-dev", "test_dev": "test-dev"} # of the Hub and of other tools
 
 def split_name(
-    split: str, # train, val, test or test-dev; the official names (val2014, test2015) and the Hub's (validation) work too
+    split: str, # train, val, test or test-dev; official names (val2014 …) and the Hub's (validation) work too
 ) -> str: # train, val, test or test-dev
     "The short name of a split."
     if isinstance(split, str) and split in _ALIASES: return _ALIASES[split]

@@ -19,7 +19,7 @@ from .answer_list import build_answer_list, NUM_VQAV2_ANSWERS
 
 # %% auto #0
 __all__ = ['QUESTIONS', 'PICTURES', 'OFFICIAL_FILES', 'FIRST_ANSWERS', 'LAST_ANSWERS', 'ANNOTATIONS', 'BYTES_PER_PICTURE',
-           'MANY_PICTURES', 'ZIP_SIZES', 'official_folder', 'official_file', 'discard_official',
+           'MANY_PICTURES', 'ZIP_SIZES', 'official_folder', 'official_file', 'names_limit', 'discard_official',
            'check_official_answers', 'official_answers', 'find_zip', 'official_zip', 'official_pictures', 'pictures_at']
 
 # %% ../../nbs/05_data/06_vqav2_online.ipynb #ff6625bc
@@ -43,7 +43,7 @@ def official_folder() -> Path: # exists
 
 def _zip_path(name): return official_folder()/"zips"/OFFICIAL_FILES[name]
 
-# %% ../../nbs/05_data/06_vqav2_online.ipynb #e92fc357
+# %% ../../nbs/05_data/06_vqav2_online.ipynb #bfb92b0b
 def official_file(
     name: str, # official name of a JSON file, see `OFFICIAL_FILES`
 ) -> Path: # the file, whole
@@ -59,12 +59,18 @@ def official_file(
         if is_stored(f"{url}#{name}", path): return path # another process was faster
         zip_path = fetch(url, _zip_path(name), most="download_small_bytes")
         try: content = read_zip_member(zip_path, name)
-        except UserError:
-            discard(zip_path)
+        except UserError as error:
+            if not names_limit(error): discard(zip_path) # what is only too large is whole: it need not be fetched again
             raise
         return store(f"{url}#{name}", path, content)
 
-# %% ../../nbs/05_data/06_vqav2_online.ipynb #7c11b91f
+# %% ../../nbs/05_data/06_vqav2_online.ipynb #6d312885
+def names_limit(
+    error: Exception, # that stopped the reading
+) -> bool: # whether a raised limit mends it
+    "Whether a file was refused for its size alone, and is to be kept."
+    return "BEIT3_COLAB_LIMITS=" in str(error)
+
 def discard_official(
     *names: str, # official names
 ):
@@ -113,11 +119,12 @@ def _read_kept(path):
     "The list that was kept, with the SHA-256 of the files it was made from; {} where there is none that can be read."
     return read_note(path, dict(answers=TEXTS, made_from=TEXTS))
 
-# %% ../../nbs/05_data/06_vqav2_online.ipynb #78290093
+# %% ../../nbs/05_data/06_vqav2_online.ipynb #6c5b1ce1
 def _build(files) -> list[str]:
     "The list of two annotations files. Raises `UserError` for files of another kind, which are not kept."
     try: return build_answer_list(*map(_annotated, files))
     except (UserError, AttributeError, TypeError) as error:
+        if names_limit(error): raise
         discard_official(*ANNOTATIONS)
         raise UserError(f"the answer list cannot be built from {' and '.join(map(str, files))} ({error}); "
                         "they are fetched again at the next try") from error

@@ -136,7 +136,7 @@ def multiple_choice(
                             f"{short_repr(wrong[0])} {what}; without strict=True such a question is wrong")
     return {q: float(choices.get(q) == facts["choices"][facts["correct_choice"]]) for q, facts in asked.items()}
 
-# %% ../../nbs/06_scoring/09_answerability.ipynb #101a2ccb
+# %% ../../nbs/06_scoring/09_answerability.ipynb #c3ee9ab6
 def _choice_figures(asked: list[Annotation], choices: Mapping, resamples: int, seed: int) -> list[Figure]:
     "Multiple choice over all, and over those with one of the choices where some have none."
     right = multiple_choice({a.question_id: a for a in asked}, choices)
@@ -166,7 +166,9 @@ def aokvqa_figures(
                if records[a.question_id].get("choice") is not None}
     found = _choice_figures(asked, choices, resamples, seed) if choices else []
     left = sum(not a.counted for a in asked)
-    if not left: return found
-    note = (f"{left:,} of {plural(len(asked), 'question')} are marked difficult; "
-            f"the accuracy is of the other {len(asked) - left:,}.")
+    scored = sum(a.counted and first_answer(records[a.question_id]) is not None for a in asked)
+    if not left or not scored: return found # without direct answers there is no accuracy that could leave some out
+    others = len(asked) - left
+    of = f"the other {others:,}" if scored == others else f"those {scored:,} of the other {others:,} that have an answer"
+    note = f"{left:,} of {plural(len(asked), 'question')} are marked difficult; the accuracy is of {of}."
     return [*found, Figure("left out of direct answers", 100*left/len(asked), None, len(asked), note=note)]

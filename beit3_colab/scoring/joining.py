@@ -401,19 +401,20 @@ def _collect(pairs) -> tuple[dict, dict, int]: # records; question_id → rows, 
         for question_id in differ: del records[question_id]
     return records, lost, repeated
 
-# %% ../../nbs/06_scoring/15_joining.ipynb #68d80f23
+# %% ../../nbs/06_scoring/15_joining.ipynb #1173f839
 _HOW = {
     "by_id": "their question's id",
     "by_row": "the number of the row in the tool's copy of the data; each was checked against its question's text",
     "by_text": "their question's text"}
 
-def _remedy(tool) -> str:
+def _remedy(tool, numbered) -> str:
     if tool == "lmms-eval":
         return ("to join all, give the parquet files that lmms-eval read, data_path=… (--data-path): doc_id counts "
                 "their rows")
     if tool == "VLMEvalKit":
         return ("to join all, give the data in the order of VLMEvalKit's table, data_path=… (--data-path): index "
                 "counts its rows")
+    if numbered: return "to join all, give answers to all of the table's rows, with index and question"
     return "to join all, write the question_id beside each answer"
 
 def _tell_placed(placed, table) -> list[str]: # sentences
@@ -434,7 +435,7 @@ def _tell_placed(placed, table) -> list[str]: # sentences
     if n := counts["ambiguous"]:
         order = f"; {placed.order}" if placed.order else ""
         notes.append(f"{plural(n, 'row')} could not be joined, since the same question stands more than once in the "
-                     f"data or in the file{order} ({placed.places('ambiguous')}); {_remedy(table.tool)}")
+                     f"data or in the file{order} ({placed.places('ambiguous')}); {_remedy(table.tool, placed.numbered)}")
     return notes
 
 def _tell_lost(differ, repeated, empty, refused) -> list[str]: # sentences
