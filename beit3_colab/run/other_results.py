@@ -164,7 +164,7 @@ def _tell_part(run, scored: int) -> str: # "" where the figure of the tool is of
     if joined < rows: return f" of all its {plural(rows, 'row')}, of which {joined:,} are joined here,"
     return "" if scored == joined else f" of all its {plural(rows, 'row')}, of which {scored:,} are scored here,"
 
-# %% ../../nbs/09_run/13_other_results.ipynb #ed6044c2
+# %% ../../nbs/09_run/13_other_results.ipynb #3830fb4a
 def name_data(
     data: Dataset, # that results are of
 ) -> str: # such as "VQAv2 val"
@@ -176,9 +176,11 @@ def check_task(
     data: Dataset, # that it was opened as
     joined: Joined, # its rows beside their questions
 ):
-    "Raise `UserError` where only texts say that a file is of this data, and its own words that it is of other data."
+    "Raise `UserError` where texts that many data sets share say that a file is of this data, and its own words that it is of other data."
     said, of_split = _TASKS.get(table.task.lower(), (None, None))
-    if said is None or data.name == "own" or joined.counts["by_id"]: return # ids are surer than a name
+    counts = joined.counts
+    is_sure = counts["by_id"] or not counts["by_text"] and counts["by_row"] >= 10 # surer than a name is
+    if said is None or data.name == "own" or is_sure: return
     def kind(split): return re.split("[_-]", split)[0] # of test-dev, testdev_all
     if said == data.name and kind(of_split) == kind(data.split): return
     rows = plural(len(joined.records), "answer")
