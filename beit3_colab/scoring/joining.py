@@ -401,7 +401,7 @@ def _collect(pairs) -> tuple[dict, dict, int]: # records; question_id → rows, 
         for question_id in differ: del records[question_id]
     return records, lost, repeated
 
-# %% ../../nbs/06_scoring/15_joining.ipynb #1173f839
+# %% ../../nbs/06_scoring/15_joining.ipynb #a850a2be
 _HOW = {
     "by_id": "their question's id",
     "by_row": "the number of the row in the tool's copy of the data; each was checked against its question's text",
@@ -435,7 +435,8 @@ def _tell_placed(placed, table) -> list[str]: # sentences
     if n := counts["ambiguous"]:
         order = f"; {placed.order}" if placed.order else ""
         notes.append(f"{plural(n, 'row')} could not be joined, since the same question stands more than once in the "
-                     f"data or in the file{order} ({placed.places('ambiguous')}); {_remedy(table.tool, placed.numbered)}")
+                     f"data or in the file{order} ({placed.places('ambiguous')}); "
+                     f"{_remedy(table.tool, placed.numbered)}")
     return notes
 
 def _tell_lost(differ, repeated, empty, refused) -> list[str]: # sentences

@@ -22,8 +22,8 @@ from .vlmevalkit import read_vlmevalkit, refuse_acc, restore_answers
 # %% auto #0
 __all__ = ['read_any']
 
-# %% ../../nbs/06_scoring/14_reading.ipynb #41baae13
-def _first_object(text, name) -> tuple[dict|None, bool]: # of a first line that is a whole object; whether more lines follow
+# %% ../../nbs/06_scoring/14_reading.ipynb #1f8e472c
+def _first_object(text, name) -> tuple[dict|None, bool]: # of a first line that is a whole object; whether more follow
     lines = (line for line in split_lines(text) if not line.isspace())
     first = next(lines, "")
     if not first.lstrip().startswith("{"): return None, False
@@ -171,7 +171,7 @@ def _read_only_folder(folder) -> ResultTable: # lmms-eval puts one for the model
     raise UserError(f"folder {short_name(folder)} has no results (.json, .jsonl, .csv, .tsv, .xlsx, also .gz); "
                     "give the file with the answers")
 
-# %% ../../nbs/06_scoring/14_reading.ipynb #0871e227
+# %% ../../nbs/06_scoring/14_reading.ipynb #21b9aaba
 def _tell_part(table, path) -> ResultTable: # a part alone is all that some have
     found = _RANK.fullmatch(path.name)
     others = len(_ranks(_list_files(path.parent)).get(found[1] + found[3], ())) - 1 if found else 0
@@ -194,7 +194,9 @@ def read_any(
     with without_search(): return _read_folder(path) if path.is_dir() else _tell_part(_read_file(path), path)
 
 def _existing(path) -> Path:
-    try: path, there = check_drive(path), check_drive(path).exists()
+    try:
+        path = check_drive(path)
+        there = path.exists()
     except (OSError, RuntimeError) as error: # a name that is too long; the home of somebody who is not there
         raise UserError(f"{short_name(str(path))} is no path of a file: "
                         f"{clean_line(getattr(error, 'strerror', None) or str(error), 100)}") from None

@@ -231,7 +231,7 @@ def unwrap(
     raise UserError(f"{name} holds an object ({list_names(content)}) and no list of answers; "
                     "give the file with the answers")
 
-# %% ../../nbs/06_scoring/13_result_lists.ipynb #9b182b38
+# %% ../../nbs/06_scoring/13_result_lists.ipynb #c4818ab9
 def split_lines(
     text: str, # of a file
 ) -> Iterator[str]: # lines with their ends; a JSON text may hold other line ends than \n
@@ -251,16 +251,23 @@ def cut_off(
     return UserError(f"{name} is cut off: {count:,} {could} be read before the cut. Nothing of it is scored, since the "
                      "figure of half a file would look like one of the whole; copy or fetch it again")
 
+def _is_flat(line, value) -> bool: # whether it has as many keys as its object, so that none stands twice
+    return type(value) is not dict or line.count('":') == len(value) and '" :' not in line
+
 def read_lines(
     text: str, # JSON Lines
     name: str, # of the file
 ) -> Iterator[tuple[str, object]]: # where, and the value of the line
     "Values of JSON Lines. Raises `UserError` naming the line that is none, and for a file that is cut off."
-    count, place = 0, 0
+    count, place, is_deep = 0, 0, False # whether each key has to be looked at, which takes longer
     for number, line in enumerate(split_lines(text), 1):
         place += len(line)
         if line.isspace(): continue
-        try: value = parse_json(line, f"{name}, line {number}", unique=True)
+        try:
+            value = parse_json(line, f"{name}, line {number}", unique=is_deep)
+            if not is_deep and not _is_flat(line, value):
+                is_deep = True
+                parse_json(line, f"{name}, line {number}", unique=True)
         except UserError as error:
             if text[place:].strip() or "more than once" in str(error): raise
             raise cut_off(name, count) from None

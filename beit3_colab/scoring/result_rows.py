@@ -16,13 +16,13 @@ from ..data.values import read_id, whole_text, why_not_text, write_number
 __all__ = ['ResultRow', 'ResultTable', 'some_places', 'Told', 'split_thinking', 'take_answer', 'take_id', 'take_row',
            'take_share', 'read_people', 'without_search', 'checked_rows']
 
-# %% ../../nbs/06_scoring/10_result_rows.ipynb #df9e2107
+# %% ../../nbs/06_scoring/10_result_rows.ipynb #931f840c
 class ResultRow(NamedTuple):
     """One row of a results file.
 
     `more` has, where the file says so: `raw` (the whole text of the model), `thinking`, `score` (0 to 1, what the tool
     gave), `choice` (A-OKVQA's multiple choice), `answerable` (VizWiz, 0 to 1), `people` (human answers in the file),
-    `picture` (the id or the name of its picture), `confidence` (0 to 1), `refused` (why its answer cannot be taken for one)."""
+    `picture` (its id or its name), `confidence` (0 to 1), `refused` (why its answer cannot be taken for one)."""
     where: str # where a person finds it, such as "line 4"
     question_id: int|str|None # as the file writes it
     row: int|None # number of the row in the data that the tool read, from 0
