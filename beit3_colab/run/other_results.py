@@ -106,7 +106,7 @@ def told_total(
     scores = [record.get("tool_score") for record in records.values()]
     return None if not scores or None in scores else 100*sum(scores)/len(scores)
 
-# %% ../../nbs/09_run/13_other_results.ipynb #77f8e4aa
+# %% ../../nbs/09_run/13_other_results.ipynb #45897812
 class _ToolRule:
     "Which of a tool's rules gives what the tool says."
     def __init__(self, run, said: dict, total: float, part: bool): # part: the total is of more rows than are scored here
@@ -159,7 +159,7 @@ def _tell_part(run, scored: int) -> str: # "" where the figure of the tool is of
     counts = run.joined.counts
     rows, joined = counts["rows"], counts["joined"]
     if _own_total(run.table) is None: # the mean of what it gave to each
-        whole = scored + counts["repeated"] >= rows
+        whole = scored + counts.get("repeated", 0) >= rows
         return "" if whole else f" of the {plural(scored, 'row')} that are scored here, of its {rows:,},"
     if joined < rows: return f" of all its {plural(rows, 'row')}, of which {joined:,} are joined here,"
     return "" if scored == joined else f" of all its {plural(rows, 'row')}, of which {scored:,} are scored here,"
