@@ -29,7 +29,7 @@ def make_run(folder, name="hostile", answer=NASTY):
     root.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (40, 30), "red").save(root/FILE_NAME)
     questions = [Question(i, f"{NASTY}{i//2}", f"{NASTY} {i}?", FILE_NAME if i < 2 else f"missing {NASTY}".replace("\0", "").replace("/", "").replace("\ud800", "") + str(i//2)) for i in range(6)]
-    annotations = {q.question_id: Annotation(q.question_id, q.image_id, f"{NASTY} type", NASTY if i % 2 else "yes/no", NASTY, (*[answer]*i, *[f"{NASTY}!"]*(10 - i))) for i, q in enumerate(questions)}
+    annotations = {q.question_id: Annotation(q.question_id, q.image_id, f"{NASTY} type", NASTY if i % 2 else "yes/no", NASTY, (*[NASTY]*i, *[f"{NASTY}!"]*(10 - i))) for i, q in enumerate(questions)}
     identity = Identity(NASTY, NASTY, NASTY, NASTY, NASTY, "0", len(questions), 192, NASTY)
     seconds = dict.fromkeys(("data", "model", "writing", "answering", "loading", "total"), 1.)
     report = dict(seconds=seconds, questions=6, images=3, host_bytes=1, device_bytes=None, warnings=[NASTY], setup={"device": NASTY, NASTY: NASTY})

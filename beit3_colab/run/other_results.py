@@ -23,8 +23,8 @@ from .rule_table import score_pairs
 from .task import DATASETS, load_dataset
 
 # %% auto #0
-__all__ = ['find_task', 'choose_data', 'told_total', 'tool_note', 'name_data', 'tell_other_task', 'tell_no_people', 'as_sentence',
-           'OtherResults']
+__all__ = ['find_task', 'choose_data', 'told_total', 'tool_note', 'name_data', 'check_task', 'tell_other_task', 'tell_no_people',
+           'as_sentence', 'OtherResults']
 
 # %% ../../nbs/09_run/13_other_results.ipynb #c65e6f1c
 _TASKS = { # what lmms-eval and VLMEvalKit call their data, in small letters → data set and split
@@ -106,7 +106,7 @@ def told_total(
     scores = [record.get("tool_score") for record in records.values()]
     return None if not scores or None in scores else 100*sum(scores)/len(scores)
 
-# %% ../../nbs/09_run/13_other_results.ipynb #76bf9dce
+# %% ../../nbs/09_run/13_other_results.ipynb #45897812
 class _ToolRule:
     "Which of a tool's rules gives what the tool says."
     def __init__(self, run, said: dict, total: float, part: bool): # part: the total is of more rows than are scored here
@@ -138,6 +138,9 @@ def tool_note(
     if total is None: return ()
     few, own = _tell_part(run, len(said)), _own_total(run.table)
     ours = f"{score.overall:.2f} is by {score.metric}, the rule of the data set"
+    if (mean := _mean_of_scores(run)) is not None and own is not None and abs(mean - own) >= _NEAR:
+        return (f"{tool}'s total beside the file is {own:.2f}, and its scores in the file make {mean:.2f}: they are not of "
+                f"the same answers; {ours}.",)
     if abs(total - score.overall) < _NEAR and (not few or own is None): # of the same questions
         return (f"{tool} says {total:.2f}{few or ','} too.",)
     rule = _ToolRule(run, said, total, part=bool(few) and own is not None)
@@ -146,22 +149,44 @@ def tool_note(
     unknown = "by a rule that a part of its rows cannot tell" if rule.scores is None and rule.part else "by no rule that is known here"
     return (f"{tool} says {total:.2f}{few or ','} {unknown}; {ours}.",)
 
+def _mean_of_scores(run) -> float|None: # percent; None where a row is left out, or has none
+    scores = [record.get("tool_score") for record in run.records.values()]
+    whole = run.joined.counts["joined"] == run.joined.counts["rows"] and None not in scores
+    return 100*sum(scores)/len(scores) if whole else None
+
 def _tell_part(run, scored: int) -> str: # "" where the figure of the tool is of the questions that are scored here
     "Of which rows the tool's figure is: its total is of all, and the mean of its scores of those that are scored here."
     counts = run.joined.counts
     rows, joined = counts["rows"], counts["joined"]
     if _own_total(run.table) is None: # the mean of what it gave to each
-        whole = scored + counts["repeated"] >= rows
+        whole = scored + counts.get("repeated", 0) >= rows
         return "" if whole else f" of the {plural(scored, 'row')} that are scored here, of its {rows:,},"
     if joined < rows: return f" of all its {plural(rows, 'row')}, of which {joined:,} are joined here,"
     return "" if scored == joined else f" of all its {plural(rows, 'row')}, of which {scored:,} are scored here,"
 
-# %% ../../nbs/09_run/13_other_results.ipynb #6e929bc8
+# %% ../../nbs/09_run/13_other_results.ipynb #3830fb4a
 def name_data(
     data: Dataset, # that results are of
 ) -> str: # such as "VQAv2 val"
     "Data set and split. The label of VQAv2 is its split alone, as runs have had it from the first."
     return f"{data.title} {data.split}" if data.title and data.label == data.split else data.label
+
+def check_task(
+    table: ResultTable, # of a file
+    data: Dataset, # that it was opened as
+    joined: Joined, # its rows beside their questions
+):
+    "Raise `UserError` where texts that many data sets share say that a file is of this data, and its own words that it is of other data."
+    said, of_split = _TASKS.get(table.task.lower(), (None, None))
+    counts = joined.counts
+    is_sure = counts["by_id"] or not counts["by_text"] and counts["by_row"] >= 10 # surer than a name is
+    if said is None or data.name == "own" or is_sure: return
+    def kind(split): return re.split("[_-]", split)[0] # of test-dev, testdev_all
+    if said == data.name and kind(of_split) == kind(data.split): return
+    rows = plural(len(joined.records), "answer")
+    raise UserError(f"the file names its data {short_name(table.task, 60)}, and {rows} of it could be joined to "
+                    f"{_in_words(data)} by the texts of questions alone, which many data sets share: open it with "
+                    f"dataset={said!r}, split={of_split!r} (--dataset, --split), or rename the file if its name is wrong")
 
 def tell_other_task(
     table: ResultTable, # of a file
@@ -223,6 +248,7 @@ class OtherResults(AnsweredQuestions):
         table = read_any(path)
         data = choose_data(table, short_name(path), dataset, split, data_path)
         joined = join_results(table, data)
+        check_task(table, data, joined)
         data = replace(data, fetches=fetch_pictures)
         asked = [q for q in data.questions if q.question_id in joined.records]
         own_place = str(images) not in ("auto", "zip", "single")

@@ -20,20 +20,21 @@ from .result_rows import take_answer, take_id, take_row, take_share, Told
 __all__ = ['KNOWN_NAMES', 'Layout', 'find_layout', 'read_list', 'number_entries', 'unwrap', 'split_lines', 'cut_off',
            'read_lines', 'count_rows', 'read_table']
 
-# %% ../../nbs/06_scoring/13_result_lists.ipynb #25d838e7
+# %% ../../nbs/06_scoring/13_result_lists.ipynb #68868f0b
 _IDS = ("questionid", "qid", "qaid", "id")
 _MODELS = """prediction predans pred predictedanswer predanswer modelanswer modelprediction modeloutput modelresponse
     response output generatedanswer generatedtext generated""".split()
 _QUESTIONS = ("question", "questiontext", "prompt", "query", "sent", "input", "instruction")
 _PEOPLE = """answers gtans gtanswer gtanswers gt groundtruth groundtruths groundtruthanswer humananswers goldanswer gold
     target reference references label""".split()
+_NAMES = ("imageid", "imgid", "imagename", "imgname") # of pictures
 _THOUGHTS = ("thinking", "reasoning", "thoughts")
 _OF_DATA = { # a column that only the data itself has → what it is
     "isbalanced": "GQA's questions", "fullanswer": "GQA's questions",
     "correctchoiceidx": "A-OKVQA's questions", "directanswers": "A-OKVQA's questions",
     "multiplechoiceanswer": "the annotations of VQAv2 or its kin", "qlang": "SLAKE's questions",
     "phrasetype": "VQA-RAD's questions"}
-KNOWN_NAMES = {*_IDS, *_MODELS, *_QUESTIONS, *_PEOPLE, *_THOUGHTS, *_OF_DATA, # without capitals and marks
+KNOWN_NAMES = {*_IDS, *_MODELS, *_QUESTIONS, *_PEOPLE, *_THOUGHTS, *_NAMES, *_OF_DATA, # without capitals and marks
                "answer", "directanswer", "multiplechoice", "answerable", "image", "index", "confidence"}
 
 class Layout(NamedTuple):
@@ -47,6 +48,7 @@ class Layout(NamedTuple):
     confidence: str|None = None
     people: str|None = None
     thinking: str|None = None
+    picture: str|None = None
 
 def _plain_names(names, name) -> dict[str, str]: # without capitals and marks → as it is written
     found = {}
@@ -96,21 +98,24 @@ def find_layout(
     return Layout(
         question_id=_first(names, (*_IDS, "image")), row=names.get("index"), question=_first(names, _QUESTIONS),
         answer=answer, choice=names.get("multiplechoice"), answerable=answerable, confidence=names.get("confidence"),
-        people=people, thinking=_first(names, _THOUGHTS))
+        people=people, thinking=_first(names, _THOUGHTS), picture=_first(names, _NAMES))
 
-# %% ../../nbs/06_scoring/13_result_lists.ipynb #fb7f5755
+# %% ../../nbs/06_scoring/13_result_lists.ipynb #045875c9
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 
 def _picture(value): # the name of a picture; None for anything else
     return value if isinstance(value, str) and value.strip().lower().endswith(_PICTURES) else None
 
-def _extras(record, layout, more) -> dict|None:
+def _extras(record, layout, more, where, told) -> dict|None:
     "What else a row says, see `ResultRow.more`."
     more = more or {}
     if layout.choice and isinstance(choice := record.get(layout.choice), str) and choice: more["choice"] = choice
     for key in ("answerable", "confidence"):
-        column = getattr(layout, key)
-        if column and (share := take_share(record.get(column))) is not None: more[key] = share
+        value = record.get(column) if (column := getattr(layout, key)) else None
+        if value is None or value == "" or value != value: continue
+        if (share := take_share(value)) is not None: more[key] = share
+        else: told.add(key, where)
+    if layout.picture and type(name := record.get(layout.picture)) in (int, str) and name != "": more["picture"] = name
     if layout.people and (people := read_people(record.get(layout.people))): more["people"] = people
     if layout.thinking and isinstance(thought := record.get(layout.thinking), str) and thought.strip():
         more["thinking"] = thought
@@ -133,7 +138,8 @@ def _tell_choices(rows, layout) -> tuple[str, ...]: # sentences, where a file ha
 def _read_rows(records, layout, cells, told) -> Iterator[ResultRow]:
     id_column, answer_column = layout.question_id, layout.answer
     by_picture = id_column is not None and plain_name(id_column) == "image"
-    extra = any((layout.choice, layout.answerable, layout.confidence, layout.people, layout.thinking))
+    extra = any((layout.choice, layout.answerable, layout.confidence, layout.people, layout.thinking,
+                 layout.picture))
     plain = not (extra or cells)
     for where, record in records:
         value = record.get(id_column)
@@ -142,7 +148,7 @@ def _read_rows(records, layout, cells, told) -> Iterator[ResultRow]:
         else:
             said = _answer_of(record, layout, cells) if answer_column else None
             answer, more = take_answer(said, where, told)
-            if extra: more = _extras(record, layout, more)
+            if extra: more = _extras(record, layout, more, where, told)
         question = record.get(layout.question) if layout.question else None
         row = take_row(record.get(layout.row)) if layout.row else None
         yield ResultRow(where, question_id, row, question if isinstance(question, str) else None, answer, more)
@@ -181,7 +187,7 @@ def read_list(
     notes += told.notes() + _tell_choices(rows, layout)
     return ResultTable(tool, form, checked_rows(rows, name), "", notes, {})
 
-# %% ../../nbs/06_scoring/13_result_lists.ipynb #d0f90059
+# %% ../../nbs/06_scoring/13_result_lists.ipynb #cc4d42b6
 _KEYS = ("results", "predictions", "answers", "outputs", "annotations", "data")
 
 def number_entries(
@@ -199,6 +205,11 @@ def _by_id(content, text, name) -> list[tuple[str, dict]]: # an answer, or an ob
         return [(f"entry {i}", {"question_id": k, **v}) for i, (k, v) in enumerate(content.items(), 1)]
     return [(f"entry {i}", {"question_id": k, "answer": v}) for i, (k, v) in enumerate(content.items(), 1)]
 
+def _has_answers(rows) -> bool: # rather than questions, or what people said
+    try: layout = find_layout(rows[0], "")
+    except UserError: return False
+    return layout.answer is not None or layout.choice is not None or layout.answerable is not None
+
 def unwrap(
     content: Mapping, # of a JSON file
     text: str, # of the file
@@ -206,8 +217,12 @@ def unwrap(
 ) -> tuple[list[tuple[str, object]], tuple]: # where, and the row; notes
     "The rows in an object. Raises `UserError` where it holds none, or several lists that could be meant."
     lists = {k: v for k, v in content.items() if isinstance(v, list) and v and all(isinstance(r, Mapping) for r in v)}
-    found = lists if len(lists) == 1 else [k for k in _KEYS if k in lists]
-    key = next(iter(found), None)
+    found = list(lists) if len(lists) == 1 else [k for k in _KEYS if k in lists]
+    answers = [k for k in found if _has_answers(lists[k])]
+    if len(answers) > 1:
+        raise UserError(f"{name} holds several lists that could be the answers ({first_few(answers)}); "
+                        "leave the one that is meant")
+    key = next(iter(answers or found), None)
     if key is not None: return number_entries(lists[key]), (f"the rows lie under {short_repr(key)} in the file",)
     names = {plain_name(k) for k in content}
     if names & {*_IDS} and names & {*_MODELS, "answer"}: return [("entry 1", content)], ()
@@ -216,7 +231,7 @@ def unwrap(
     raise UserError(f"{name} holds an object ({list_names(content)}) and no list of answers; "
                     "give the file with the answers")
 
-# %% ../../nbs/06_scoring/13_result_lists.ipynb #7e0cfe44
+# %% ../../nbs/06_scoring/13_result_lists.ipynb #c4818ab9
 def split_lines(
     text: str, # of a file
 ) -> Iterator[str]: # lines with their ends; a JSON text may hold other line ends than \n
@@ -236,18 +251,25 @@ def cut_off(
     return UserError(f"{name} is cut off: {count:,} {could} be read before the cut. Nothing of it is scored, since the "
                      "figure of half a file would look like one of the whole; copy or fetch it again")
 
+def _is_flat(line, value) -> bool: # whether it has as many keys as its object, so that none stands twice
+    return type(value) is not dict or line.count('":') == len(value) and '" :' not in line
+
 def read_lines(
     text: str, # JSON Lines
     name: str, # of the file
 ) -> Iterator[tuple[str, object]]: # where, and the value of the line
     "Values of JSON Lines. Raises `UserError` naming the line that is none, and for a file that is cut off."
-    count, place = 0, 0
+    count, place, is_deep = 0, 0, False # whether each key has to be looked at, which takes longer
     for number, line in enumerate(split_lines(text), 1):
         place += len(line)
         if line.isspace(): continue
-        try: value = parse_json(line, f"{name}, line {number}")
-        except UserError:
-            if text[place:].strip(): raise
+        try:
+            value = parse_json(line, f"{name}, line {number}", unique=is_deep)
+            if not is_deep and not _is_flat(line, value):
+                is_deep = True
+                parse_json(line, f"{name}, line {number}", unique=True)
+        except UserError as error:
+            if text[place:].strip() or "more than once" in str(error): raise
             raise cut_off(name, count) from None
         count += 1
         yield f"line {number}", value

@@ -16,13 +16,13 @@ from ..data.values import read_id, whole_text, why_not_text, write_number
 __all__ = ['ResultRow', 'ResultTable', 'some_places', 'Told', 'split_thinking', 'take_answer', 'take_id', 'take_row',
            'take_share', 'read_people', 'without_search', 'checked_rows']
 
-# %% ../../nbs/06_scoring/10_result_rows.ipynb #9778dee3
+# %% ../../nbs/06_scoring/10_result_rows.ipynb #931f840c
 class ResultRow(NamedTuple):
     """One row of a results file.
 
     `more` has, where the file says so: `raw` (the whole text of the model), `thinking`, `score` (0 to 1, what the tool
     gave), `choice` (A-OKVQA's multiple choice), `answerable` (VizWiz, 0 to 1), `people` (human answers in the file),
-    `confidence` (0 to 1), `refused` (why its answer cannot be taken for one)."""
+    `picture` (its id or its name), `confidence` (0 to 1), `refused` (why its answer cannot be taken for one)."""
     where: str # where a person finds it, such as "line 4"
     question_id: int|str|None # as the file writes it
     row: int|None # number of the row in the data that the tool read, from 0
@@ -39,7 +39,7 @@ class ResultTable(NamedTuple):
     notes: tuple # sentences about what was read in an unusual way
     totals: dict # what the tool itself said: name → number
 
-# %% ../../nbs/06_scoring/10_result_rows.ipynb #97cd8865
+# %% ../../nbs/06_scoring/10_result_rows.ipynb #2ae16cda
 _TOLD = { # kind → of one answer, of several
     "number": ("is a number, and was taken as text", "are numbers, and were taken as text"),
     "list": ("is a list of one text, and was taken as that text", "are lists of one text, and were taken as that text"),
@@ -50,6 +50,10 @@ _TOLD = { # kind → of one answer, of several
                "break off inside <think>, and count as empty answers"),
     "failed": ("says that the tool failed to get one, and is scored as it is",
                "say that the tool failed to get one, and are scored as they are"),
+    "confidence": ("has a confidence that is no number from 0 to 1, and stands without it",
+                   "have a confidence that is no number from 0 to 1, and stand without it"),
+    "answerable": ("has an answerability that is no number from 0 to 1, and stands without it",
+                   "have an answerability that is no number from 0 to 1, and stand without it"),
     "formula": ("begins with = and was saved as a formula; its text was taken",
                 "begin with = and were saved as formulas; their text was taken"),
 }
@@ -79,7 +83,7 @@ class Told:
         return tuple(f"{plural(n, 'answer')} {_TOLD[kind][n > 1]} ({some_places(self.first[kind], n)})"
                      for kind, n in self.counts.items())
 
-# %% ../../nbs/06_scoring/10_result_rows.ipynb #c1db354e
+# %% ../../nbs/06_scoring/10_result_rows.ipynb #1095e5aa
 def split_thinking(
     text: str, # of a model that thinks
 ) -> tuple[str, str, bool]|None: # thoughts, answer, whether the thoughts end; None where there are none
@@ -101,6 +105,8 @@ def _take_text(text, where, told) -> tuple[str, dict|None]:
 
 def _refused(value) -> dict:
     if isinstance(value, (list, tuple)): why = f"its answer is a list of {len(value):,}, {short_repr(value)}"
+    elif isinstance(value, Mapping) and list(value) == ["error"]: # of a cell, see `beit3_colab.scoring.vlmevalkit`
+        why = f"its answer is {short_repr(value['error'])}, the error of a spreadsheet's formula"
     elif isinstance(value, Mapping): why = f"its answer is an object, {short_repr(value)}"
     else: why = f"its answer is {short_repr(value)}{why_not_text(value)}"
     return {"refused": why}

@@ -18,10 +18,13 @@ from .result_rows import take_answer, take_row, take_share, Told
 __all__ = ['is_xlsx', 'read_sheet', 'is_vlmevalkit', 'read_vlmevalkit', 'plain_file', 'lost_answers', 'restore_answers',
            'refuse_acc']
 
-# %% ../../nbs/06_scoring/12_vlmevalkit.ipynb #b901359c
+# %% ../../nbs/06_scoring/12_vlmevalkit.ipynb #8f8c29f2
 _CELLS = 30_000_000 # in a sheet; 214,354 rows of 20 columns have 4 million
 _ROWS = 1_048_576 # of a sheet, as Excel has at most
+_TEXTS = 3_000_000 # different ones in a spreadsheet; 214,354 questions with answers have less than 0.3 million
+_RUN = 400_000 # bytes without a "<"; a cell holds 32,767 letters, of 10 bytes at most where they are escaped
 _DEFINES = (b"<!DOCTYPE", b"<!ENTITY")
+_ENDS = {b"<!--": b"-->", b"<![C": b"]]>"} # what may hold any number of "<" begins and ends so; <? ends with ?>
 
 def is_xlsx(
     content: bytes, # of a file
@@ -40,11 +43,45 @@ def _check_sizes(members, name):
     if size > limit("xlsx_bytes"):
         raise UserError(f"{name} is a spreadsheet that unpacks to {format_bytes(size)}; {raise_limit('xlsx_bytes')}")
 
+class _Measured:
+    "Counts what would keep a parser of XML busy for minutes: one piece without end, looked at again and again; texts."
+    def __init__(self, name):
+        self.name, self.run, self.texts = name, 0, 0
+        self.end, self.length, self.rest = None, 0, b"" # of a comment; None: there is none now
+
+    def add(self, part):
+        first = part.find(b"<")
+        self.run += len(part) if first < 0 else first
+        if self.run > _RUN: self.refuse(f"in which {format_bytes(self.run)} and more are one text or one attribute")
+        if first >= 0: self.run = len(part) - 1 - part.rfind(b"<")
+        self.texts += part.count(b"<si")
+        if self.texts > _TEXTS: self.refuse(f"of more than {_TEXTS:,} texts")
+        self.measure_comments(self.rest + part)
+
+    def measure_comments(self, data):
+        at = 0
+        while True:
+            if self.end is None:
+                found = [place for mark in (b"<!", b"<?") if (place := data.find(mark, at)) >= 0]
+                start = min(found, default=len(data) - 1) # of a mark, or of half of one
+                self.rest = data[start:]
+                if len(self.rest) < 4: return
+                usual = b"?>" if data.startswith(b"<?", start) else b">"
+                self.end, self.length, at = _ENDS.get(self.rest[:4], usual), 0, start + 4
+            stop = data.find(self.end, at)
+            if stop < 0:
+                self.rest, self.length = data[max(at, len(data) - 2):], self.length + len(data) - at
+                if self.length > _RUN: self.refuse(f"with a comment of {format_bytes(self.length)} and more")
+                return
+            at, self.end = stop + len(self.end), None
+
+    def refuse(self, what): raise UserError(f"{self.name} is a spreadsheet {what}; save the columns that matter as CSV")
+
 def _check_member(archive, member, name) -> bool: # whether it has formulas
     "Raise `UserError` for XML that defines something, or that is written in another encoding to hide it."
-    formulas, before = False, b""
+    formulas, before, measured = False, b"", _Measured(name)
     with archive.open(member) as file:
-        while part := file.read(1 << 20):
+        while part := file.read(1 << 18):
             piece = before + part
             if not before and (piece[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in piece[:100]):
                 raise UserError(f"{name} is a spreadsheet whose XML is not UTF-8; save it again in a spreadsheet "
@@ -52,6 +89,7 @@ def _check_member(archive, member, name) -> bool: # whether it has formulas
             if any(word in piece for word in _DEFINES):
                 raise UserError(f"{name} is a spreadsheet whose XML defines entities, as no spreadsheet program writes "
                                 "them and attacks do; save it again in a spreadsheet program if you trust it")
+            measured.add(part)
             formulas = formulas or b"<f>" in piece or b"<f " in piece
             before = piece[-20:]
     return formulas
@@ -64,7 +102,7 @@ def _check_archive(content, name) -> bool: # whether a sheet has formulas
         found = [_check_member(archive, member, name) and "sheet" in member.filename for member in parts]
     return any(found)
 
-# %% ../../nbs/06_scoring/12_vlmevalkit.ipynb #aa5b6b58
+# %% ../../nbs/06_scoring/12_vlmevalkit.ipynb #ab83639f
 _ERRORS = {"#N/A", "#NAME?", "#VALUE!", "#REF!", "#DIV/0!", "#NULL!", "#NUM!"}
 
 def _open(content, values):
@@ -117,6 +155,8 @@ def read_sheet(
             warnings.simplefilter("ignore") # of styles that are missing
             return _read_table(_sheet_rows(content, name), name)
     except UserError: raise
+    except ImportError: raise UserError(f"{name} is a spreadsheet, and openpyxl, which reads them, is not installed: "
+                                        "pip install openpyxl, or save it as CSV") from None
     except MemoryError: raise UserError(f"{name} needs more memory to be read than there is; save it as CSV") from None
     except Exception as error: # openpyxl lets through whatever a damaged file leads to
         raise UserError(f"{name} is a spreadsheet that cannot be read ({type(error).__name__}: "
@@ -137,7 +177,7 @@ def _cell(value):
     if type(value) in (int, float) and abs(value) >= 2**53: return float(value) # kept to 15 digits: refused as an id
     return value
 
-# %% ../../nbs/06_scoring/12_vlmevalkit.ipynb #797dcc5c
+# %% ../../nbs/06_scoring/12_vlmevalkit.ipynb #0c74307b
 _DATA = re.compile(r"(?:^|_)((?:TextVQA|DocVQA|InfoVQA|ChartQA|OCRVQA|GQA|VizWiz)(?:_[A-Za-z]+)*?)(?:_results)?$")
 _FAILED = "Failed to obtain answer via API."
 
@@ -184,14 +224,17 @@ def _scored(rows, records, stem) -> tuple[list, tuple]: # rows with scores, note
             "is what VLMEvalKit's own total uses: 1 less the smallest distance, and 0 below 0.5",)
     return rows, note if distances else ()
 
-def _totals(path) -> dict[str, float]:
+def _totals(path) -> tuple[dict[str, float], tuple]: # in percent; notes
     "What `…_acc.csv` beside the file says."
     beside = path.with_name(f"{_stem(path).removesuffix('_results')}_acc.csv")
     try: rows = list(csv.reader(io.StringIO(read_file(beside, most="note_bytes").decode("utf-8-sig"))))
-    except (OSError, UserError, UnicodeDecodeError, csv.Error): return {}
-    if len(rows) != 2: return {}
-    try: return {name: float(value) for name, value in zip(*rows)}
-    except ValueError: return {}
+    except (OSError, UserError, UnicodeDecodeError, csv.Error): return {}, ()
+    if len(rows) != 2: return {}, ()
+    try: found = {name: float(value) for name, value in zip(*rows)}
+    except ValueError: return {}, ()
+    totals = {name: value for name, value in found.items() if 0 <= value <= 100} # also not nan
+    return totals, tuple(f"the total {name} beside the file, {found[name]}, is no percentage, and is not told"
+                         for name in ("Overall",) if name in found and name not in totals)
 
 def read_vlmevalkit(
     records: list[tuple[str, Mapping]], # where, and column → value
@@ -210,8 +253,8 @@ def read_vlmevalkit(
     task = found[1] if found else ""
     form = "scored predictions" if records and "eval_score" in records[0][1] else "predictions"
     form = f"{form} on {task}" if task else form
-    totals = _totals(path) if path else {}
-    return ResultTable("VLMEvalKit", form, checked_rows(rows, name), task, told.notes() + notes, totals)
+    totals, more = _totals(path) if path else ({}, ())
+    return ResultTable("VLMEvalKit", form, checked_rows(rows, name), task, told.notes() + notes + more, totals)
 
 # %% ../../nbs/06_scoring/12_vlmevalkit.ipynb #c74f0e21
 def plain_file(
