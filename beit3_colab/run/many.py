@@ -16,7 +16,7 @@ from ..machine.docstrings import with_parameters
 from ..machine.messages import check_whole_number, clean_line, did_you_mean, format_interval, plural
 from ..machine.messages import printable, short_name, short_repr, UserError
 from ..data.values import seal_name
-from ..scoring.intervals import resample_images, unanimous_interval
+from ..scoring.intervals import mean_interval, resample_images
 from ..scoring.rules import find_rule, normalize_answer
 from ..scoring.score import order_answer_types
 from .answered import AnsweredQuestions, make_table
@@ -310,7 +310,7 @@ def rate_runs(
         n, k = len(groups[group]), len(names)
         ends = list(zip(low.tolist(), high.tolist()))
         for name, mean, (least, most) in zip(names, means.tolist(), ends):
-            standings.append(Standing(name, group, round(100*mean, 2), _interval(images, mean, least, most), n))
+            standings.append(Standing(name, group, round(100*mean, 2), mean_interval(images, mean, least, most), n))
         tested = tests.get(group, [(None, None)]*len(pairs))
         for (i, j), mean, (least, most), p in zip(pairs, means[k:].tolist(), ends[k:], tested):
             interval = difference_interval(images, least, most)
@@ -320,10 +320,6 @@ def rate_runs(
 def _percent(fractions) -> np.ndarray: # to two decimals, as `Rule.score` rounds
     different, where = np.unique(fractions, return_inverse=True)
     return np.array([round(100*value, 2) for value in different.tolist()])[where].reshape(fractions.shape)
-
-def _interval(images, mean, low, high) -> tuple[float, float]|None: # of an accuracy, percent
-    if images < 2: return None
-    return unanimous_interval(mean, images) if mean in (0, 1) else (round(100*low, 2), round(100*high, 2))
 
 # %% ../../nbs/09_run/16_many.ipynb #6eca31c1
 @with_parameters

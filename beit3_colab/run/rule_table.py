@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from ..machine.docstrings import with_parameters
 from ..machine.messages import clean_line, format_interval, plural, printable, text_html, UserError
-from ..scoring.intervals import resample_images, sums_by_image, unanimous_interval
+from ..scoring.intervals import mean_interval, resample_images, sums_by_image
 from ..scoring.rules import Rule, rules_for
 from .answered import AnsweredQuestions, make_table
 
@@ -44,8 +44,7 @@ def shared_intervals(
     for i in range(len(columns)):
         mean = float(sums[:, i].sum()/counts[:, i].sum())
         low, high = np.nanpercentile(ratios[:, i], [2.5, 97.5])
-        middle = round(100*float(low), 2), round(100*float(high), 2)
-        found.append(unanimous_interval(mean, len(sums)) if mean in (0, 1) else middle)
+        found.append(mean_interval(len(sums), mean, float(low), float(high)))
     return found
 
 # %% ../../nbs/09_run/14_rule_table.ipynb #26223292
