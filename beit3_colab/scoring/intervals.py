@@ -81,8 +81,7 @@ def resample_groups(
     import numpy as np
     sums, counts = sums_by_image(image_ids, values, groups)
     ratios = resample_images(sums, counts, resamples, seed)
-    for i, name in enumerate(groups):
-        low, high = np.nanpercentile(ratios[:, i], [2.5, 97.5])
+    for i, (name, low, high) in enumerate(zip(groups, *np.nanpercentile(ratios, [2.5, 97.5], axis=0))):
         mean, seen = sums[:, i].sum()/counts[:, i].sum(), int((counts[:, i] > 0).sum())
         yield name, seen, float(mean), float(low), float(high)
 
