@@ -6,7 +6,7 @@
 
 Questions, people's answers and results are made up, with VQAv2's numbers, and lie in a folder as the official files do, with an empty file for each picture (or
 none at all), for opening looks for the pictures. Each part runs in a process of its own, without PyTorch. Beside each figure stand the processor's seconds, the
-largest memory so far, and the limit where there is one: two cores are meant. The baselines, in the same process, are what nobody can do without:
+largest memory so far, and the limit where there is one: two cores are meant. The baselines, in the same run, are what nobody can do without:
 `json.loads` of the same files, and the official rule called for each answer.
 """
 import argparse
@@ -84,10 +84,12 @@ def make_test(folder, count, pictures):
     if pictures: make_pictures(folder, questions, "test2015")
 
 
-def parse(folder):
-    "The least that any reader does."
-    for path in sorted(folder.glob("*.json*")):
-        for part in path.read_bytes().splitlines() if path.suffix == ".jsonl" else [path.read_bytes()]: json.loads(part)
+def parse(folder, count):
+    "The least that any reader does, in a process of its own: its memory is no other's."
+    from common import step
+    with step("baseline: json.loads of the same files"):
+        for path in sorted(folder.glob("*.json*")):
+            for part in path.read_bytes().splitlines() if path.suffix == ".jsonl" else [path.read_bytes()]: json.loads(part)
 
 
 def measure_test(folder, count):
@@ -96,7 +98,6 @@ def measure_test(folder, count):
     from beit3_colab.run.task import load_dataset
 
     from common import step
-    with step("baseline: json.loads of questions and results"): parse(folder)
     with step("questions loaded"): data = load_dataset("vqav2", "test", folder)
     with step("opened and joined to them", 5): assert len(open_results(folder/"results.json", data).records) == count
     with step("opened by the data set's name", 5): found = open_results(folder/"results.json", "vqav2", "test", folder)
@@ -110,7 +111,6 @@ def measure_val(folder, count):
     from beit3_colab.scoring.rules import RULES
 
     from common import judge, peak_memory, step
-    with step("baseline: json.loads of questions, answers, results"): parse(folder)
     with step("opened by the data set's name, and joined") as opened: found = open_results(folder/"samples_vqav2_val.jsonl", "vqav2", "val", folder)
     with step("accuracy, intervals, the tool's rule named") as scored: score = found.accuracy
     both = opened["seconds"] + scored["seconds"]
@@ -127,7 +127,7 @@ def measure_val(folder, count):
     print(f"{'largest memory':<52}{peak_memory()/1000:8.2f} GB{judge(peak_memory()/1000, 2, 'GB')}\n{score}\n{len(judged.rows)} rules, {len(judged.differences):,} questions differ; {ceiling.notes[0]}")
 
 
-MAKE, MEASURE = {"val": make_val, "test": make_test}, {"val": measure_val, "test": measure_test}
+MAKE, MEASURE = {"val": make_val, "test": make_test}, {"parse": parse, "val": measure_val, "test": measure_test}
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -145,6 +145,6 @@ def main():
             begun = time.perf_counter()
             MAKE[part](Path(folder), count, args.pictures == "files")
             print(f"\n{part}: {count:,} answers; {'an empty file for each picture' if args.pictures == 'files' else 'no pictures'}; made in {time.perf_counter() - begun:.0f} s", flush=True)
-            subprocess.run([sys.executable, __file__, "--one", part, folder, str(count)], check=True, env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)})
+            for what in ("parse", part): subprocess.run([sys.executable, __file__, "--one", what, folder, str(count)], check=True, env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)})
 
 if __name__ == "__main__": main()

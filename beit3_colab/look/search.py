@@ -7,6 +7,8 @@ from __future__ import annotations
 import re, sys
 from dataclasses import dataclass, fields
 from functools import cached_property
+from itertools import compress, repeat
+from operator import contains
 import numpy as np
 from ..machine.messages import clean_line, did_you_mean, plural, short_repr, UserError
 from ..data.values import seal_name
@@ -73,19 +75,31 @@ class Coded:
         values, # pandas.Series
     ):
         import pandas as pd
-        codes, unique = pd.factorize(values, use_na_sentinel=False)
+        codes, different = pd.factorize(values, use_na_sentinel=False)
         self.codes = codes.astype(np.int32) # [n]
-        self.values = [str(v) for v in unique.tolist()]
+        self._rows = values # where they stand anyway: a million questions are not kept twice
+        self._first = np.zeros(len(different), np.int32) # row of each different value
+        self._first[self.codes[::-1]] = np.arange(len(codes), dtype=np.int32)[::-1] # the first row is written last
+
+    def __len__(self): return len(self._first)
+
+    @cached_property
+    def values(self) -> list[str]: return [text for some in self.parts() for text in some]
+
+    def parts(self): # yields lists of texts: of a million questions not all are Python's texts at once
+        "The different values in the order of their numbers, some at a time."
+        for start in range(0, len(self), 50_000):
+            yield [str(v) for v in self._rows.iloc[self._first[start:start + 50_000]].tolist()]
 
     def rows(self,
         fits, # a list or array of one truth for each value
     ) -> np.ndarray: # [n] bool
         "Rows whose value fits."
-        return np.asarray(fits, bool)[self.codes] if len(self.values) else np.zeros(0, bool)
+        return np.asarray(fits, bool)[self.codes] if len(self) else np.zeros(0, bool)
 
     def counts(self) -> list[tuple[str, int]]: # values with the number of their rows
         "How often each value occurs, the most frequent first."
-        numbers = np.bincount(self.codes, minlength=len(self.values))
+        numbers = np.bincount(self.codes, minlength=len(self))
         return [(self.values[i], int(numbers[i])) for i in np.argsort(-numbers, kind="stable")]
 
 # %% ../../nbs/11_look/06_search.ipynb #dd65c4e0
@@ -127,7 +141,8 @@ class AnswerIndex:
         self.verdict = verdicts(self.accuracy)
         self.unreadable = self.table["image_error"].notna().to_numpy()
         self.columns = {name: Coded(self.table[name]) for name in _COLUMNS if name in self.table}
-        self._folded = {name: fold_texts(self.columns[name].values) for name in ("question", "answer")}
+        self._folded = {name: [text for some in self.columns[name].parts() for text in fold_texts(some)]
+                        for name in ("question", "answer")}
         self._orders, self._words = {}, {}
 
     def __len__(self): return len(self.table)
@@ -158,7 +173,7 @@ class AnswerIndex:
     ) -> np.ndarray: # [n] bool
         "Rows that fit a filter."
         keep = np.ones(len(self), bool)
-        for word in split_words(filter.words): keep &= self._with_word(word)
+        for word in split_words(filter.words): keep &= self._with_word(word, keep)
         if filter.answer_type is not None: keep &= self._equal("answer_type", filter.answer_type)
         if filter.question_type is not None: keep &= self._equal("question_type", filter.question_type)
         if filter.answer.strip(): keep &= self._equal("answer", filter.answer.strip(), str.casefold)
@@ -172,13 +187,23 @@ class AnswerIndex:
         if name not in self.columns: return np.zeros(len(self), bool)
         return self.columns[name].rows([key(v) == key(value) for v in self.columns[name].values])
 
-    def _with_word(self, word: str) -> np.ndarray: # [n] bool; the last 16 words are kept
-        if word not in self._words:
+    def _with_word(self, word: str, among: np.ndarray) -> np.ndarray: # [n] bool: right where `among` is true
+        if word in self._words: return self._words[word]
+        found = self._holding("question", word, among) | self._holding("answer", word, among)
+        if among.all(): # the last 16 words are kept
             if len(self._words) >= 16: self._words.pop(next(iter(self._words)))
-            question, answer = (self.columns[name].rows([word in text for text in self._folded[name]])
-                                for name in ("question", "answer"))
-            self._words[word] = question | answer
-        return self._words[word]
+            self._words[word] = found
+        return found
+
+    def _holding(self, name: str, word: str, among: np.ndarray) -> np.ndarray: # [n] bool
+        column, texts = self.columns[name], self._folded[name]
+        asked = np.ones(len(texts), bool)
+        if 2*among.sum() < len(self): # after a word that few have only their texts are looked at
+            asked[:] = False
+            asked[column.codes[among]] = True
+        fits, some = np.zeros(len(texts), bool), texts if asked.all() else compress(texts, asked.tolist())
+        fits[asked] = np.fromiter(map(contains, some, repeat(word)), bool, int(asked.sum()))
+        return column.rows(fits)
 
     def order(self,
         sort: str = "order", # one of `SORTS`
