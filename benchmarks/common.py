@@ -2,15 +2,17 @@
 import json
 import os
 import platform
+import shlex
 import statistics
+import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
-
-import torch
 
 
 def synchronize():
     "Wait for the GPU, where there is one."
+    import torch # here: what has nothing to do with models is measured without it
     if torch.cuda.is_available(): torch.cuda.synchronize()
 
 
@@ -43,10 +45,39 @@ def processor_name():
     except (OSError, StopIteration): return platform.processor() or platform.machine()
 
 
-def machine(device):
-    "Device and versions in words."
+def machine(device=None):
+    "Device and versions in words; without a device those of the processor alone, and PyTorch is not loaded."
+    cores = f"{os.cpu_count()} cores" + (f", {n} of them ours" if (n := len(os.sched_getaffinity(0))) != os.cpu_count() else "")
+    if device is None: return f"{processor_name()}, {cores}, OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', '')}, Python {platform.python_version()}"
+    import torch
     name = torch.cuda.get_device_name() if device == "cuda" else processor_name()
     return f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
+
+
+def introduce(device=None):
+    "Print the machine and the command, which belong to every figure."
+    print(f"{machine(device)}\n$ python {shlex.join(sys.argv)}", flush=True)
+
+
+def peak_memory(reset=False):
+    "The largest memory of this process, since it was reset if it was, in MB."
+    if reset: Path("/proc/self/clear_refs").write_text("5") # what a process inherits counts otherwise
+    return next(int(line.split()[1])/1000 for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+
+
+def judge(value, limit, unit="s"):
+    "What stands beside a figure for which there is a limit."
+    if limit is None: return ""
+    return f"   limit {limit:g} {unit}: {'kept' if value <= limit else 'NOT KEPT'}"
+
+
+@contextmanager
+def step(what, limit=None):
+    "Print how long a block took, by the clock and of the processor (all threads), and the largest memory so far. Its value gets the seconds."
+    took, began, worked = {}, time.perf_counter(), time.process_time()
+    yield took
+    took.update(seconds=time.perf_counter() - began, processor=time.process_time() - worked)
+    print(f"{what:<52}{took['seconds']:8.2f} s{took['processor']:8.2f} s of processor{peak_memory():8,.0f} MB{judge(took['seconds'], limit)}", flush=True)
 
 
 def filled_tokenizer(rows):

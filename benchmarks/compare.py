@@ -1,17 +1,14 @@
 """Time and memory of `compare` on runs of all of VQAv2 val: 214,354 questions about 40,504 pictures, ten answers each.
 
 The answers are made up. The comparison of the first two runs alone is timed in the same process, as what the one of all
-is to be measured by; then filters and sorts of the browser. It prints the machine and the command.
+is to be measured by; then filters and sorts of the browser. Texts are normalised once in a process: the first comparison
+does that, and is told as “cold”; the two that are to be measured by each other both come after it. It prints the machine
+and the command, and the limits beside the figures.
 Usage: python benchmarks/compare.py --runs 3"""
 import argparse
 import json
-import os
-import platform
-import resource
-import sys
 import tempfile
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +18,7 @@ from beit3_colab.look.many_browser import JOINT_SORTS
 from beit3_colab.look.run import compare, Run
 from beit3_colab.run.comparison import paired_intervals, paired_table, sign_flip_test
 from beit3_colab.run.journal import Identity
+from common import introduce, judge, peak_memory, step
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--questions", type=int, default=214_354)
@@ -28,8 +26,8 @@ parser.add_argument("--images", type=int, default=40_504)
 parser.add_argument("--runs", type=int, default=3)
 n, images, count = vars(parser.parse_args()).values()
 
-print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}, NumPy {np.__version__}")
-print(f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', '')} python {' '.join(sys.argv)}")
+introduce()
+print(f"NumPy {np.__version__}")
 rng = np.random.default_rng(0)
 kinds = rng.choice(["yes/no", "number", "other"], n, p=[.38, .13, .49])
 labels = [f"answer {i}" for i in range(3129)]
@@ -58,36 +56,28 @@ def make_run(name, share): # right by this share
         for record in records: f.write(json.dumps(record) + "\n")
     return Run(folder, questions, annotations)
 
-@contextmanager
-def timed(what, note=""):
-    "Print how long a block took, by the clock and on the processor (of all threads)."
-    began, worked = time.perf_counter(), time.process_time()
-    yield
-    print(f"{what}: {time.perf_counter() - began:.2f} s, {time.process_time() - worked:.2f} s of processor{note}")
-
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/2**20 # GB
-
 
 runs = [make_run(chr(ord("a") + i), .70 + .002*i) for i in range(count)]
 for run in runs:
-    with timed(f"reading the journal of {run.label}"): run.records
-print(f"memory before comparing {peak():.2f} GB")
-with timed("compare two runs"): two = compare(*runs[:2])
+    with step(f"reading the journal of {run.label}"): run.records
+with step("cold: two runs compared for the first time"): compare(*runs[:2])
+with step("baseline: two runs compared"): two = compare(*runs[:2])
 print(two)
-with timed("of which the table", " (answers normalised already)"): paired_table(*runs[:2], questions)
+with step("of which the table"): paired_table(*runs[:2], questions)
 differences, everyone = two.table["difference"].to_numpy(), {"overall": np.arange(n)}
-with timed("one interval"): paired_intervals(pictures, differences, everyone)
-with timed("one test"): sign_flip_test(pictures, differences)
+with step("one interval"): paired_intervals(pictures, differences, everyone)
+with step("one test"): sign_flip_test(pictures, differences)
 if count > 2:
-    with timed(f"compare {count} runs"): found = compare(*runs)
+    with step(f"{count} runs compared", 30 if count == 3 else None): found = compare(*runs)
     print(found)
-    with timed("opening the browser"): browser = found.browse()
+    with step("opening the browser"): browser = found.browse()
     def change(**values): # what a person does; the page of cards is made anew, without pictures
         began = time.perf_counter()
         for name, value in values.items(): browser.controls[name].value = value
-        print(f"{values}: {1000*(time.perf_counter() - began):.0f} ms, {len(browser.rows):,} questions")
+        took = 1000*(time.perf_counter() - began)
+        print(f"{str(values):<52}{took:8.0f} ms, {len(browser.rows):,} questions{judge(took, 200, 'ms')}")
     for name, values in (("words", ("answer 17", '"picture 99"', "no such word", "")), ("right", ("only A right", "none right", "")),
                          ("same", ("all different", "")), ("answer_type", ("number", "")), ("sort", [*JOINT_SORTS, *JOINT_SORTS])):
         for value in values: change(**{name: value})
-    with timed("page of 200 questions"): found.to_html(Path(tempfile.mkdtemp())/"page.html")
-print(f"peak memory {peak():.2f} GB")
+    with step("page of 200 questions"): found.to_html(Path(tempfile.mkdtemp())/"page.html")
+print(f"largest memory {peak_memory()/1000:.2f} GB{judge(peak_memory()/1000, 2, 'GB')}")

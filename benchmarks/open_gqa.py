@@ -5,7 +5,8 @@
     python benchmarks/open_gqa.py --questions 100000     # fewer
 
 Test has a question's text, picture and whether it is balanced. The others have the programs, entailed questions, groups, pointers into the scene graph and a full
-answer as the real files do, some 1,100 bytes a question. The peak is that of the whole process (`ru_maxrss`), of which 60 MB are Python and what it imports.
+answer as the real files do, some 1,100 bytes a question. The peak is that of the whole process, of which 60 MB are Python and what it imports. The baseline, in a
+process of its own too, is `json.load` of the same file. With --answers a prediction for each question is opened, tabled and browsed, too.
 """
 import argparse
 import json
@@ -14,7 +15,6 @@ import random
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 SIZES = {"test_all": 1_340_048, "val_balanced": 132_062, "testdev_balanced": 12_578, "val_all": 2_011_853}
@@ -42,30 +42,55 @@ def make_file(path, split, questions):
         file.write("}")
 
 
+def make_answers(path, questions):
+    "Predictions in GQA's own form."
+    path.write_text(json.dumps([dict(questionId=f"{number*7:08d}", prediction=WORDS[number % len(WORDS)]) for number in range(questions)]))
+
+
+def parse_split(folder, split):
+    "The baseline."
+    from common import step
+    with step(f"baseline: json.load of {split}"), open(Path(folder)/f"{split}_questions.json") as file: json.load(file)
+
+
 def open_split(folder, split):
     "What the fresh process does."
-    import resource
-
     from beit3_colab.data.gqa import GQA
-    start, begun = time.perf_counter(), time.process_time()
-    data = GQA.load(split, folder)
-    seconds, processor = time.perf_counter() - start, time.process_time() - begun
-    print(json.dumps(dict(split=split, questions=len(data.questions), seconds=round(seconds, 1), processor_seconds=round(processor, 1), peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss//1024)))
+
+    from common import judge, peak_memory, step
+    with step(f"{split} opened"): data = GQA.load(split, folder)
+    print(f"{len(data.questions):,} questions")
+    if not (Path(folder)/"answers.json").exists(): return
+    del data
+    from beit3_colab import open_results
+    with step("predictions opened by the data set's name"): found = open_results(Path(folder)/"answers.json", "gqa", split, folder)
+    with step("table of answers"): found.answers
+    with step("browser"): browser = found.browse()
+    for words in ("red table", "white", "to the"):
+        with step(f"a filter of it: {words}", .2): browser.controls["words"].value = words
+    print(f"{'largest memory':<52}{peak_memory()/1000:8.2f} GB{judge(peak_memory()/1000, 2, 'GB')}")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--split", choices=SIZES, action="append")
     parser.add_argument("--questions", type=int, help="instead of the real number")
+    parser.add_argument("--answers", action="store_true", help="open a prediction for each, too")
     parser.add_argument("--open", help=argparse.SUPPRESS)
+    parser.add_argument("--parse", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.open: return open_split(chosen.open, chosen.split[0])
+    if chosen.parse: return parse_split(chosen.parse, chosen.split[0])
+    from common import introduce
+    introduce()
     for split in chosen.split or ["test_all", "val_balanced", "testdev_balanced"]:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder)/f"{split}_questions.json"
             make_file(path, split, chosen.questions or SIZES[split])
-            print(f"{path.stat().st_size/1e6:,.0f} MB:", end=" ", flush=True)
-            subprocess.run([sys.executable, __file__, "--open", folder, "--split", split], check=True, env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)})
+            if chosen.answers: make_answers(Path(folder)/"answers.json", chosen.questions or SIZES[split])
+            print(f"\n{split}: {path.stat().st_size/1e6:,.0f} MB", flush=True)
+            for what in ("--parse", "--open"):
+                subprocess.run([sys.executable, __file__, what, folder, "--split", split], check=True, env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)})
 
 
 if __name__ == "__main__": main()

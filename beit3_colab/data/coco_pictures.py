@@ -121,7 +121,7 @@ class COCOPictures:
 
     def usual_source(self, questions: list[Question], connections: int, check: bool) -> PictureSource: # of one folder
         "The folder, unless a picture is missing there and a zip lies beside it, or the cache has them."
-        names = [q.image for q in questions]
+        names = list(dict.fromkeys(q.image for q in questions)) # several places may be looked through
         folder = self.picture_parts(questions)[0]
         if self.by_name:
             found = self.find_zip(folder)

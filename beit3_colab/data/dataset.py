@@ -147,6 +147,7 @@ class Dataset:
     rule: ClassVar[str] = "" # by which it is scored, see `beit3_colab.scoring.rules.RULES`; "": by how many answered
     program: ClassVar[str] = "" # what says more than accuracy, see `beit3_colab.scoring.figures.PROGRAMS`
     results_word: ClassVar[str] = "submission" # what the file of its answers is called in a sentence
+    soft_scored: ClassVar[bool] = True # whether BEiT-3's validation score is told beside its accuracy
     published: ClassVar[bool] = True # everybody's copy has the same pictures and the same answers under the same ids
 
     def __post_init__(self):

@@ -232,6 +232,7 @@ class PublishedDataset(Dataset):
     given: bool = field(default=False, compare=False) # whether it came from a `datasets.Dataset`, which has no place
     aliases: ClassVar[dict[str, str]] = { # other name → split
         "validation": "val", "val2014": "val", "train2014": "train"}
+    soft_scored: ClassVar[bool] = False # BEiT-3's validation score is one of VQAv2
     folders: ClassVar[tuple[str, ...]] = () # below data_path, where its files may lie, beside data_path itself
     optional: ClassVar[tuple[str, ...]] = ("annotations",) # kinds of files that a split can do without
     most: ClassVar[str] = "download_small_bytes" # limit of the bytes of a file that is fetched, see `published_file`

@@ -49,6 +49,7 @@ class VQAv2(COCOPictures, Dataset):
     name = "vqav2"
     title = "VQAv2"
     splits = ("val", "test", "test-dev", "train")
+    soft_scored = True # also where its files are tables
 
     @classmethod
     def load(cls,

@@ -80,12 +80,14 @@ class FolderPictures(PictureSource):
         names: list[str], # of pictures
     ) -> list[str]: # those without a file, each once
         "Which pictures are not there; each folder is listed once."
-        listed, missing = {}, []
-        for name in dict.fromkeys(names):
-            path = self.path(name)
-            if path.parent not in listed: listed[path.parent] = list_folder(path.parent)
-            there = listed[path.parent]
-            if not (path.is_file() if there is None else path.name in there): missing.append(name)
+        listed, missing, root = {}, [], str(self.folder)
+        usual = type(self).path is FolderPictures.path
+        for name in dict.fromkeys(names): # texts, not paths: there may be 81,434
+            path = os.path.join(root, name).rstrip("/") if usual else str(self.path(name))
+            folder, file = os.path.split(path)
+            if folder not in listed: listed[folder] = list_folder(Path(folder))
+            there = listed[folder]
+            if not (self.path(name).is_file() if there is None else file in there): missing.append(name)
         return missing
 
 # %% ../../nbs/04_pictures/04_sources.ipynb #5aaa79f6

@@ -91,7 +91,9 @@ class AnsweredQuestions:
 
     @cached_property
     def soft_score(self) -> SoftScore|None:
-        "BEiT-3's own validation score, another figure than `accuracy`; None where fewer than ten people answered."
+        """BEiT-3's own validation score, another figure than `accuracy`; None where fewer than ten people answered, and
+        of a data set that BEiT-3's authors do not validate by it."""
+        if self.data is not None and not self.data.soft_scored: return None
         if self.annotations is None or self.metric != "official" or self.accuracy is None: return None
         found = soft_score(self.annotations, self.said(), partial=True)
         return replace(found, label=self.label, notes=found.notes + self.notes)

@@ -46,8 +46,9 @@ class Ceiling:
 # %% ../../nbs/09_run/15_ceiling.ipynb #3d4b1c5d
 _NEAR = ("anls", "relaxed") # parts of the names of rules by which an answer need not be equal to one of people's
 
-def _folded(text: str) -> tuple[str, str]: # what two texts share that a rule may take for the same
-    return normalize_answer(text), " ".join(text.lower().split())
+def _folded(text: str) -> tuple[str, ...]: # what two texts share that a rule may take for the same
+    spaced, normal = " ".join(text.lower().split()), normalize_answer(text)
+    return normal, spaced, *("".join(filter(str.isalnum, form)) for form in (normal, spaced)) # “3:00” is 300 by lmms-eval
 
 class _Classes:
     "The answers of a list, found by what somebody said."

@@ -49,7 +49,7 @@ def difference_interval(
     """The interval of a mean difference. Where all images agree, one that was not seen may differ: Wilson's interval
     says how large a share of such there may be."""
     if images < 2: return None
-    if low == high:
+    if high - low < 1e-7: # all alike, but for rounding
         value, share = low, unseen_share(images)
         low, high = value - share*(value + 100), value + share*(100 - value)
     return round(low, 2), round(high, 2)

@@ -10,13 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from ..machine.docstrings import with_parameters
 from ..machine.messages import clean_line, format_interval, plural, printable, text_html, UserError
-from ..scoring.intervals import resample_images, sums_by_image, unanimous_interval
+from ..scoring.intervals import mean_interval, resample_images, sums_by_image
 from ..scoring.rules import Rule, rules_for
 from .answered import AnsweredQuestions, make_table
 
 # %% auto #0
-__all__ = ['score_pairs', 'shared_intervals', 'RuleRow', 'ScoresByRule', 'rule_cells', 'rule_sentence', 'rules_text',
-           'rules_html']
+__all__ = ['score_pairs', 'distinct_pairs', 'shared_intervals', 'RuleRow', 'ScoresByRule', 'rule_cells', 'rule_sentence',
+           'rules_text', 'rules_html']
 
 # %% ../../nbs/09_run/14_rule_table.ipynb #744ca423
 def score_pairs(
@@ -24,9 +24,16 @@ def score_pairs(
     pairs: list[tuple[str, tuple]], # answer, and what people answered
 ): # array [n], percent, not rounded
     "What each answer is worth. Raises `UserError` for answers of people that the rule is not made for."
+    different, which = distinct_pairs(pairs)
+    return 100*np.array([rule(answer, people) for answer, people in different])[which]
+
+def distinct_pairs(
+    pairs: list[tuple[str, tuple]], # answer, and what people answered
+) -> tuple[list, np.ndarray]: # each different pair once, and which of them each pair is
+    "What has to be scored, for all rules together: many questions have the same answers."
     places = {}
-    which = [places.setdefault(pair, len(places)) for pair in pairs]
-    return 100*np.array([rule(answer, people) for answer, people in places])[which]
+    which = np.fromiter((places.setdefault(pair, len(places)) for pair in pairs), np.int64, len(pairs))
+    return list(places), which
 
 # %% ../../nbs/09_run/14_rule_table.ipynb #6a3e0800
 def shared_intervals(
@@ -44,8 +51,7 @@ def shared_intervals(
     for i in range(len(columns)):
         mean = float(sums[:, i].sum()/counts[:, i].sum())
         low, high = np.nanpercentile(ratios[:, i], [2.5, 97.5])
-        middle = round(100*float(low), 2), round(100*float(high), 2)
-        found.append(unanimous_interval(mean, len(sums)) if mean in (0, 1) else middle)
+        found.append(mean_interval(len(sums), mean, float(low), float(high)))
     return found
 
 # %% ../../nbs/09_run/14_rule_table.ipynb #26223292
@@ -83,8 +89,9 @@ class ScoresByRule:
         ids, pairs, images, counted = _scored_questions(run)
         name = "" if run.data is None else run.data.name
         scores, notes, rules = {}, list(run.accuracy.notes), rules_for(run.annotations, run.metric, name)
+        different, which = distinct_pairs(pairs)
         for rule in list(rules):
-            try: values = score_pairs(rule, pairs)
+            try: values = score_pairs(rule, different)[which]
             except UserError as error:
                 notes.append(f"{rule.name} is left out: {error}")
                 rules.remove(rule)

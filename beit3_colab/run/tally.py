@@ -11,7 +11,7 @@ from ..machine.device import PeakMemory
 from ..progress.snapshot import Rank, RateHistory, Snapshot, TypeAccuracy
 from ..progress.display import Display
 from ..progress.status_file import StatusReader
-from ..scoring.rules import answer_score, find_rule
+from ..scoring.rules import find_rule
 from ..scoring.score import RunningScore
 from .journal import JournalFollower
 from .folder import RunFolder
@@ -110,8 +110,8 @@ class Tally:
     def _score(self, question, answer):
         annotation = (self.run.annotations or {}).get(question.question_id)
         if annotation is None or not annotation.counted: return # nobody was asked, or their answers are not public
-        score = answer_score(answer, annotation.answers, self.metric)
-        self.running.add(question.image_id, annotation.answer_type, score)
+        value = find_rule(self.metric)(answer, annotation.answers) # not rounded: a third each adds up
+        self.running.count(question.image_id, annotation.answer_type, value)
 
     def _pace(self, rank): return self.paces.setdefault(rank, Pace())
 

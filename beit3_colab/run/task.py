@@ -214,7 +214,7 @@ def check_questions(
     if same: return
     where = f" in {short_name(dataset.data_path)}" if dataset.data_path else ""
     raise UserError(f"the questions{where} are not those that were asked in {short_name(folder)}: they were changed, "
-                    "or are those of another version; give data_path=… (--data-path), the folder that has them as they "
+                    "or are those of another version, or in another form or order; give data_path=… (--data-path), the folder that has them as they "
                     "were, or start a run of these in another folder")
 
 # %% ../../nbs/09_run/06_task.ipynb #e34ee62b

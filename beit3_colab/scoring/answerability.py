@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from ..machine.messages import first_few, plural, short_repr, UserError
 from ..data.dataset import Annotation
-from .figures import Figure, first_answer, mean_figures, resampled_interval
+from .figures import Figure, first_answer, mean_figures, percent_interval
 from .rules import RULES
 
 # %% auto #0
@@ -91,12 +91,12 @@ def _answerability_figures(known: list[Annotation], records: Mapping, resamples:
     positive, scores = np.array([1 - a.facts["answerable"] for a in known]), 1 - np.array(predicted)
     if not positive.any(): return _not_told("All of these questions can be answered.")
     ranking, images, chosen = _Ranking(positive, scores), [a.image_id for a in known], scores > .5
-    found = []
+    found, deciding = [], len({image for image, p in zip(images, positive) if p}) # pictures of what is looked for
     for name, statistic in ((_AP, ranking.average_precision), (_F1, lambda w: f1_score(positive, chosen, w))):
         one = lambda w: 100*statistic(w) if w @ positive else math.nan # a draw without any says nothing
-        interval = resampled_interval(images, one, resamples, seed)
-        rounded = interval and tuple(round(end, 2) for end in interval)
-        found.append(Figure(name, 100*statistic(np.ones(len(known))), rounded, len(known)))
+        value = 100*statistic(np.ones(len(known)))
+        interval = percent_interval(images, one, value, resamples, seed, deciding)
+        found.append(Figure(name, value, interval, len(known)))
     return found
 
 def vizwiz_figures(

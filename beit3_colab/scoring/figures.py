@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from importlib import import_module
 from ..machine.messages import check_choice, clean_line, format_interval, plural, text_html, UserError
 from ..data.dataset import Annotation
-from .intervals import bootstrap_intervals
+from .intervals import bootstrap_intervals, unanimous_interval
 
 # %% auto #0
 __all__ = ['PROGRAMS', 'Figure', 'format_figure', 'format_figure_interval', 'mean_figures', 'draw_weights', 'resampled_interval',
-           'figures_of', 'first_answer', 'FigureTable', 'figures_table']
+           'percent_interval', 'figures_of', 'first_answer', 'FigureTable', 'figures_table']
 
 # %% ../../nbs/06_scoring/07_figures.ipynb #2f80a369
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def resampled_interval(
     seed: int = 0, # of the draws
     around: float|None = None, # value that the resamples are shifted to; None where they need not be
 ) -> tuple[float, float]|None: # None for fewer than two pictures, and where no draw had a value
-    """The middle 95 % of a statistic over resamples of pictures.
+    """The middle 95 % of a statistic over resamples of pictures; both ends are the same where all draws agree.
 
     Resampling adds noise, and a statistic such as chi-square grows with noise: its resamples lie above its value.
     With `around` they are moved so that their mean is that value."""
@@ -102,6 +102,20 @@ def resampled_interval(
     if around is not None: found += around - found.mean()
     low, high = np.percentile(found, [2.5, 97.5])
     return float(low), float(high)
+
+def percent_interval(
+    image_ids: list[int|str], # picture of each question
+    statistic: Callable, # as for `resampled_interval`, in percent
+    value: float, # of all questions, percent
+    resamples: int = 1000, # how often the pictures are drawn
+    seed: int = 0, # of the draws
+    deciding: int|None = None, # pictures that the figure rests on; None: all of them
+) -> tuple[float, float]|None: # percent, 2 decimals; None where `resampled_interval` gives none
+    "The 95 % interval of a share; where all draws agree, what pictures that were not seen may change."
+    found = resampled_interval(image_ids, statistic, resamples, seed)
+    if found is None or found[1] - found[0] > 1e-7: return found and (round(found[0], 2), round(found[1], 2))
+    images = len(set(image_ids)) if deciding is None else deciding
+    return unanimous_interval(value/100, images) if images > 1 else None
 
 # %% ../../nbs/06_scoring/07_figures.ipynb #5ce61bd7
 def _program(module: str, function: str) -> Callable:

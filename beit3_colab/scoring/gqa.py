@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from ..machine.messages import first_few, plural, short_repr, UserError
 from ..data.dataset import Annotation
-from .figures import Figure, first_answer, mean_figures, resampled_interval
+from .figures import Figure, first_answer, mean_figures, percent_interval, resampled_interval
 
 # %% auto #0
 __all__ = ['gqa_scores', 'gqa_figures', 'gqa_totals', 'gqa_grounding']
@@ -158,8 +158,10 @@ def _distribution(answered: _Answered, resamples: int, seed: int) -> Figure:
     found = _Distribution(groups, right, [answered.said[a.question_id] for a in known])
     value = found.value()
     interval = resampled_interval([a.image_id for a in known], found.value, resamples, seed, around=value)
-    if interval: interval = max(0., interval[0]), interval[1]
     note = f"Chi-square over {plural(len(set(groups)), 'group')} of questions, divided by 100; lower is better."
+    if interval and interval[1] - interval[0] < 1e-9: # of no width: it would look certain
+        interval, note = None, f"{note} It has no interval: it is the same in every resample of the pictures."
+    if interval: interval = max(0., interval[0]), interval[1]
     return Figure("distribution", value, interval, len(known), unit="", note=note)
 
 # %% ../../nbs/06_scoring/08_gqa.ipynb #8b515129
@@ -275,6 +277,6 @@ def gqa_grounding(
     if not found: return {}, _unknown("grounding", "None of the questions is balanced.")
     values = list(found.values())
     shares = np.array(values)
-    interval = resampled_interval(images, lambda w: 100*(w @ shares)/w.sum(), resamples, seed)
-    rounded = interval and tuple(round(end, 2) for end in interval)
-    return found, Figure("grounding", sum(values)/len(values)*100, rounded, len(values))
+    mean = sum(values)/len(values)*100
+    interval = percent_interval(images, lambda w: 100*(w @ shares)/w.sum(), mean, resamples, seed)
+    return found, Figure("grounding", mean, interval, len(values))

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 # %% auto #0
-__all__ = ['sums_by_image', 'resample_images', 'unseen_share', 'unanimous_interval', 'resample_groups', 'bootstrap_intervals']
+__all__ = ['sums_by_image', 'resample_images', 'unseen_share', 'unanimous_interval', 'mean_interval', 'resample_groups',
+           'bootstrap_intervals']
 
 # %% ../../nbs/06_scoring/02_intervals.ipynb #43822115
 def sums_by_image(
@@ -50,12 +51,23 @@ def unseen_share(
     return 1.96**2/(images + 1.96**2)
 
 def unanimous_interval(
-    mean: float, # 0 or 1
+    mean: float, # of every image, 0 to 1
     images: int, # how many there are
 ) -> tuple[float, float]: # percent
-    "Wilson's 95 % interval when all images score 0 or all score 1."
-    reach = round(100*unseen_share(images), 2)
-    return (0.0, reach) if mean == 0 else (round(100 - reach, 2), 100.0)
+    "95 % interval when all images have the same accuracy; for 0 and 1 it is Wilson's."
+    share = unseen_share(images)
+    return round(100*mean*(1 - share), 2), round(100*(mean + share*(1 - mean)), 2)
+
+def mean_interval(
+    images: int, # that were seen
+    mean: float, # 0 to 1
+    low: float, # end of the middle 95 % of what was resampled, 0 to 1
+    high: float, # the other end
+) -> tuple[float, float]|None: # percent, 2 decimals; None where there are fewer than two images
+    "The 95 % interval of a mean; where all resamples agree, what images that were not seen may change."
+    if images < 2: return None
+    if high - low < 1e-9: return unanimous_interval(mean, images)
+    return round(100*low, 2), round(100*high, 2)
 
 # %% ../../nbs/06_scoring/02_intervals.ipynb #35fe79cc
 def resample_groups(
@@ -69,8 +81,7 @@ def resample_groups(
     import numpy as np
     sums, counts = sums_by_image(image_ids, values, groups)
     ratios = resample_images(sums, counts, resamples, seed)
-    for i, name in enumerate(groups):
-        low, high = np.nanpercentile(ratios[:, i], [2.5, 97.5])
+    for i, (name, low, high) in enumerate(zip(groups, *np.nanpercentile(ratios, [2.5, 97.5], axis=0))):
         mean, seen = sums[:, i].sum()/counts[:, i].sum(), int((counts[:, i] > 0).sum())
         yield name, seen, float(mean), float(low), float(high)
 
@@ -83,9 +94,5 @@ def bootstrap_intervals(
     seed: int=0, # of the random generator
 ) -> dict[str, tuple[float, float]|None]: # percent; None where there are fewer than two images
     "95 % interval of each group's mean by resampling whole images."
-    found = {}
-    for name, images, mean, low, high in resample_groups(image_ids, values, groups, resamples, seed):
-        if images < 2: found[name] = None
-        elif mean in (0, 1): found[name] = unanimous_interval(mean, images)
-        else: found[name] = round(100*low, 2), round(100*high, 2)
-    return found
+    return {name: mean_interval(images, mean, low, high)
+            for name, images, mean, low, high in resample_groups(image_ids, values, groups, resamples, seed)}

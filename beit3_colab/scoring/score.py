@@ -225,8 +225,8 @@ class _RunningRatio:
         images = len(self.images)
         if images < 2: return None
         mean = self.total/self.n
-        if min(mean, 1 - mean) < 1e-9: return unanimous_interval(round(mean), images)
-        squares = max(0.0, self.ss - 2*mean*self.sn + mean**2*self.nn)
+        squares = self.ss - 2*mean*self.sn + mean**2*self.nn
+        if squares < 1e-9*self.nn: return unanimous_interval(min(max(mean, 0.0), 1.0), images) # all alike, but for rounding
         reach = 1.96*math.sqrt(squares*images/(images - 1))/self.n
         return round(100*max(0.0, mean - reach), 2), round(100*min(1.0, mean + reach), 2)
 
@@ -248,9 +248,17 @@ class RunningScore:
         accuracy: float, # percent, as `answer_score` gives it
     ):
         "Count one more answer."
-        self._all.add(image_id, accuracy/100)
+        self.count(image_id, answer_type, accuracy/100)
+
+    def count(self,
+        image_id: int|str, # image of the question
+        answer_type: str, # "yes/no", "number" or "other"
+        value: float, # 0 to 1, not rounded, as a `Rule` gives it when it is called
+    ):
+        "Count one more answer, so that the last figure is that of `score` to the last digit."
+        self._all.add(image_id, value)
         if answer_type not in self._types: self._types[answer_type] = _RunningRatio()
-        self._types[answer_type].add(image_id, accuracy/100)
+        self._types[answer_type].add(image_id, value)
 
     @property
     def num_questions(self) -> int: return self._all.n
