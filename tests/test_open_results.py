@@ -306,7 +306,7 @@ def test_report_plots_and_tables_do_without_confidence(theirs, tmp_path):
     assert figure.get_suptitle().startswith("Answers\n")
 
 @pytest.mark.parametrize("name, columns", [("", {"raw", "thinking"}), ("vlmevalkit/think/ShapeModel_TextVQA_VAL.xlsx", {"thinking"}), (f"{LMMS}vqav2_val.jsonl", {"tool_score"}), ("official/aokvqa_predictions.json", {"choice"}),
-                                           ("official/vizwiz_upload.json", set())], ids=str)
+                                           ("official/vizwiz_upload.json", set())], ids=lambda value: value if isinstance(value, str) else "+".join(sorted(value)))
 def test_a_table_with_what_the_tool_told_is_read_back_equal(thinker, name, columns, tmp_path):
     found = open_golden(name) if name else thinker
     table, path = found.to_pandas(), found.to_csv(tmp_path/"a.csv")
