@@ -69,7 +69,7 @@ def rank_of(pid): return int(Path(f"/proc/{pid}/environ").read_bytes().split(b"\
 
 
 SERVER = """
-import json, os, sys
+import json, os, sys, tempfile
 from beit3_colab.commands.cli import main
 from beit3_colab.model.vqa import load_model
 load_model("sample", device="cpu") # what a run imports is in memory from now on
@@ -85,6 +85,7 @@ for line in iter(sys.stdin.readline, ""):
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number in (1, 2): os.dup2(os.open(f"{output}.{number}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.environ.update(variables)
+    tempfile.tempdir = None # some library has asked for it already, and what it was is kept
     try: status = main(arguments)
     except BaseException as error: # as the interpreter would end
         import traceback

@@ -43,7 +43,7 @@ def official_folder() -> Path: # exists
 
 def _zip_path(name): return official_folder()/"zips"/OFFICIAL_FILES[name]
 
-# %% ../../nbs/05_data/06_vqav2_online.ipynb #bfb92b0b
+# %% ../../nbs/05_data/06_vqav2_online.ipynb #82b31217
 def official_file(
     name: str, # official name of a JSON file, see `OFFICIAL_FILES`
 ) -> Path: # the file, whole
@@ -59,8 +59,8 @@ def official_file(
         if is_stored(f"{url}#{name}", path): return path # another process was faster
         zip_path = fetch(url, _zip_path(name), most="download_small_bytes")
         try: content = read_zip_member(zip_path, name)
-        except UserError as error:
-            if not names_limit(error): discard(zip_path) # what is only too large is whole: it need not be fetched again
+        except UserError: # also one that unpacks to too much: VQAv2's zips are small, and fetched again in seconds
+            discard(zip_path)
             raise
         return store(f"{url}#{name}", path, content)
 
