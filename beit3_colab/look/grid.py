@@ -16,7 +16,7 @@ from .widgets import ALL, box, control, Quiet
 # %% auto #0
 __all__ = ['WORDS_HINT', 'FilterFields', 'FilterBar', 'verdict_options', 'Card', 'Pager', 'Grid']
 
-# %% ../../nbs/11_look/07_grid.ipynb #60e8159f
+# %% ../../nbs/11_look/07_grid.ipynb #63dbe55d
 WORDS_HINT = 'such as: cat "in the" – then Enter'
 _MENUS = ("answer_type", "question_type", "correctness") # whose choices are those of the answers
 
@@ -27,6 +27,9 @@ class FilterFields:
         changed, # called after every change
     ):
         self.controls, self._changed, self._quiet = {}, changed, Quiet()
+
+    def _make(self, start: dict, name: str, kind, text: str, **options): # start: value of each control
+        control(self.controls, name, kind, "beit3-field", description=text, value=start[name], **options)
 
     def _assemble(self, w):
         for each in self.controls.values(): each.observe(lambda _: self._quiet or self._changed(), "value")

@@ -13,7 +13,7 @@ from .result_rows import ResultTable, some_places, without_search
 from .rules import normalize_answer
 
 # %% auto #0
-__all__ = ['QuestionIds', 'plain_question', 'prompt_questions', 'Joined', 'join_results']
+__all__ = ['QuestionIds', 'plain_question', 'prompt_questions', 'data_in_words', 'Joined', 'join_results']
 
 # %% ../../nbs/06_scoring/15_joining.ipynb #d53b7f18
 _VIZWIZ = re.compile(r"(vizwiz_[a-z]+)_(\d{8}|\d{12})(\.jpe?g|\.png)?", re.IGNORECASE)
@@ -143,17 +143,20 @@ _SAID = { # what disagrees → what the row and the data say
                                              ", ".join(dict.fromkeys(placed.people[question.question_id].answers))),
 }
 
-# %% ../../nbs/06_scoring/15_joining.ipynb #e8103957
+# %% ../../nbs/06_scoring/15_joining.ipynb #bb49723c
 _LEFT = ("unknown", "disagreeing", "ambiguous", "unnamed") # why a row is not joined
 
-def _name_data(dataset) -> str: # such as "OK-VQA val"
+def data_in_words(
+    dataset, # has a name and a split, and mostly a title
+) -> str: # such as "OK-VQA val"
+    "A data set and its split, as a sentence names them."
     name = getattr(dataset, "title", "") or dataset.name
     return name if name == dataset.split else f"{name} {dataset.split}" # the sample has one split of its own name
 
 class _Placed:
     "Which question each row answers, and what became of the others."
     def __init__(self, dataset, task):
-        self.questions, self.label = dataset.questions, _name_data(dataset)
+        self.questions, self.label = dataset.questions, data_in_words(dataset)
         self.numbered = bool(getattr(dataset, "by_row", False)) # its ids are numbers of a table's rows
         self.named = "" # the ids of a file that were not used, of such data
         self.about = f"; the file says that it is about {short_name(task, 60)}" if task else ""
