@@ -48,8 +48,8 @@ def packed_again(source, target, compression=zipfile.ZIP_STORED, change=None):
 
 def memory_of(program, *arguments):
     "What a program prints in a process of its own, and how many MB it took more than PyTorch alone."
-    begin = "import resource, sys, torch, beit3_colab.model.vqa, safetensors.torch; start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-    end = "\nprint('MB', (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start)/1024)"
+    begin = "import sys, torch, beit3_colab.model.vqa, safetensors.torch; from beit3_colab.machine.device import peak_memory; start = peak_memory().host\n"
+    end = "\nprint('MB', (peak_memory().host - start)/1e6)"
     done = subprocess.run([sys.executable, "-c", begin + program + end, *map(str, arguments)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr[-2000:]
     said, _, used = done.stdout.rpartition("MB")

@@ -94,13 +94,14 @@ def test_results_come_through_a_pipe_of_the_shell(place):
 
 LARGE = """
 import resource, sys
+from beit3_colab.machine.device import peak_memory
 resource.setrlimit(resource.RLIMIT_AS, (6_000_000_000, 6_000_000_000))
 from beit3_colab.data.own import open_questions
 from beit3_colab.machine.messages import UserError
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_memory().host
 try: open_questions(sys.argv[1])
 except UserError as error: print(error)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)//1000)
+print((peak_memory().host - before)//1_000_000)
 """
 
 def test_a_small_archive_does_not_fill_the_memory(place):

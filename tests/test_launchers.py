@@ -138,7 +138,7 @@ def test_a_script_evaluates_twice_under_torchrun(single, tmp_path, own_group):
         for name in "ab":
             run = evaluate(output_dir={str(tmp_path)!r} + "/" + name, device="cpu", batch_size=2, limit={LIMIT}, progress=False)
             assert dist.is_initialized() == {own_group}
-        if {own_group}: dist.barrier()"""))
+        if {own_group}: dist.barrier(), dist.destroy_process_group()"""))
     done = subprocess.run([str(BIN/"torchrun"), "--nproc-per-node=2", f"--master-port={free_port()}", str(tmp_path/"script.py")], capture_output=True, text=True, timeout=300, env=environment())
     assert done.returncode == 0, done.stderr[-3000:]
     for name in "ab": assert result(tmp_path/name) == result(single) and len(list((tmp_path/name).glob("answers-*"))) == 2

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from processes import environment, free_port
@@ -355,3 +356,14 @@ def test_a_full_cache_disk_is_one_sentence(small_disk, monkeypatch, run):
     monkeypatch.setenv("BEIT3_COLAB_CACHE", str(disk))
     with pytest.raises(UserError, match="is full; free some space or set BEIT3_COLAB_CACHE"): evaluate(limit=2, output_dir=run/"new", device="cpu", progress=False)
     assert not (run/"new").exists() or not list((run/"new").glob("answers*"))
+
+
+# Memory
+
+def test_a_process_does_not_claim_the_memory_of_the_one_that_started_it():
+    "Linux hands `ru_maxrss` on to what is started, even another program."
+    if not Path("/proc/self/status").exists(): pytest.skip("not Linux")
+    child = "from beit3_colab.machine.device import peak_memory; print(peak_memory().host)"
+    parent = f"import subprocess, sys; held = b'1'*600_000_000; subprocess.run([sys.executable, '-c', {child!r}], check=True)"
+    done = subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent)
+    assert 5e6 < int(done.stdout) < 4e8

@@ -100,15 +100,22 @@ def peak_memory(
     device=None, # torch.device; a GPU's peak is reported beside the host's
 ) -> PeakMemory: # since the process started (host) or since the last reset (device)
     "Peak memory of this process. Host: the operating system's own figure for resident memory."
-    try:
-        import resource
-        host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    except ImportError: # Windows
-        import psutil
-        host = psutil.Process().memory_info().peak_wset
+    host = _peak_resident()
     if device is None or device.type != "cuda": return PeakMemory(host)
     import torch
     return PeakMemory(host, torch.cuda.max_memory_allocated(device))
+
+def _peak_resident() -> int: # bytes
+    try:
+        status = Path("/proc/self/status").read_text() # of this program alone: getrusage's figure begins with that of the process that started it
+        return next(int(line.split()[1])*1024 for line in status.splitlines() if line.startswith("VmHWM:"))
+    except (OSError, StopIteration): pass # not Linux, or a sandbox that does not tell
+    try:
+        import resource
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    except ImportError: # Windows
+        import psutil
+        return psutil.Process().memory_info().peak_wset
 
 # %% ../../nbs/01_machine/04_device.ipynb #2bdb8bd2
 @dataclass(frozen=True)
