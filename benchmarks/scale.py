@@ -78,12 +78,12 @@ def run(folder, data, split, processes, profile):
     code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent.resolve())!r}); import scale; scale.leave_out_the_model(); "
     worker = ("import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from beit3_colab.machine.distributed import start_worker; job = start_worker(); " + code
               + "from beit3_colab.evaluation.processes import worker_main; worker_main(job)")
-    main = (code + "import json, time, resource; from beit3_colab import evaluate; from beit3_colab.evaluation import processes; "
+    main = (code + "import json, time, resource; from beit3_colab import evaluate; from beit3_colab.evaluation import processes; from beit3_colab.machine.device import peak_memory; "
             f"processes.WORKER = {worker!r}; start = time.monotonic(); "
             f"run = evaluate('sample', {split!r}, {str(data)!r}, batch_size=128, device='cpu', output_dir={str(folder)!r}, processes={processes}, progress='log'); "
             "taken = time.monotonic() - start; report = run.report(); run.accuracy; "
             "used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]; "
-            "print(json.dumps(dict(seconds=taken, cpu=sum(u.ru_utime + u.ru_stime for u in used), scoring=time.monotonic() - start - taken, host=max(report.host_bytes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*1024), parts=report.seconds)))")
+            "print(json.dumps(dict(seconds=taken, cpu=sum(u.ru_utime + u.ru_stime for u in used), scoring=time.monotonic() - start - taken, host=max(report.host_bytes, peak_memory().host), parts=report.seconds)))")
     command = [sys.executable, "-c", main]
     if profile:
         script = folder.parent/"profiled.py"

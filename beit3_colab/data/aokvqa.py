@@ -194,14 +194,14 @@ class AOKVQA(COCOPictures, PublishedDataset):
         said = record.get("choice") # of a tool
         return choose(record["answers"], self.choices.get(question_id, ())) if said is None else said
 
-    def answer_file(self,
+    def official_form(self,
         records: Mapping[int|str, dict], # question_id → record, with `answers`, the best first
     ) -> dict: # can be written as JSON
         "The leaderboard's form: question_id → choice and answer. A choice that no answer is stays empty."
         return {i: {"multiple_choice": self._choice(i, r), "direct_answer": r["answers"][0]}
                 for i, r in records.items()}
 
-    def where_to_submit(self, whole: bool, count: int) -> str:
+    def official_server(self, whole: bool, count: int) -> str:
         "Who takes the results, or why nobody does."
         form = "multiple_choice is the first of its answers that is one of the four choices, and empty where none is"
         if self.split != "test": return f"The answers of {self.split} are public, and nobody takes its results; {form}."

@@ -101,14 +101,12 @@ class DocVQA(PublishedDataset):
         elif split != "test": raise UserError("there is no 'answer', and the answers to val are public")
         return _read(row, row_number(row, "index"), row_text(row, "image_id"), "")
 
-    def answer_file(self, records: Mapping[int|str, dict]) -> list[dict]: # can be written as JSON
+    def official_form(self, records: Mapping[int|str, dict]) -> list[dict]: # can be written as JSON
         "What the Robust Reading Competition takes."
-        if self.by_row: return super().answer_file(records)
         return [{"questionId": i, "answer": record["answers"][0]} for i, record in records.items()]
 
-    def where_to_submit(self, whole: bool, count: int) -> str:
+    def official_server(self, whole: bool, count: int) -> str:
         "Who takes the results."
-        if self.by_row: return super().where_to_submit(whole, count)
         if self.split != "test": return f"The answers of DocVQA's {self.split} are public: its ANLS is computed here."
         if not whole: return f"This is part of DocVQA's test ({count:,} questions); its server wants all of them."
         return "The Robust Reading Competition (rrc.cvc.uab.es, DocVQA, task 1) takes these as results of test."

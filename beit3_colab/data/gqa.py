@@ -356,16 +356,14 @@ class GQA(PublishedDataset):
         names = (f"{self.split.partition('_')[0]}_sceneGraphs.json",)
         return find_named(self.place or cache_folder()/self.name, names, self.folders)
 
-    def answer_file(self,
+    def official_form(self,
         records: Mapping[int|str, dict], # question_id → record, with `answers`, the best first
     ) -> list: # can be written as JSON
         "The form of the official program and of EvalAI: a list of questionId and prediction."
-        if self.by_row: return super().answer_file(records)
         return [{"questionId": i, "prediction": record["answers"][0]} for i, record in records.items()]
 
-    def where_to_submit(self, whole: bool, count: int) -> str:
+    def official_server(self, whole: bool, count: int) -> str:
         "Who takes the results, or why nobody does."
-        if self.by_row: return super().where_to_submit(whole, count)
         if self.annotations is not None:
             return (f"The answers of {self.split} are public: this is scored here, and the official eval.py reads "
                     "the file, too.")

@@ -454,7 +454,7 @@ class TsvRows(HubRows):
             raise UserError(f"{self.where}, row {len(self.rows)} has {plural(len(fields), 'field')} where "
                             f"{len(self._names)} are named: it is damaged or cut short; fetch it again")
         row = dict(zip(self._names, fields))
-        picture = row.pop("image", None) if self.column == "image" else row.pop(self.column, None)
+        picture = row.pop(self.column, None)
         try: self.rows.append({name: value.decode("utf-8") for name, value in row.items()})
         except UnicodeDecodeError:
             raise UserError(f"{self.where}, row {len(self.rows)} is not text in UTF-8; fetch it again") from None

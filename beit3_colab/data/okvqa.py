@@ -89,7 +89,7 @@ class OKVQA(COCOPictures, PublishedDataset):
         check_ten({question_id: people}, "the table")
         return question, people
 
-    def where_to_submit(self, whole: bool, count: int) -> str:
+    def official_server(self, whole: bool, count: int) -> str:
         "Why nobody takes the results."
         part = "" if whole else f" This is part of it: {count:,} questions."
         return f"OK-VQA has no server: the answers of {self.split} are public, and its accuracy is computed here.{part}"

@@ -455,16 +455,26 @@ class PublishedDataset(Dataset):
         records: Mapping[int|str, dict], # question_id → record, with `answers`, the best first
     ) -> list|dict: # can be written as JSON
         "What a results file says: for data without ids, the number of the row with question and answer."
-        if not self.by_row: return super().answer_file(records)
+        if not self.by_row: return self.official_form(records)
         asked = {q.question_id: q.question for q in self.questions}
         return [{"index": i, "question": asked[i], "answer": r["answers"][0]} for i, r in records.items()]
 
+    def official_form(self,
+        records: Mapping[int|str, dict], # question_id → record, with `answers`, the best first
+    ) -> list|dict: # can be written as JSON
+        "What a results file says of data with ids, in the form that its server or program takes."
+        return super().answer_file(records)
+
     def where_to_submit(self, whole: bool, count: int) -> str:
         "Who takes the results, or why nobody does."
-        if not self.by_row: return super().where_to_submit(whole, count)
+        if not self.by_row: return self.official_server(whole, count)
         return (f"Nobody takes these: VLMEvalKit's table numbers its rows and does not have {self.title}'s ids, so the "
                 "answers stand by index, question and answer. To have a file with the ids, answer the official files "
                 "or the Hub's: data_path=… (--data-path).")
+
+    def official_server(self, whole: bool, count: int) -> str: # "" where there is nothing to say
+        "Who takes the results of data with ids, or why nobody does, in a sentence."
+        return super().where_to_submit(whole, count)
 
     def __repr__(self):
         if not isinstance(self.source, RowPictures): return super().__repr__()

@@ -118,8 +118,7 @@ class SLAKE(PublishedDataset):
     @classmethod
     def split_names(cls, split: str) -> tuple[str, ...]: # the short one first; a DatasetDict has no languages
         "All names of a split, for a table that has several."
-        part = split.partition("_")[0]
-        return (part, *(name for name, short in cls.aliases.items() if short == part))
+        return super().split_names(split.partition("_")[0])
 
     @classmethod
     def of_rows(cls, split: str, rows: HubRows, root: Path|None = None) -> SLAKE: # in the order of the table
@@ -133,6 +132,6 @@ class SLAKE(PublishedDataset):
         people = {i: a for i, a in (data.annotations or {}).items() if i in wanted}
         return replace(data, questions=questions, annotations=people or None)
 
-    def where_to_submit(self, whole: bool, count: int) -> str:
+    def official_server(self, whole: bool, count: int) -> str:
         "Who takes the results, or why nobody does."
         return "SLAKE has no server: its answers are public, and it is scored here."

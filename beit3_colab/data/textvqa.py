@@ -98,9 +98,8 @@ class TextVQA(PublishedDataset):
         question = Question(row_number(row, "index"), row_text(row, "image_id"), row_text(row, "question"))
         return question, _ten_people(question, row_answers(row, "answer"), None)
 
-    def where_to_submit(self, whole: bool, count: int) -> str:
+    def official_server(self, whole: bool, count: int) -> str:
         "Who takes the results."
-        if self.by_row: return super().where_to_submit(whole, count)
         if self.split != "test": return f"The answers of {self.split} are public: TextVQA's accuracy is computed here."
         if not whole: return f"This is part of TextVQA's test ({count:,} questions); EvalAI wants all of them."
         return "EvalAI takes these as results of TextVQA's test."

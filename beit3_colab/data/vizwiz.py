@@ -132,16 +132,14 @@ class VizWiz(PublishedDataset):
         "What a row of the TSV means. Raises `UserError` naming the field that is wrong."
         return cls.of_row(row, split, Question(row_number(row, "index"), row["image_id"], row_text(row, "question")))
 
-    def answer_file(self,
+    def official_form(self,
         records: Mapping[int|str, dict], # question_id → record, with `answers`, the best first
     ) -> list: # can be written as JSON
         "The form that EvalAI takes: a list of picture and answer."
-        if self.by_row: return super().answer_file(records)
         return [{"image": i, "answer": record["answers"][0]} for i, record in records.items()]
 
-    def where_to_submit(self, whole: bool, count: int) -> str:
+    def official_server(self, whole: bool, count: int) -> str:
         "Who takes the results, or why nobody does."
-        if self.by_row: return super().where_to_submit(whole, count)
         if self.split != "test":
             return f"The answers of {self.split} are public: this is scored here, and EvalAI takes test alone."
         if not whole: return "This is part of test: it cannot be submitted; EvalAI wants every question of test."

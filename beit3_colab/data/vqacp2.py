@@ -63,7 +63,7 @@ class VQACPv2(COCOPictures, PublishedDataset):
                 "checkpoints were trained: a figure on it says how well they are remembered, not how well new ones "
                 "are answered.",)
 
-    def where_to_submit(self, whole: bool, count: int) -> str:
+    def official_server(self, whole: bool, count: int) -> str:
         "Why nobody takes the results."
         return f"VQA-CP v2 has no server: the answers of {self.split} are public, and its accuracy is computed here."
 

@@ -104,6 +104,6 @@ class VQARAD(PublishedDataset):
         data = super().of_rows(split, rows, root)
         return replace(data, notes=(*data.notes, _BARE))
 
-    def where_to_submit(self, whole: bool, count: int) -> str:
+    def official_server(self, whole: bool, count: int) -> str:
         "Who takes the results, or why nobody does."
         return "VQA-RAD has no server: its answers are public, and it is scored here."

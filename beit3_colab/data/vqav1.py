@@ -71,7 +71,7 @@ class VQAv1(COCOPictures, PublishedDataset):
                 f"{self.split}, too: a figure on it says how well they are remembered, not how well new ones are "
                 "answered.",)
 
-    def where_to_submit(self, whole: bool, count: int) -> str:
+    def official_server(self, whole: bool, count: int) -> str:
         "Who takes the results."
         if self.split in ("train", "val"):
             return f"The answers of VQA v1's {self.split} are public: its accuracy is computed here."

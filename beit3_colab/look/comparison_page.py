@@ -22,7 +22,8 @@ from .figures import encode_figure, new_figure, PLAIN
 from .many_browser import sign_html
 from .report_cards import count_answers, frame_html, share_places, small_jpeg
 from .tables import with_uncounted
-from .report_page import page_html, private_places, remove_places, REPORT_STYLE, table_html
+from .report_page import page_html, page_script, private_places, remove_places
+from .report_page import REPORT_STYLE, table_html
 from .widgets import read_asset
 
 # %% auto #0
@@ -322,7 +323,7 @@ def write_comparison(
     check_whole_number("n", n, 0)
     check_whole_number("seed", seed, 0)
     check_parent(path)
-    script, style = "\n" + read_asset("comparison_page.js"), REPORT_STYLE + read_asset("comparison_page.css")
+    script, style = page_script("comparison_page.js"), REPORT_STYLE + read_asset("comparison_page.css")
     title = f"Comparison: {', '.join(run.label for run in found.runs.values())}"
     page = page_html(title, comparison_body(found, n, seed), script, style)
     with explain_os_errors(path.parent): return atomic_write(path, page)

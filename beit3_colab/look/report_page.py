@@ -14,14 +14,20 @@ from ..run.answered import AnsweredQuestions
 from .widgets import read_asset
 
 # %% auto #0
-__all__ = ['REPORT_STYLE', 'REPORT_SCRIPT', 'content_policy', 'page_html', 'table_html', 'filters_html', 'private_places',
-           'folder_pattern', 'public_address', 'remove_places']
+__all__ = ['REPORT_STYLE', 'REPORT_SCRIPT', 'page_script', 'content_policy', 'page_html', 'table_html', 'filters_html',
+           'private_places', 'folder_pattern', 'public_address', 'remove_places']
 
 # %% ../../nbs/11_look/12_report_page.ipynb #51063a96
 REPORT_STYLE = "\n" + read_asset("report.css")
 
 # %% ../../nbs/11_look/12_report_page.ipynb #5a0f4772
-REPORT_SCRIPT = "\n" + read_asset("report.js")
+def page_script(
+    name: str, # of a file in `look/assets`: how the cards of a page are searched, chosen and sorted
+) -> str: # JavaScript
+    "The script of a page: the filter that all have, and what the page says to it."
+    return "\n" + read_asset("cards.js") + read_asset(name)
+
+REPORT_SCRIPT = page_script("report.js")
 
 # %% ../../nbs/11_look/12_report_page.ipynb #806a2416
 def content_policy(
