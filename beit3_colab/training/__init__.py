@@ -1,0 +1,1 @@
+"Fine-tuning: recipe, data, loop, and what is kept of a training."
