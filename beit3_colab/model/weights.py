@@ -18,8 +18,9 @@ from .beit3 import MOST
 
 # %% auto #0
 __all__ = ['RELEASES', 'PUBLISHED', 'PRETRAINING', 'Published', 'vqa_counterpart', 'find_published', 'download_published',
-           'is_address', 'download_address', 'weight_names', 'is_official', 'count_layers', 'to_official',
-           'refuse_other_models', 'refuse_differences', 'refuse_quantised', 'from_official', 'to_ours']
+           'download_pretraining', 'is_address', 'download_address', 'weight_names', 'is_official', 'count_layers',
+           'to_official', 'refuse_other_models', 'refuse_differences', 'refuse_quantised', 'from_official', 'to_ours',
+           'is_of_head', 'take_encoder']
 
 # %% ../../nbs/07_model/05_weights.ipynb #ec3307cd
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def vqa_counterpart(
     size = "large" if "large" in name else "base"
     return f"beit3_{size}{'_indomain' if 'indomain' in name else ''}_patch16_480_vqa"
 
-# %% ../../nbs/07_model/05_weights.ipynb #e39dad6d
+# %% ../../nbs/07_model/05_weights.ipynb #eca83dbb
 def find_published(
     name: str, # such as "beit3_base_patch16_480_vqa"
 ) -> Published: # its entry
@@ -64,22 +65,33 @@ def find_published(
     name = name.removesuffix(".pth")
     if name in PUBLISHED: return PUBLISHED[name]
     if name in PRETRAINING:
-        raise UserError(f"{name} is a pretraining checkpoint and has no VQA head; use {vqa_counterpart(name)}")
+        raise UserError(f"{name} is a pretraining checkpoint and has no VQA head; use {vqa_counterpart(name)}, or "
+                        f"fine-tune it: finetune({name!r}, …)")
     near = difflib.get_close_matches(name.lower(), [*PUBLISHED, "sample"], n=2, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"published are {', '.join(PUBLISHED)}."
     raise UserError(f"{short_repr(name)} is neither a file, a folder nor a published checkpoint; {hint} "
                     "“sample” is the built-in one")
 
-# %% ../../nbs/07_model/05_weights.ipynb #c6719122
+# %% ../../nbs/07_model/05_weights.ipynb #cc51c1d3
 def download_published(
     name: str, # such as "beit3_base_patch16_480_vqa"
 ) -> Path: # the .pth file, with beit3.spm beside it
     "Fetch a published checkpoint and its tokenizer into the cache folder, or take them from there."
-    published = find_published(name)
+    return _download(find_published(name).name)
+
+def _download(name) -> Path:
     folder = cache_folder()/"checkpoints"
     folder.mkdir(exist_ok=True)
-    for file in ("beit3.spm", f"{published.name}.pth"): path = fetch(f"{RELEASES}/{file}", folder/file)
+    for file in ("beit3.spm", f"{name}.pth"): path = fetch(f"{RELEASES}/{file}", folder/file)
     return path
+
+def download_pretraining(
+    name: str, # such as "beit3_base_patch16_224"
+) -> Path: # the .pth file, with beit3.spm beside it
+    "Fetch a pretraining checkpoint, which fine-tuning starts from, and its tokenizer, or take them from the cache."
+    name = name.removesuffix(".pth")
+    if name in PRETRAINING: return _download(name)
+    raise UserError(f"{short_repr(name)} is no pretraining checkpoint; published are {', '.join(sorted(PRETRAINING))}")
 
 # %% ../../nbs/07_model/05_weights.ipynb #3efd07e8
 def is_address(
@@ -232,7 +244,7 @@ def refuse_quantised(
     raise UserError(f"{short_name(whole)} holds numbers of type {dtype}: the weights are quantised, and cannot be "
                     "read without their scales; use those before quantisation")
 
-# %% ../../nbs/07_model/05_weights.ipynb #db6525fc
+# %% ../../nbs/07_model/05_weights.ipynb #2cb244a1
 def from_official(
     weights: dict[str, torch.Tensor], # under unilm's names; must be a VQA model, whole
 ) -> dict[str, torch.Tensor]: # under our names
@@ -241,8 +253,10 @@ def from_official(
     refuse_other_models(weights)
     refuse_differences(weights, {name for group in expected.values() for name in group})
     refuse_quantised(weights) # joined with others, whole numbers would become fractions
-    def joined(names): return weights[names[0]] if len(names) == 1 else torch.cat([weights[name] for name in names])
-    return {ours: joined(theirs) for ours, theirs in expected.items()}
+    return {ours: _joined(weights, theirs) for ours, theirs in expected.items()}
+
+def _joined(weights, names) -> torch.Tensor:
+    return weights[names[0]] if len(names) == 1 else torch.cat([weights[name] for name in names])
 
 # %% ../../nbs/07_model/05_weights.ipynb #a2795f83
 def to_ours(
@@ -253,3 +267,28 @@ def to_ours(
     refuse_other_models(weights)
     refuse_differences(weights, weight_names(count_layers(weights)))
     return weights
+
+# %% ../../nbs/07_model/05_weights.ipynb #1edfe6b6
+def is_of_head(
+    name: str, # of a weight of a VQA model, ours or unilm's
+) -> bool: # whether it is pooler's or head's
+    "Whether a weight comes after the encoder, where a pretraining file has nothing for VQA."
+    return name.startswith(_OF_MANY)
+
+def take_encoder(
+    weights: dict[str, torch.Tensor], # under our names or the official ones; at least the whole encoder
+) -> tuple[dict[str, torch.Tensor], list[str]]: # the encoder under our names, and the names that are left out
+    """The encoder of a checkpoint without a VQA head. Raises `UserError` for a file of another model, and for one that
+    has a part of the encoder, or of the head."""
+    names = weight_names(count_layers(weights))
+    if not is_official(weights): names = {ours: (ours,) for ours in names}
+    known = {theirs for group in names.values() for theirs in group}
+    of_head = [name for name in weights if name in known and is_of_head(name)]
+    encoder = {ours: theirs for ours, theirs in names.items() if not is_of_head(ours)}
+    needed = {name for group in encoder.values() for name in group}
+    if of_head: refuse_differences({*weights}, needed | {name for name in known if is_of_head(name)})
+    if not needed & {*weights}: refuse_other_models(weights)
+    refuse_differences({*weights} & needed, needed)
+    refuse_quantised({name: weights[name] for name in needed})
+    taken = {ours: _joined(weights, theirs) for ours, theirs in encoder.items()}
+    return taken, [name for name in weights if name not in needed]
