@@ -9,6 +9,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "evaluate": "evaluation",
+    "finetune": "evaluation.finetuning",
+    "open_training": "evaluation.finetuning",
     "load_model": "model.vqa",
     "open_run": "look.run",
     "open_results": "look.run",

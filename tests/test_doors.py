@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 # notebooks in the wild import these
 DOORS = [
     "beit3_colab: evaluate load_model open_run open_results compare score soft_score check_submission convert UserError"
-    " __version__",
+    " finetune open_training __version__",
     "beit3_colab.evaluation: evaluate",
     "beit3_colab.text: Tokenizer",
     "beit3_colab.images: read_image", # the tutorial about own pictures

@@ -11,30 +11,30 @@ from ..machine.distributed import find_world
 from ..machine.docstrings import with_parameters
 from ..machine.messages import UserError
 from ..progress.display import Display, Stopped, ending
+from ..progress.snapshot import done_word
 from ..run.plan import Plan
 from ..run.runner import claim, exclusively, release
 
 # %% auto #0
-__all__ = ['NotYet', 'BackgroundRun', 'run_in_background']
+__all__ = ['NotYet', 'InBackground', 'BackgroundRun', 'refuse_launched', 'run_in_background']
 
 # %% ../../nbs/12_evaluation/03_background.ipynb #fc90c2d7
 class NotYet:
-    "A field of a run that has no folder yet: reading it raises `UserError` with the reason."
+    "A field of what has no folder yet, a run mostly: reading it raises `UserError` with the reason."
     def __get__(self, run, kind=None):
         if run is None: return self
-        if run.error is not None: raise UserError(f"the run failed before it had a folder: {run.error}")
-        raise UserError("the run has no folder yet, it is loading its data and model; "
+        noun = getattr(run, "noun", "run")
+        if run.error is not None: raise UserError(f"the {noun} failed before it had a folder: {run.error}")
+        raise UserError(f"the {noun} has no folder yet, it is loading its data and model; "
                         "try again in a moment, or call wait()")
 
-# %% ../../nbs/12_evaluation/03_background.ipynb #df286383
-@with_parameters
-class BackgroundRun(Run):
-    """A run that goes on in a thread. Everything of `Run` works as soon as the run has a folder; `refresh()` looks
-    at the folder again. Awaitable: `await run` in a notebook."""
-    folder = questions = annotations = data = vqa = info = NotYet()
-
+# %% ../../nbs/12_evaluation/03_background.ipynb #e6dacb95
+class InBackground:
+    """What goes on in a thread, whatever it is: comes before the class of what it makes. Awaitable: `await run` in a
+    notebook."""
+    noun = "run" # in messages
     def __init__(self,
-        work, # called with a display and with `begin`, which takes folder, questions, annotations, data and model
+        work, # called with a display and with `begin`, which takes what the finished thing is made of
         display: Display, # shown in the cell that calls this
     ):
         self.error = None
@@ -42,14 +42,14 @@ class BackgroundRun(Run):
         self._work = work
         self._display = display
         self._over = threading.Event()
-        display.prepare()
+        display.prepare("sample" if self.noun == "training" else "question")
         atexit.register(self._leave)
-        self._thread = threading.Thread(target=self._run, name="beit3_colab run", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"beit3_colab {self.noun}", daemon=True)
         self._thread.start()
 
-    def begin(self, *fields) -> BackgroundRun: # this run
-        "There is a folder: take what `Run` is made of."
-        Run.__init__(self, *fields)
+    def begin(self, *fields): # this very object
+        "There is a folder: take what it is made of."
+        super().__init__(*fields)
         self.begun = True
         return self
 
@@ -60,7 +60,7 @@ class BackgroundRun(Run):
         except BaseException as error: # noqa: B036 - kept for `wait`, in whose thread it is raised again
             self.error = error
             if self._display.snapshot is None: # a text display has shown nothing of it
-                self._display.warn(f"the run failed: {error}")
+                self._display.warn(f"the {self.noun} failed: {error}")
         finally: self._end()
 
     def _end(self):
@@ -71,9 +71,18 @@ class BackgroundRun(Run):
             self._over.set()
             atexit.unregister(self._leave)
 
-    def _leave(self): # Python exits; the evaluation sees that by itself
+    def _leave(self): # Python exits; the work sees that by itself
         self.stop()
         self._thread.join(10)
+
+    def is_done(self) -> bool: # asked when it has ended
+        "Whether it came to its end."
+        raise NotImplementedError(f"{type(self).__name__} does not say whether it is done: give it a method is_done")
+
+    def how_far(self) -> str: # such as "20 of 100 answered"
+        "What is done, in words."
+        s = self._display.snapshot
+        return f"{s.done if s else 0:,} of {s.total if s else 0:,} {done_word(s.unit if s else '')}"
 
     @property
     def running(self) -> bool: return not self._over.is_set() # whether it still goes on
@@ -82,19 +91,19 @@ class BackgroundRun(Run):
     def state(self) -> str: # "preparing", "running", "finished", "stopped" or "failed"
         if self.running: return "running" if self.begun else "preparing"
         if self.error is not None: return "failed"
-        return "finished" if self.begun and self.submission is not None else "stopped"
+        return "finished" if self.begun and self.is_done() else "stopped"
 
     def stop(self):
-        """Ask the run to stop after the batch at hand, and return at once. Every answer is kept; the same call with
-        the same `output_dir` continues."""
+        """Ask it to stop as soon as nothing is lost by that, and return at once. The same call with the same
+        `output_dir` continues."""
         self._display.stop_asked.set()
 
     def wait(self,
         timeout: float|None = None, # seconds; without it as long as it takes
-    ) -> BackgroundRun: # this run, finished or stopped
-        """Wait for the end. Raises the run's own error, or `TimeoutError` when the run still goes on. An interrupt
-        ends the waiting, not the run."""
-        if not self._over.wait(timeout): raise TimeoutError(f"the run still goes on after {timeout:g} s")
+    ): # this very object, finished or stopped
+        """Wait for the end. Raises its own error, or `TimeoutError` when it still goes on. An interrupt ends the
+        waiting, not the work."""
+        if not self._over.wait(timeout): raise TimeoutError(f"the {self.noun} still goes on after {timeout:g} s")
         if self.error is not None: raise self.error
         return self
 
@@ -105,11 +114,29 @@ class BackgroundRun(Run):
     def __await__(self): return self._wait().__await__()
 
     def __repr__(self):
-        if not self.begun and self.error is not None: return f"BackgroundRun({self.state}: {self.error})"
-        if not self.begun: return f"BackgroundRun({self.state})"
+        name = type(self).__name__
+        if not self.begun and self.error is not None: return f"{name}({self.state}: {self.error})"
+        if not self.begun: return f"{name}({self.state})"
+        return f"{name}({self.label}: {self.state}, {self.how_far()}, in {self.folder})"
+
+@with_parameters
+class BackgroundRun(InBackground, Run):
+    """A run that goes on in a thread. Everything of `Run` works as soon as the run has a folder; `refresh()` looks
+    at the folder again. Awaitable: `await run` in a notebook."""
+    folder = questions = annotations = data = vqa = info = NotYet()
+
+    def is_done(self) -> bool: return self.submission is not None # whether it came to its end
+
+    def how_far(self) -> str: # of how many questions
+        "What is answered, in words."
         done = self._display.snapshot.done if self._display.snapshot else 0
-        answered = f"{done:,} of {len(self.questions):,} answered"
-        return f"BackgroundRun({self.label}: {self.state}, {answered}, in {self.folder})"
+        return f"{done:,} of {len(self.questions):,} answered"
+
+def refuse_launched():
+    "Raise `UserError` in a process that a launcher has started."
+    if find_world().size > 1:
+        raise UserError("background=True belongs in a notebook or a script; "
+                        "a process that a launcher started works in the foreground")
 
 # %% ../../nbs/12_evaluation/03_background.ipynb #9c74a8df
 def run_in_background(
@@ -117,9 +144,7 @@ def run_in_background(
     display: Display, # shown in the cell that calls this
 ) -> BackgroundRun: # it goes on
     "Start a run in a thread."
-    if find_world().size > 1:
-        raise UserError("background=True belongs in a notebook or a script; "
-                        "a process that a launcher started works in the foreground")
+    refuse_launched()
     def work(display, begin): run_plan(plan, display, begin)
     if not plan.is_loaded: return BackgroundRun(work, display)
     def work_alone(display, begin):

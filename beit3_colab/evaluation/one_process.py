@@ -55,11 +55,12 @@ def run_here(
     plan: Plan, # what is to be run
     display: Display, # takes snapshots
     make_run = Run, # makes what is given back
+    task: Task|None = None, # its questions, where they are open already; without it those that the plan names
 ) -> Run: # answers, accuracy, submission, report
     "Answer this process's share of a run, and wait for the others."
     watch, world = Stopwatch(), find_world(local_rank=plan.local_rank)
     with showing(display):
-        task = open_task(plan, world)
+        task = task or open_task(plan, world)
         vqa, answers = open_model(plan, task, world)
     if not world.is_main and not display.every_rank: display = Display()
     with ending(display), closing(Group(world, vqa.device, plan.timeout)) as group, exclusively(vqa, display):

@@ -17,7 +17,7 @@ from ..machine.messages import UserError
 from ..machine.streams import check_working_folder, explain_names, SafeStream
 from ..model.checkpoint import locate
 from ..progress.choosing import showing
-from ..progress.display import Display, Stopped, ending
+from ..progress.display import Display, StopAsked, Stopped, ending
 from ..progress.status_file import StatusFile, StatusReader
 from ..run.journal import JournalFollower, read_journals
 from ..run.plan import Plan, count_processes, from_job, to_job
@@ -26,31 +26,43 @@ from ..run.tally import GroupView, Tally
 from ..run.task import Task, open_task
 
 # %% auto #0
-__all__ = ['WORKER', 'worker_main', 'fetch_ahead', 'worker_job', 'Watch', 'run_in_processes', 'run_plan']
+__all__ = ['WORKER', 'explained', 'worker_code', 'worker_main', 'do_job', 'fetch_ahead', 'worker_job', 'complete_job', 'Watch',
+           'run_in_processes', 'run_workers', 'run_plan', 'starts_processes']
 
 # %% ../../nbs/12_evaluation/02_processes.ipynb #83b10822
 @contextmanager
-def _explained():
+def explained():
     "Turns errors of the surroundings into `UserError`; others pass."
     with explain_names(), explain_full_cache(), explain_gpu(): yield
 
 # %% ../../nbs/12_evaluation/02_processes.ipynb #db588925
-WORKER = (
-    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
-    "from beit3_colab.machine.distributed import start_worker; job = start_worker(); "
-    "from beit3_colab.evaluation.processes import worker_main; worker_main(job)"
-)
+def worker_code(
+    module: str, # with a function `worker_main`, which takes the job
+) -> str: # Python
+    "What a started worker runs."
+    return ("import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+            "from beit3_colab.machine.distributed import start_worker; job = start_worker(); "
+            f"from {module} import worker_main; worker_main(job)")
+
+WORKER = worker_code("beit3_colab.evaluation.processes")
 
 def worker_main(
     job: str, # a plan as JSON, see `beit3_colab.run.plan.to_job`, with the folder for status files
 ):
-    "What a started worker runs. Bad input ends it with status 2."
+    "What a worker of an evaluation runs."
+    do_job(job, lambda job, status: run_here(from_job(job), status))
+
+def do_job(
+    job: str, # JSON, see `complete_job`
+    work, # called with the job and with a display that leaves a status file
+):
+    "Do what a worker was sent. Bad input ends it with status 2."
     from PIL import Image
     job = parse_json(job, "what this worker is to do")
     Image.MAX_IMAGE_PIXELS = job.pop("max_image_pixels", Image.MAX_IMAGE_PIXELS) # Pillow's limit may have been raised
     status = StatusFile(Path(job.pop("status"))/f"{find_world().rank}.json")
     try:
-        with _explained(): run_here(from_job(job), status)
+        with explained(): work(job, status)
     except UserError as error:
         print(f"UserError: {error}", file=SafeStream(), flush=True)
         os._exit(2) # at once: the others may be waiting in a collective call
@@ -72,8 +84,15 @@ def worker_job(
     statuses: Path, # folder that is seen by all, for status files and pictures given in memory
 ) -> str: # JSON
     "What each worker is told."
+    return complete_job(to_job(plan) | task.dataset.worker_arguments(statuses), folder, statuses)
+
+def complete_job(
+    job: dict, # what is to be done: plain values
+    folder: Path, # that all write to
+    statuses: Path, # folder for status files
+) -> str: # JSON
+    "A job with what every worker needs."
     from PIL import Image
-    job = to_job(plan) | task.dataset.worker_arguments(statuses)
     of_here = dict(status=str(statuses), max_image_pixels=Image.MAX_IMAGE_PIXELS)
     return json.dumps(job | dict(output_dir=str(folder.absolute())) | of_here)
 
@@ -130,7 +149,7 @@ def run_in_processes(
     with ending(display), private_folder() as private:
         display.prepare()
         watch = Watch(task, folder, private, count, display, make_run)
-        _run_workers(worker_job(plan, task, folder, private), count, watch, private)
+        run_workers(WORKER, worker_job(plan, task, folder, private), count, watch, private)
     if display.run is None and not (folder/"run.json").exists(): # stopped while the model was loaded
         raise Stopped("nothing was answered yet; start again with the same call")
     run = display.run or make_run(folder, task.questions, task.annotations, task.dataset)
@@ -138,17 +157,27 @@ def run_in_processes(
     return run
 
 # %% ../../nbs/12_evaluation/02_processes.ipynb #9096f831
-def _run_workers(job, count, watch, folder=None):
+def run_workers(
+    code: str, # that each runs, see `worker_code`
+    job: str, # JSON, see `complete_job`
+    count: int, # workers
+    watch, # has `look`, which may raise, and `finish`
+    folder: Path|None = None, # see `private_folder`; None: one of the workers' own
+    grace: float = 5., # seconds that they are given to end when `look` was told to stop
+):
     "Start workers, look at them until all have ended, and leave none behind."
     cores = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count))}
-    workers, going = Workers(WORKER, count, job, cores, folder), True
+    workers, going, patience = Workers(code, count, job, cores, folder), True, 5.
     try:
         while going:
             going = workers.running() # looked around once more after their end
             watch.look()
             time.sleep(0.05)
+    except (StopAsked, KeyboardInterrupt):
+        patience = grace
+        raise
     finally:
-        workers.stop()
+        workers.stop(patience)
         watch.finish()
 
 # %% ../../nbs/12_evaluation/02_processes.ipynb #17694471
@@ -160,11 +189,18 @@ def run_plan(
     "Run a plan in this process, or in as many as it asks for."
     check_working_folder()
     if not plan.is_loaded: locate(plan.checkpoint, download=False) # before anything is fetched for it
+    starts = starts_processes(plan, display)
+    with explained(): return (run_in_processes if starts else run_here)(plan, display, make_run)
+
+def starts_processes(
+    plan, # of whatever kind: has `processes` and `local_rank`
+    display: Display, # told what a person may have meant otherwise
+) -> bool: # whether this process starts others; else it is one of a group, or alone
+    "Who does the work. Raises `UserError` where a launcher and the plan both start processes."
     count = count_processes(plan.processes, torch.cuda.device_count())
     world = find_world(local_rank=plan.local_rank)
-    starts = count > 1 and (world.size == 1 or _outside_slurm(world, plan.processes))
     if world.note and count == 1: display.warn(world.note)
-    with _explained(): return (run_in_processes if starts else run_here)(plan, display, make_run)
+    return count > 1 and (world.size == 1 or _outside_slurm(world, plan.processes))
 
 def _outside_slurm(world, processes) -> bool:
     "Whether processes are started here though SLURM speaks of tasks: its variables may be of a whole job, or stale."

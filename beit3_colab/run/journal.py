@@ -100,7 +100,7 @@ def check_same_run(
     raise UserError(f"folder {short_name(folder)} holds another run ({'; '.join(found)}); "
                     "choose another output_dir, or delete that one")
 
-# %% ../../nbs/09_run/02_journal.ipynb #f197cfc6
+# %% ../../nbs/09_run/02_journal.ipynb #a4f1d251
 def open_folder(
     folder: str|Path, # made when absent
     identity: Identity, # of the run that wants it
@@ -114,6 +114,8 @@ def open_folder(
         folder.mkdir(parents=True, exist_ok=True)
         probe = atomic_write(folder/".writable", "x" * 4096)
         probe.unlink(missing_ok=True) # another process may be probing as well
+    if (folder/"training.json").exists():
+        raise UserError(f"{short_name(folder)} holds a training: choose another output_dir (--output-dir) for the run")
     check_same_run(folder, identity, info)
     return folder
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING: # both take seconds to load, and a command line that only show
     from beit3_colab.model.vqa import VQA
 
 # %% auto #0
-__all__ = ['option', 'Plan', 'read_batch_size', 'count_processes', 'signature', 'takes_a_plan', 'WrongArguments', 'plan_of',
-           'add_options', 'from_options', 'to_job', 'from_job', 'kept_fields']
+__all__ = ['option', 'same_option', 'Plan', 'read_batch_size', 'count_processes', 'signature', 'takes_a_plan', 'WrongArguments',
+           'plan_of', 'add_options', 'from_options', 'to_job', 'from_job', 'kept_fields']
 
-# %% ../../nbs/09_run/01_plan.ipynb #1582fe97
+# %% ../../nbs/09_run/01_plan.ipynb #50052efa
 def option(
     default, # value where nothing is given
     help: str, # a sentence for `help(evaluate)` and for `beit3-colab evaluate --help`
@@ -31,6 +31,14 @@ def option(
 ): # a field of a dataclass
     "A parameter of a plan, with its help."
     return field(default=default, metadata=dict(help=help, metavar=metavar, kept=kept, more=more))
+
+def same_option(
+    kind: type, # a plan
+    name: str, # of its parameter
+): # a field of a dataclass
+    "A parameter as another plan has it."
+    found = kind.__dataclass_fields__[name]
+    return field(default=found.default, metadata=found.metadata)
 
 # %% ../../nbs/09_run/01_plan.ipynb #b84b6d90
 @dataclass(frozen=True, eq=False)
@@ -162,7 +170,7 @@ def _check_paths(plan):
             raise UserError(f"{name} must be a path, not {short_repr(value)} ({type(value).__name__})")
 
 def _check_choices(plan):
-    for f in fields(Plan):
+    for f in fields(plan):
         if choices := f.metadata["more"].get("choices"): check_choice(f.name, getattr(plan, f.name), choices)
 
 def _check_model(plan):
@@ -178,20 +186,22 @@ _CHECKS = (_check_numbers, _check_questions, _check_paths, _check_choices, _chec
 # %% ../../nbs/09_run/01_plan.ipynb #d9075e73
 def signature(
     returns=Signature.empty, # annotation of what is given back
+    kind: type = Plan, # dataclass of options: of an evaluation, or of something else that is planned
 ) -> Signature: # of a function that takes what a plan holds
-    "The fields of `Plan` as parameters, in order."
-    kind = Parameter.POSITIONAL_OR_KEYWORD
-    given = [Parameter(f.name, kind, default=f.default, annotation=f.type) for f in fields(Plan)]
+    "The fields of a plan as parameters, in order."
+    place = Parameter.POSITIONAL_OR_KEYWORD
+    given = [Parameter(f.name, place, default=f.default, annotation=f.type) for f in fields(kind)]
     return Signature(given, return_annotation=returns)
 
 # %% ../../nbs/09_run/01_plan.ipynb #d14e4c06
 def takes_a_plan(
     function, # with `*args, **kwargs`; what it gives back is annotated
+    kind: type = Plan, # whose fields it takes
 ): # the same
-    "Give a function the signature of `Plan`, and its docstring a line for each parameter."
+    "Give a function the signature of a plan, and its docstring a line for each parameter."
     returns = function.__annotations__.get("return")
-    function.__signature__ = signature(Signature.empty if returns is None else returns)
-    comments = {f.name: f.metadata["help"] for f in fields(Plan)}
+    function.__signature__ = signature(Signature.empty if returns is None else returns, kind)
+    comments = {f.name: f.metadata["help"] for f in fields(kind)}
     function.__doc__ = complete_docstring(function, comments | {"return": returns})
     return function
 
@@ -205,11 +215,12 @@ def plan_of(
     function, # that was called; its name and signature stand in the message
     args: tuple, # as given by position
     kwargs: dict, # as given by name
-) -> Plan: # what they ask for
+    kind: type = Plan, # that its parameters are the fields of
+) -> Plan: # of that kind: what they ask for
     """The plan that a call asks for.
 
     Raises `WrongArguments` for a parameter that there is not, `UserError` for a value that cannot be meant."""
-    known = [f.name for f in fields(Plan)]
+    known = [f.name for f in fields(kind)]
     if unknown := next((name for name in kwargs if name not in known), None):
         near = difflib.get_close_matches(unknown, known, 1)
         hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
@@ -219,24 +230,26 @@ def plan_of(
                              f"but {len(args)} were given")
     if twice := next((name for name in known[:len(args)] if name in kwargs), None):
         raise WrongArguments(f"{function.__name__}() got multiple values for argument {twice!r}")
-    return Plan(*args, **kwargs)
+    return kind(*args, **kwargs)
 
 # %% ../../nbs/09_run/01_plan.ipynb #8126c771
 def add_options(
     parser, # argparse.ArgumentParser
     *names: str, # of fields; without any, of all that are options
+    kind: type = Plan, # whose fields they are
 ):
     "Give a parser the options of a plan's fields: `--batch-size` for `batch_size`."
-    for f in fields(Plan):
+    for f in fields(kind):
         if f.metadata["metavar"] is None or names and f.name not in names: continue
         parser.add_argument(f"--{f.name.replace('_', '-')}", **_for_argparse(f))
 
 def _for_argparse(f: Field) -> dict:
     "Keyword arguments of `add_argument`."
     more, default = dict(f.metadata["more"]), f.default
-    kind = {"int": int, "int | None": int, "float": float}.get(f.type)
+    kind = {"int": int, "float": float}.get(f.type.removesuffix(" | None"))
     if kind: more["type"] = kind
-    if "choices" not in more: more["metavar"] = f.metadata["metavar"]
+    is_flag = more.get("action") not in (None, "append")
+    if "choices" not in more and not is_flag: more["metavar"] = f.metadata["metavar"]
     help = f.metadata["help"].replace("%", "%%")
     if isinstance(default, float): help += f" (default: {default:g})"
     elif default not in (None, 0): help += f" (default: {default})"
@@ -245,10 +258,11 @@ def _for_argparse(f: Field) -> dict:
 # %% ../../nbs/09_run/01_plan.ipynb #1e72a114
 def from_options(
     found, # argparse.Namespace that has the options of all fields
+    kind: type = Plan, # whose fields they are
     **more, # fields that are no options, such as `progress`
-) -> dict: # keyword arguments of `Plan`
+) -> dict: # keyword arguments of a plan
     "What was given on the command line."
-    return {f.name: getattr(found, f.name) for f in fields(Plan) if f.metadata["metavar"] is not None} | more
+    return {f.name: getattr(found, f.name) for f in fields(kind) if f.metadata["metavar"] is not None} | more
 
 # %% ../../nbs/09_run/01_plan.ipynb #443b1dd0
 _OF_THE_CALL = ("processes", "local_rank", "progress", "background") # not of the work
@@ -259,7 +273,7 @@ def to_job(
     "What a worker process must know. Raises `UserError` for a loaded model."
     if plan.is_loaded:
         raise UserError("a loaded model cannot be sent to other processes; pass the checkpoint's name or path")
-    job = {f.name: getattr(plan, f.name) for f in fields(Plan) if f.name not in _OF_THE_CALL}
+    job = {f.name: getattr(plan, f.name) for f in fields(plan) if f.name not in _OF_THE_CALL}
     if not (plan.answers is None or isinstance(plan.answers, (str, os.PathLike))): # its labels are read once, here
         job["answers"] = read_answer_list(plan.answers)
     return {name: value if _is_plain(value) else str(value) for name, value in job.items()}
@@ -269,16 +283,17 @@ def _is_plain(value) -> bool: # else it is a path, torch.device or torch.dtype
 
 def from_job(
     job: dict, # from `to_job`
-) -> Plan: # the same work
+    kind: type = Plan, # of what plan it was made
+) -> Plan: # of that kind: the same work
     "The plan of a worker process."
-    return Plan(**job)
+    return kind(**job)
 
 # %% ../../nbs/09_run/01_plan.ipynb #654b6be4
 def kept_fields(
     plan: Plan, # of a run
 ) -> dict: # field → value, in the order of the fields
     "What run.json says of a plan."
-    found = {f.name: getattr(plan, f.name) for f in fields(Plan) if f.metadata["kept"]}
+    found = {f.name: getattr(plan, f.name) for f in fields(plan) if f.metadata["kept"]}
     words = ("auto", "zip", "single")
     if found["images"] not in words: found["images"] = str(Path(found["images"]).expanduser().resolve())
     return found
