@@ -327,7 +327,7 @@ def test_local_rank_in_any_place(spelling, monkeypatch):
     (["evaluate", "--local-rank", "--quiet"], "--local-rank must be a whole number, not '--quiet'"),
     (["evalute"], "there is no command 'evalute'; did you mean evaluate?"),
     (["self-test"], "did you mean selftest?"),
-    (["train"], "there is no command 'train'; there are evaluate, score, "),
+    (["train"], "there is no command 'train'; there are evaluate, finetune, score, "),
     (["evaluate", "--batchsize", "4"], "--batchsize is not known here; did you mean --batch-size?"),
     (["evaluate", "--outputdir=x"], "--outputdir is not known here; did you mean --output-dir?"),
     (["score", "r", "--annotation_file", "x", "--annotations", "a"], "did you mean --annotations?"),
