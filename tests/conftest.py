@@ -39,6 +39,20 @@ def vqa():
     return load_model("sample", device="cpu")
 
 
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory):
+    "A machine as Colab lends them; see `forged_colab.make_machine`."
+    from forged_colab import make_machine
+    return make_machine(tmp_path_factory.mktemp("machine"))
+
+@pytest.fixture
+def colab(tmp_path, machine):
+    "A notebook's surroundings on that machine."
+    from forged_colab import Colab
+    python, wheel = machine
+    return Colab(tmp_path, python, {"BEIT3_COLAB_SOURCE": str(wheel), "PIP_NO_INDEX": "1", "CUDA_VISIBLE_DEVICES": ""})
+
+
 @pytest.fixture(scope="session")
 def command():
     "Run a command of this environment; returns the finished process."

@@ -6,7 +6,7 @@ import re
 
 import nbformat
 import pytest
-from forged_colab import ROOT, Colab, lose_machine, make_machine, printed, read_tutorial
+from forged_colab import ROOT, lose_machine, printed, read_tutorial
 from file_server import Fault, FileServer
 from official_standin import make_checkpoint, mirror, official_json, serve_json, serve_pictures
 from nbclient.exceptions import CellExecutionError, DeadKernelError
@@ -19,14 +19,6 @@ from beit3_colab.scenes.description import make_scene
 
 TUTORIALS = sorted((ROOT/"nbs"/"tutorials").glob("*.ipynb"))
 
-
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory): return make_machine(tmp_path_factory.mktemp("machine"))
-
-@pytest.fixture
-def colab(tmp_path, machine):
-    python, wheel = machine
-    return Colab(tmp_path, python, {"BEIT3_COLAB_SOURCE": str(wheel), "PIP_NO_INDEX": "1", "CUDA_VISIBLE_DEVICES": ""})
 
 def answered(colab):
     "Question ids in the journals of Drive's only run, in the order in which they were answered."
