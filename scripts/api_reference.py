@@ -243,9 +243,20 @@ def parameters(source: Source, node: ast.AST, bound: bool = False) -> list[Param
         found.append(Parameter(stars + argument.arg, source.code(argument.annotation), source.code(default), comment))
     return found
 
-def plan_fields(library: Library) -> list[Parameter]:
-    "The parameters of a function decorated with `takes_a_plan`: the fields of `Plan`, with defaults and help."
-    return class_fields(*library.find("run.plan", "Plan"))
+PLANS = dict(Plan="run.plan", FinetunePlan="training.plan") # class → its module
+
+def plan_of(source: Source, node: ast.AST) -> str:
+    "The plan that a function takes, by its decorator `takes_a_plan`; \"\" for another function."
+    mark = next((text for d in node.decorator_list if "takes_a_plan" in (text := source.code(d))), None)
+    if mark is None: return ""
+    return next((name for name in PLANS if f"kind={name}" in mark), "Plan")
+
+def plan_fields(library: Library, plan: str) -> list[Parameter]:
+    "The parameters of a function that takes a plan: its fields, with defaults and help; some are as in another plan."
+    found = class_fields(*library.find(PLANS[plan], plan))
+    if all(p.comment for p in found): return found
+    others = {p.name: p for p in plan_fields(library, "Plan")}
+    return [p if p.comment else others[p.name] for p in found]
 
 def is_value(source: Source, node: ast.ClassDef) -> bool:
     "Whether a class is a dataclass or a named tuple: something to read from."
@@ -281,7 +292,7 @@ def write_function(
     "A heading, the call, what it does, its parameters and its result; the address of the heading."
     source, node = place
     address, marks = page.heading(level, code(name)), decorators(source, node)
-    if "takes_a_plan" in marks: given = plan_fields(library)
+    if plan := plan_of(source, node): given = plan_fields(library, plan)
     else: given = parameters(source, node, bound and "staticmethod" not in marks)
     page.add(*signature(node.name if bound and not marks & {"staticmethod", "classmethod"} else name, given))
     if isinstance(node, ast.AsyncFunctionDef): page.add("To be awaited.", "")

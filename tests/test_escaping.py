@@ -26,6 +26,7 @@ from beit3_colab.progress.snapshot import Rank, Snapshot, TypeAccuracy
 from beit3_colab.progress.widget import WidgetDisplay, head_html
 from beit3_colab.scoring.results import check_submission
 from hostile import FORMULA, NASTY, PICTURE, SCRIPT, SECRETS, SHOWN, check, every_html, make_results, make_run, make_secret_run, without_answers
+from trainings import learn, some_rows
 
 FOLDER = Path(beit3_colab.__file__).parent
 
@@ -159,6 +160,12 @@ def somebody(run, vqa):
         made.append(page.replace(REPORT_SCRIPT, "").replace(REPORT_STYLE, "").replace(title.group(), ""))
     return made
 
+def training(run, vqa):
+    "What a training says of itself, its names being markup."
+    found = learn(run.folder.parent/"training", some_rows(8), epochs=1, validation=0)
+    found.info["identity"] |= dict(checkpoint=NASTY, data=NASTY)
+    return [found._repr_html_()]
+
 
 def test_hostile_text_stays_text_in_every_maker_of_html(run, vqa, monkeypatch):
     shown, called, makers = [], set(), html_makers()
@@ -171,7 +178,7 @@ def test_hostile_text_stays_text_in_every_maker_of_html(run, vqa, monkeypatch):
     assert len(makers) > 40 and any(name == "score._repr_html_" for name in makers.values())
     def watch(frame, event, _):
         if event == "call": called.add((frame.f_code.co_filename, frame.f_code.co_firstlineno))
-    for scenario in (figures, progress, download, browser, attention, comparison, report, somebody):
+    for scenario in (figures, progress, download, browser, attention, comparison, report, somebody, training):
         shown.clear()
         before = sys.getprofile()
         sys.setprofile(watch)

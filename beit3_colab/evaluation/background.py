@@ -28,7 +28,8 @@ class NotYet:
         raise UserError(f"the {noun} has no folder yet, it is loading its data and model; "
                         "try again in a moment, or call wait()")
 
-# %% ../../nbs/12_evaluation/03_background.ipynb #e6dacb95
+# %% ../../nbs/12_evaluation/03_background.ipynb #fb8ffb9f
+@with_parameters
 class InBackground:
     """What goes on in a thread, whatever it is: comes before the class of what it makes. Awaitable: `await run` in a
     notebook."""
