@@ -29,7 +29,7 @@ def log_rows(folder, kind):
 
 
 def test_easy_vqa_in_a_short_form(colab, monkeypatch):
-    notebook = read_tutorial("finetune_easy_vqa", image_size=96, limit=800, epochs=10, batch_size=32, test_limit=1000)
+    notebook = read_tutorial("finetune_easy_vqa", image_size=64, limit=800, epochs=10, batch_size=32, test_limit=600)
     colab.connect(notebook, monkeypatch).execute()
     text = printed(notebook)
     assert "train: 38,575 questions about 4,000 pictures\ntest: 9,673 questions about 1,000 pictures" in text
