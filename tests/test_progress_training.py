@@ -2,10 +2,10 @@
 import io
 import json
 from dataclasses import replace
-from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import pytest
+from test_progress import Tags
 
 from beit3_colab.machine.messages import UserError
 from beit3_colab.progress.bars import LogLines, TextBar, fit_clauses, notebook_bar_html
@@ -19,14 +19,6 @@ MOMENT = Snapshot(50_000, 12_800, 1_280, 365., 71.24, (68.1, 74.3), (BAD,), host
                   accuracy_name="validation accuracy", details=(("loss", "3.142"), ("learning rate", "2.1e-05"), ("epoch", "3 of 10")))
 FIGURES = ["31.6", "19:39", "3.142", "2.1e-05", "3 of 10", "10.9 GB", "1.9 GB", "71.2"]
 
-
-class Tags(HTMLParser):
-    def __init__(self, html):
-        super().__init__()
-        self.found, self.text = [], ""
-        self.feed(html)
-    def handle_starttag(self, tag, attributes): self.found.append((tag, dict(attributes)))
-    def handle_data(self, data): self.text += data
 
 def in_log(snapshot):
     out = io.StringIO()

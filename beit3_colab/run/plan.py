@@ -18,8 +18,9 @@ if TYPE_CHECKING: # both take seconds to load, and a command line that only show
     from beit3_colab.model.vqa import VQA
 
 # %% auto #0
-__all__ = ['option', 'same_option', 'Plan', 'read_batch_size', 'count_processes', 'signature', 'takes_a_plan', 'WrongArguments',
-           'plan_of', 'add_options', 'from_options', 'to_job', 'from_job', 'kept_fields']
+__all__ = ['option', 'same_option', 'Plan', 'read_batch_size', 'count_processes', 'check_paths', 'check_choices',
+           'check_weights_key', 'signature', 'takes_a_plan', 'WrongArguments', 'plan_of', 'add_options', 'from_options',
+           'to_job', 'from_job', 'kept_fields']
 
 # %% ../../nbs/09_run/01_plan.ipynb #50052efa
 def option(
@@ -142,7 +143,7 @@ def count_processes(
         raise UserError(f"processes must be a whole number of 1 or more, or 'auto', not {short_repr(value)}")
     return int(value)
 
-# %% ../../nbs/09_run/01_plan.ipynb #5af458c2
+# %% ../../nbs/09_run/01_plan.ipynb #c789a853
 def _check_numbers(plan):
     if plan.workers is not None: check_whole_number("workers", plan.workers)
     if not isinstance(plan.timeout, (int, float)) or not 0 < plan.timeout < 1e9:
@@ -162,26 +163,38 @@ def _check_questions(plan):
         raise UserError(f"dataset={short_repr(plan.dataset)} (--dataset) has questions of its own; "
                         "leave it out when questions are given")
 
-def _check_paths(plan):
+def check_paths(
+    plan, # of any kind
+):
+    "Raise `UserError` for a path that is none."
     for name in ("output_dir", "data_path", "images", "tokenizer"):
         value = getattr(plan, name)
         if name == "data_path" and hasattr(value, "column_names"): continue # a table of Hugging Face's `datasets`
         if value is not None and not isinstance(value, (str, os.PathLike)):
             raise UserError(f"{name} must be a path, not {short_repr(value)} ({type(value).__name__})")
 
-def _check_choices(plan):
+def check_choices(
+    plan, # of any kind
+):
+    "Raise `UserError` for a word that is not among those there are."
     for f in fields(plan):
         if choices := f.metadata["more"].get("choices"): check_choice(f.name, getattr(plan, f.name), choices)
+
+def check_weights_key(
+    plan, # of any kind
+):
+    "Raise `UserError` for a key that is no text."
+    if plan.weights_key is not None and not isinstance(plan.weights_key, str):
+        raise UserError(f"weights_key must be text, such as 'model_ema', not {short_repr(plan.weights_key)}")
 
 def _check_model(plan):
     of_loading = (plan.config, plan.image_size, plan.dtype, plan.tokenizer, plan.weights_key)
     if plan.is_loaded and any(value is not None for value in of_loading):
         raise UserError("config, image_size, dtype, tokenizer and weights_key belong to load_model "
                         "when a loaded model is given")
-    if plan.weights_key is not None and not isinstance(plan.weights_key, str):
-        raise UserError(f"weights_key must be text, such as 'model_ema', not {short_repr(plan.weights_key)}")
+    check_weights_key(plan)
 
-_CHECKS = (_check_numbers, _check_questions, _check_paths, _check_choices, _check_model)
+_CHECKS = (_check_numbers, _check_questions, check_paths, check_choices, _check_model)
 
 # %% ../../nbs/09_run/01_plan.ipynb #d9075e73
 def signature(

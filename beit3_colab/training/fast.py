@@ -22,11 +22,7 @@ from .network import MicroBatch, PlainPass, Precision, training_logits
 # %% auto #0
 __all__ = ['Weights', 'padded_length', 'FastPass', 'why_not_fast', 'GuardedPass', 'make_pass']
 
-# %% ../../nbs/10_training/09_fast.ipynb #b4770f45
-def _deliver(grad, place, replace): # a gradient, in any format, to its float32 place
-    if replace: place.copy_(grad)
-    else: place.add_(grad)
-
+# %% ../../nbs/10_training/09_fast.ipynb #b9f90c14
 class _Given(torch.autograd.Function):
     "A parameter in the format that is wanted; its gradient goes to `place`."
     @staticmethod
@@ -36,7 +32,8 @@ class _Given(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        _deliver(grad, ctx.place, ctx.replace)
+        if ctx.replace: ctx.place.copy_(grad) # from whatever format
+        else: ctx.place.add_(grad)
         return None, None, None, None
 
 _PARTS = "attention_norm", "qkv", "out_norm", "out", "ffn_norm", "fc1", "hidden_norm", "fc2"
@@ -192,7 +189,7 @@ class FastPass:
         with torch.cuda.graph(graph, pool=self.pool): loss = self._run(given, first)
         self.recorded[length, first] = graph, loss
 
-# %% ../../nbs/10_training/09_fast.ipynb #b5b317d1
+# %% ../../nbs/10_training/09_fast.ipynb #6825f075
 _log = get_log("beit3_colab.training")
 _AGREE = 0.01 # of the loss: bfloat16 alone changes about a thousandth of it
 
@@ -227,13 +224,14 @@ class GuardedPass:
     def __call__(self, batch: MicroBatch, count: int, scale: float|torch.Tensor = 1., first: bool = False) -> torch.Tensor:
         "See `PlainPass.__call__`."
         if self.fast is None: return self.plain(batch, count, scale, first)
-        if padded_length(batch.input_ids.shape[1]) in self.tried: return self.fast(batch, count, scale, first)
+        length = padded_length(batch.input_ids.shape[1])
+        if length in self.tried: return self.fast(batch, count, scale, first)
         try: self._compare(batch, count, self.fast(batch, count, 0.))
         except Exception as error: # a compiler, a driver, a kernel: anything
             if is_out_of_memory(error): raise
             self._give_up(f"{type(error).__name__}: {clean_line(error, 200)}")
             return self.plain(batch, count, scale, first)
-        self.tried.add(padded_length(batch.input_ids.shape[1]))
+        self.tried.add(length)
         return self.fast(batch, count, scale, first)
 
     def _compare(self, batch, count, found):
