@@ -73,7 +73,7 @@ def test_attention_is_that_of_the_network_that_answers():
     vqa, picture, question = load_model("sample", device="cpu"), draw_scene(make_scene(7)), "What is the weather like?"
     pixels = normalize(torch.from_numpy(preprocess(picture, vqa.config.image_size))[None])
     ids, seen, kept = torch.tensor([vqa.tokenizer.encode(question)]), [], []
-    hook = vqa.model.register_forward_hook(lambda model, given, logits: seen.append(logits))
+    hook = vqa.model.head.register_forward_hook(lambda head, given, logits: seen.append(logits.detach()))
     attention = vqa.attention(picture, question)
     hook.remove()
     with torch.inference_mode():
