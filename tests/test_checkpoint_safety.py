@@ -486,7 +486,7 @@ def test_folders_of_earlier_releases_have_no_sums(tmp_path):
 
 def test_the_sum_is_made_once_and_is_that_of_the_run(tmp_path, monkeypatch):
     from beit3_colab.downloads.records import sha256_of
-    from beit3_colab.model import vqa as module
+    from beit3_colab.model import checkpoint as module
     vqa = load_model(convert("sample", tmp_path/"a"), device="cpu")
     expected = sha256_of(tmp_path/"a"/"model.safetensors")
     monkeypatch.setattr(module, "sha256_of", lambda path: pytest.fail("hashed again"))

@@ -79,9 +79,9 @@ def need_module(
             raise UserError(f"{what} needs {name}, which cannot be imported: {error}") from None
         raise UserError(f"{what} needs {name}, which is not installed: pip install {name}") from None
 
-# %% ../../nbs/11_look/16_export.ipynb #9b1a35b7
+# %% ../../nbs/11_look/16_export.ipynb #97a8f46c
 _LISTS = {"human_answers": "string", "top_answers": "string", "top_confidences": "float64"} # also where all are empty
-_NUMBERS = ("confidence", "accuracy", "tool_score", "answerable") # also where none is known: tables are put together
+_NUMBERS = ("confidence", "calibrated", "accuracy", "tool_score", "answerable") # also where none is known, to put tables together
 
 def to_dataset(
     run: AnsweredQuestions, # finished or not

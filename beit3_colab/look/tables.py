@@ -56,10 +56,10 @@ def with_uncounted(
     left_out = uncounted_ids(run) if len(answers) else ()
     return answers.assign(uncounted=answers["question_id"].isin(left_out)) if left_out else answers
 
-# %% ../../nbs/11_look/03_tables.ipynb #9e0b6ba7
+# %% ../../nbs/11_look/03_tables.ipynb #c19b8aa7
 _LISTS = ("top5", "human_answers", "people") # JSON in the file
 _IDS = ("question_id", "image_id") # whole numbers or texts
-_NUMBERS = ("confidence", "confidence_a", "confidence_b", "accuracy", "accuracy_a", "accuracy_b", "difference",
+_NUMBERS = ("confidence", "calibrated", "confidence_a", "confidence_b", "accuracy", "accuracy_a", "accuracy_b", "difference",
             "tool_score", "answerable")
 _OPTIONAL = ("image_error", "raw", "thinking", "choice") # a text or nothing
 
