@@ -10,7 +10,7 @@ from beit3_colab.model.weights import to_official
 from beit3_colab.model.beit3 import Beit3Config, Beit3ForVQA
 from beit3_colab.data.vqav2_online import OFFICIAL_FILES
 from beit3_colab.model.checkpoint import sample_folder
-from beit3_colab.scenes.sample import sample_data_folder
+from beit3_colab.scenes.sample import open_sample, sample_data_folder
 
 RELEASES = "/github.com/addf400/files/releases/download/beit3"
 QUESTIONS = "/s3.amazonaws.com/cvmlp/vqa/mscoco/vqa"
@@ -43,6 +43,10 @@ def as_said(annotation, answer):
     "An annotation of which all ten people said the same."
     return annotation | dict(multiple_choice_answer=answer, answers=[dict(answer=answer, answer_id=i, answer_confidence="yes") for i in range(1, 11)])
 
+def pairs_json(pictures=PICTURES_IN_ALL):
+    "Pairs of the questions about the first `pictures` pictures, as the official list has them: [[question_id, question_id], …]."
+    return [list(pair) for pair in open_sample().complementary_pairs() if max(pair)//1000 <= pictures]
+
 def official_json(agreed=None, pictures=PICTURES_IN_ALL):
     "The content of all official JSON files, about the first `pictures` pictures; `agreed`: question_id → what all ten people said about it, “yes” without."
     questions, annotations = sample_json("v2_OpenEnded_mscoco_val2014_questions.json"), sample_json("v2_mscoco_val2014_annotations.json")["annotations"]
@@ -50,6 +54,7 @@ def official_json(agreed=None, pictures=PICTURES_IN_ALL):
     val = [as_said(a, (agreed or {}).get(a["question_id"], "yes")) for a in annotations]
     order = [as_said(annotations[0], ANSWERS[i//9]) | dict(question_id=i) for i in range(9*len(ANSWERS))] # decides the order of the answer list
     files = {"v2_OpenEnded_mscoco_val2014_questions.json": questions, "v2_mscoco_val2014_annotations.json": {"annotations": val}, "v2_mscoco_train2014_annotations.json": {"annotations": order}}
+    files["v2_mscoco_val2014_complementary_pairs.json"] = pairs_json(pictures)
     for subset, first in (("test2015", 0), ("test-dev2015", len(val)//2)):
         files[f"v2_OpenEnded_mscoco_{subset}_questions.json"] = {**{k: v for k, v in questions.items() if k != "data_subtype"}, "data_subtype": subset, "questions": questions["questions"][first:]}
     return files

@@ -126,7 +126,7 @@ def missing_images(
     missing = set(data.source.missing([q.image for q in questions]))
     return [q for q in questions if q.image in missing]
 
-# %% ../../nbs/05_data/04_dataset.ipynb #9e0d4da1
+# %% ../../nbs/05_data/04_dataset.ipynb #bb2bb0cc
 @dataclass(frozen=True, repr=False)
 class Dataset:
     """Questions of one split, and everything that is particular to the data set they come from. `name` is its key in
@@ -285,6 +285,10 @@ class Dataset:
     def keep_in(self, folder: Path) -> Dataset: # the same, reading what was kept
         "Keep in a run folder what could not be found again."
         return self
+
+    def complementary_pairs(self): # `beit3_colab.data.pairs.QuestionPairs`; None for a data set that has none
+        "Pairs of questions with one text, two pictures and two answers. Raises `UserError` where they cannot be had."
+        return None
 
     def run_info(self) -> dict: # can be written as JSON
         "What run.json says of the data, so that the folder can be opened again."

@@ -22,7 +22,7 @@ __all__ = ['QUESTIONS', 'PICTURES', 'OFFICIAL_FILES', 'FIRST_ANSWERS', 'LAST_ANS
            'MANY_PICTURES', 'ZIP_SIZES', 'official_folder', 'official_file', 'names_limit', 'discard_official',
            'check_official_answers', 'official_answers', 'find_zip', 'official_zip', 'official_pictures', 'pictures_at']
 
-# %% ../../nbs/05_data/06_vqav2_online.ipynb #ff6625bc
+# %% ../../nbs/05_data/06_vqav2_online.ipynb #d9df67c2
 QUESTIONS = "https://s3.amazonaws.com/cvmlp/vqa/mscoco/vqa" # zips of questions and annotations
 PICTURES = "https://s3.amazonaws.com/images.cocodataset.org" # single pictures, and zips/<folder>.zip
 
@@ -32,7 +32,9 @@ OFFICIAL_FILES = { # JSON file → the zip that holds it
     "v2_OpenEnded_mscoco_test2015_questions.json": "v2_Questions_Test_mscoco.zip",
     "v2_OpenEnded_mscoco_test-dev2015_questions.json": "v2_Questions_Test_mscoco.zip",
     "v2_mscoco_train2014_annotations.json": "v2_Annotations_Train_mscoco.zip",
-    "v2_mscoco_val2014_annotations.json": "v2_Annotations_Val_mscoco.zip"}
+    "v2_mscoco_val2014_annotations.json": "v2_Annotations_Val_mscoco.zip",
+    "v2_mscoco_train2014_complementary_pairs.json": "v2_Complementary_Pairs_Train_mscoco.zip",
+    "v2_mscoco_val2014_complementary_pairs.json": "v2_Complementary_Pairs_Val_mscoco.zip"}
 
 # %% ../../nbs/05_data/06_vqav2_online.ipynb #2d3c8634
 def official_folder() -> Path: # exists

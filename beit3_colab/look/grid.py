@@ -16,9 +16,9 @@ from .widgets import ALL, box, control, Quiet
 # %% auto #0
 __all__ = ['WORDS_HINT', 'FilterFields', 'FilterBar', 'verdict_options', 'Card', 'Pager', 'Grid']
 
-# %% ../../nbs/11_look/07_grid.ipynb #63dbe55d
+# %% ../../nbs/11_look/07_grid.ipynb #fda32ee7
 WORDS_HINT = 'such as: cat "in the" – then Enter'
-_MENUS = ("answer_type", "question_type", "correctness") # whose choices are those of the answers
+_MENUS = ("answer_type", "question_type", "correctness", "people") # whose choices are those of the answers
 
 class FilterFields:
     "Controls that say what fits: each change is told once, and a button clears them. An heir makes the fields."
@@ -71,8 +71,10 @@ class FilterBar(FilterFields):
             make(name, w.BoundedFloatText, description=text, min=0., max=1., step=.05, value=value)
         sorts = [(text, name) for name, text in SORTS.items()]
         make("sort", w.Dropdown, description="Sort by", options=sorts) # two columns wide: it ends a row of five or two
+        make("people", w.Dropdown, description="People", options=[("all", ALL)])
         make("image", w.Text, description="Picture number", placeholder="any", **typed)
         for each in self.controls.values(): each.add_class("beit3-field")
+        self.controls["people"].layout.grid_area = "auto / span 2" # its choices are long
         make("unreadable", w.Checkbox, "beit3-check", description="only unreadable pictures", indent=False)
 
     @property
@@ -101,6 +103,7 @@ class FilterBar(FilterFields):
             for name in ("answer_type", "question_type"):
                 self._offer(name, [(f"{plain(text, 60)} ({n:,})", text) for text, n in index.counts(name)])
             self._offer("correctness", verdict_options(index))
+            self._offer("people", [(choice, choice) for choice in index.people_choices]) # without counts: nobody may ask
             self._offer_confidence(index)
             self.controls["answer"].options = [plain(text, 60) for text, _ in index.counts("answer")[:300]]
             unreadable = self.controls["unreadable"]
@@ -133,7 +136,7 @@ def verdict_options(
     counts = index.summary(index.order())[1]
     return [(f"{signs.get(word, '?')} {word} ({n:,})", word) for word, n in counts.items() if n or word != "unknown"]
 
-# %% ../../nbs/11_look/07_grid.ipynb #360e20df
+# %% ../../nbs/11_look/07_grid.ipynb #04278e4d
 class Card:
     "One answer in the grid."
     TOOLTIP = "Open this answer"
@@ -161,7 +164,11 @@ class Card:
         "Show an answer; without a picture, the place where it will be."
         self.question_id, self.button.description = row.question_id, plain(text, 300)
         self.button.tooltip = plain(text, 1000) if len(text) > 90 else self.TOOLTIP
-        self.facts.value, self.frame.value = self.facts_html(row), picture_html(picture, row.image_id)
+        self.facts.value, self.frame.value = self.facts_html(row), self.frame_html(row, picture)
+
+    def frame_html(self, row, picture) -> str: # HTML
+        "What stands above the question."
+        return picture_html(picture, row.image_id)
 
     def facts_html(self, row) -> str: # HTML
         "What stands below the question."
@@ -221,7 +228,7 @@ class Pager:
         self.widget.layout.display = None if count else "none"
         return page
 
-# %% ../../nbs/11_look/07_grid.ipynb #265d07f0
+# %% ../../nbs/11_look/07_grid.ipynb #5953c7c9
 class Grid:
     "A page of cards with its controls."
     PATIENCE = 2. # seconds that a page waits for its pictures; later ones come when they are there
@@ -291,4 +298,4 @@ class Grid:
 
     def _arrived(self, card, row, turns, future):
         if turns == self._turns and not future.cancelled():
-            card.frame.value = picture_html(future.result(), row.image_id)
+            card.frame.value = card.frame_html(row, future.result())
