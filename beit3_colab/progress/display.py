@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from ..machine.messages import printable
-from .snapshot import done_word, Snapshot
+from .snapshot import counts_answers, done_word, Snapshot
 
 # %% auto #0
 __all__ = ['StopAsked', 'Display', 'DownloadBar', 'Stopped', 'ending']
@@ -128,7 +128,7 @@ class Stopped(KeyboardInterrupt):
 def _stopped(display):
     "The exception that says what is kept."
     s, run = display.snapshot, display.run
-    answers = s is None or s.unit == "question"
+    answers = s is None or counts_answers(s.unit)
     kept = f"{s.done:,} of {s.total:,} {s.unit}s are {done_word(s.unit)}" if s and s.total else ""
     kept += f"{' and kept' if answers else '; the last state that was saved is kept'}; " if kept else ""
     if run is None: return Stopped(f"{kept}the same call with the same output_dir continues", kept)

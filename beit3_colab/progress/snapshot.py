@@ -9,7 +9,8 @@ from ..machine.messages import clean_line, format_bytes, format_seconds
 
 # %% auto #0
 __all__ = ['Rank', 'TypeAccuracy', 'Snapshot', 'RateHistory', 'describe_amount', 'describe_speed', 'describe_count', 'done_word',
-           'describe_rate', 'describe_accuracy', 'describe_details', 'describe_memory', 'clauses', 'describe']
+           'counts_answers', 'describe_rate', 'describe_accuracy', 'describe_details', 'describe_memory', 'clauses',
+           'describe']
 
 # %% ../../nbs/02_progress/01_snapshot.ipynb #70672f35
 @dataclass(frozen=True)
@@ -122,12 +123,18 @@ def describe_count(
     done = format_bytes(s.done) if s.unit == "B" else f"{s.done:,}"
     return f"{done} of {describe_amount(s.total, s.unit)}"
 
-# %% ../../nbs/02_progress/01_snapshot.ipynb #37f27a40
+# %% ../../nbs/02_progress/01_snapshot.ipynb #2108bb65
 def done_word(
     unit: str, # what is counted
 ) -> str: # for sentences such as "640 of 1,093 questions answered"
     "What is done to a unit, as a participle."
-    return "answered" if unit == "question" else "done"
+    return {"question": "answered", "answer": "given"}.get(unit, "done")
+
+def counts_answers(
+    unit: str, # what is counted
+) -> bool: # whether each is kept at once: of a run ("question") and of a probe ("answer"), which asks a question often
+    "Whether what is counted are answers of a model, not steps of a training or bytes."
+    return unit in ("question", "answer")
 
 # %% ../../nbs/02_progress/01_snapshot.ipynb #422a6acc
 def describe_rate(

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..machine.files import read_json, replacing
 from ..machine.schema import check_fields, COUNT, Field, is_count, is_number, NUMBER, OBJECT, optional, TEXT, TEXTS
 from .display import Display
-from .snapshot import Snapshot
+from .snapshot import counts_answers, Snapshot
 
 # %% auto #0
 __all__ = ['StatusFile', 'StatusReader']
@@ -39,7 +39,7 @@ class StatusFile(Display):
             warnings=s.warnings,
             shares=[r.share for r in s.ranks],
         )
-        if s.unit != "question": told["snapshot"] = {name: getattr(s, name) for name in _TOLD} # no journal has it
+        if not counts_answers(s.unit): told["snapshot"] = {name: getattr(s, name) for name in _TOLD} # no journal has it
         content = json.dumps(told)
         try:
             with replacing(self.path) as new: new.write_text(content, encoding="utf-8") # seen whole or not at all

@@ -7,7 +7,8 @@ from __future__ import annotations
 from contextlib import suppress
 from ..machine.messages import attribute_html, format_seconds, plural, text_html, UserError
 from ..machine.device import PeakMemory
-from .snapshot import describe_count, describe_memory, describe_speed, done_word, Snapshot
+from .snapshot import counts_answers, describe_count, describe_memory, describe_speed
+from .snapshot import done_word, Snapshot
 from .bars import NotebookBar
 from .display import Display
 
@@ -72,7 +73,7 @@ def _figures(s):
     figures = [(speed, per), (format_seconds(s.seconds_left), "left"), (format_seconds(s.seconds), "so far")]
     if s.accuracy is None: return figures
     interval = f", 95 % interval {_range(s.interval)}" if s.interval else ""
-    so_far = " so far" if s.unit == "question" else "" # a training's is of a whole validation set
+    so_far = " so far" if counts_answers(s.unit) else "" # a training's is of a whole validation set
     return [*figures, (f"{s.accuracy:.1f} %", f"{text_html(s.accuracy_name)}{so_far}{interval}")]
 
 def _range(interval): return "–".join(f"{x:.1f}" for x in interval)
@@ -170,7 +171,7 @@ def detail_html(
     ])
     return f'<div style="{_BLOCK}">{parts}</div>' if parts else ""
 
-# %% ../../nbs/02_progress/05_widget.ipynb #1479d18a
+# %% ../../nbs/02_progress/05_widget.ipynb #18a0e084
 def _table(rows):
     "Rows of a name and a text."
     if not rows: return ""
@@ -185,7 +186,10 @@ def _how_to_go_on(run, answers):
     "What to call next, after an early end."
     if run is None: return f"Nothing was {'answered' if answers else 'done'} yet; start again with the same call."
     kept = "Every answer so far" if answers else "The last state that was saved"
-    return f"{kept} is kept. The same call with {_code(f'output_dir={str(run.folder)!r}')} continues."
+    return f"{kept} is kept. The same call{_with_folder(run)} continues."
+
+def _with_folder(run): # what a call needs to go on: a probe's folder follows from its run
+    return "" if getattr(run, "finds_folder", False) else f" with {_code(f'output_dir={str(run.folder)!r}')}"
 
 # %% ../../nbs/02_progress/05_widget.ipynb #9a5d7c71
 def _measured_rows(s):
@@ -207,9 +211,9 @@ def _summary_rows(s, run):
     more = [row for row in rows if row not in main]
     if not rows: main = _measured_rows(s)
     if len(s.rates) > 1: main.append(("rate over time", f"{spark_text(s.rates)} (at most {max(s.rates):,.1f}/s)"))
-    if s.unit != "question" and s.state != "finished": main += s.details
+    if not counts_answers(s.unit) and s.state != "finished": main += s.details
     if run is None: return main, more
-    main.append(("run folder" if s.unit == "question" else "training folder", str(run.folder)))
+    main.append(("run folder" if counts_answers(s.unit) else "training folder", str(run.folder)))
     if getattr(run, "submission", None):
         name = run.submission.name
         main.append(("submission" if name.startswith("submit_") else "answers", name))
@@ -250,13 +254,13 @@ def summary_html(
     what = text_html(f": {what_is_run(run)}") if run is not None else ""
     count = f", {describe_count(s)} {done_word(s.unit)}" if s.total else ""
     main, more = _summary_rows(s, run)
-    if s.unit != "question": main = [*(_result_rows(run) or _accuracy_row(s)), *main]
+    if not counts_answers(s.unit): main = [*(_result_rows(run) or _accuracy_row(s)), *main]
     summary = "What was run, and where the time went"
     folded = f"<details><summary>{summary}</summary>{_table(more)}</details>" if more else ""
     parts = [
         f"<p><b>{title}</b>{what}{count}.</p>",
         f"<p>{text_html(s.error)}</p>" if s.error else "",
-        f"<p>{_how_to_go_on(run, s.unit == 'question')}</p>" if s.state in ("stopped", "failed") else "",
+        f"<p>{_how_to_go_on(run, counts_answers(s.unit))}</p>" if s.state in ("stopped", "failed") else "",
         score._repr_html_() if score is not None else "",
         _table(main), folded, warnings_html(s.warnings, 20), notes_html(s.notes, True)]
     kind = "training" if s.unit == "sample" else "run"
@@ -272,7 +276,7 @@ def _make_box(stop, unit):
     import ipywidgets as w
     head, detail = w.HTML(head_html(Snapshot(0, unit=unit))), w.HTML("")
     button_layout = w.Layout(width="auto", align_self="flex-start")
-    hint = _STOP_HINT.format(_AT_STOP[unit == "question"])
+    hint = _STOP_HINT.format(_AT_STOP[counts_answers(unit)])
     button = w.Button(description="Stop", icon="stop", layout=button_layout, tooltip=hint)
     button.on_click(lambda _: stop())
     for part, name in (head, "head"), (detail, "detail"), (button, "stop"): part.add_class(f"beit3-progress-{name}")
@@ -288,7 +292,7 @@ def _show_widget(box):
     bundle = {"application/vnd.jupyter.widget-view+json": view, "text/plain": _CANNOT}
     return display(bundle, raw=True, display_id=True)
 
-# %% ../../nbs/02_progress/05_widget.ipynb #d193e280
+# %% ../../nbs/02_progress/05_widget.ipynb #cf00e24b
 class WidgetDisplay(Display):
     "A widget with a Stop button; at the end, static HTML in its place."
     interval = 0.2 # seconds between two drawings
@@ -311,7 +315,7 @@ class WidgetDisplay(Display):
         self.head, self.detail, self.button = self.box.children
         self._detail_at = -float("inf")
         self._handle = _show_widget(self.box)
-        kind = "run" if self.unit == "question" else "training"
+        kind = "run" if counts_answers(self.unit) else "training"
         self._place = display(HTML(f"<p>The {kind} has not begun.</p>"), display_id=True)
         if self.run is not None: self._say_where()
 
@@ -320,17 +324,16 @@ class WidgetDisplay(Display):
     def begin(self, run):
         super().begin(run)
         self.label = what_is_run(run)
-        unit = "question" if hasattr(run, "records") else "sample"
+        unit = getattr(run, "unit", "question" if hasattr(run, "records") else "sample")
         was_open = self.box is not None
         if not was_open or self.unit != unit: self.prepare(unit) # now, so that the clock of the answers does not count it
         if was_open: self._say_where()
 
     def _say_where(self):
         folder = str(self.run.folder)
-        again = _code(f"output_dir={folder!r}")
         kept = f"Answers go to {_code(folder)}, batch by batch"
-        if self.unit != "question": kept = f"States, the log and the result go to {_code(folder)}"
-        self._say(f"{kept}; after an early end the same call with {again} continues.")
+        if not counts_answers(self.unit): kept = f"States, the log and the result go to {_code(folder)}"
+        self._say(f"{kept}; after an early end the same call{_with_folder(self.run)} continues.")
 
     def _say(self, html):
         from IPython.display import HTML
@@ -355,9 +358,10 @@ class WidgetDisplay(Display):
 
     def _last_words(self, snapshot):
         "What can be called now."
-        if self.run is None: return "No run folder was made." if self.unit == "question" else "No folder was made."
+        if self.run is None: return "No run folder was made." if counts_answers(self.unit) else "No folder was made."
         folder = repr(str(self.run.folder))
-        if self.unit == "question": return f"{_code(f'open_run({folder})')} opens the answers again."
+        opens = getattr(self.run, "opened_by", f"open_run({folder})")
+        if counts_answers(self.unit): return f"{_code(opens)} opens the answers again."
         if snapshot.state == "finished": what = "what was learnt"
         elif getattr(self.run, "best", None) is not None: what = "the best epoch so far"
         else: return f"The log is in {_code(str(self.run.folder))}; a model will be there after the first epoch."

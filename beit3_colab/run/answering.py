@@ -20,7 +20,7 @@ from .task import Task
 from .windows import plan_windows, read_windows
 
 # %% auto #0
-__all__ = ['MOST_TOLD', 'share_windows', 'Stopwatch', 'Share', 'answer_questions']
+__all__ = ['MOST_TOLD', 'share_windows', 'Stopwatch', 'Share', 'pictures_to_device', 'answer_questions']
 
 # %% ../../nbs/09_run/08_answering.ipynb #715c0715
 def share_windows(
@@ -111,11 +111,12 @@ def _listed(window, row, share) -> str: # the numbers of the questions about a p
     asked = [share.task.questions[i].question_id for i, r in zip(window.indices, window.rows) if r == row]
     return ", ".join(map(short_repr, asked[:MOST_TOLD])) + (", …" if len(asked) > MOST_TOLD else "")
 
-# %% ../../nbs/09_run/08_answering.ipynb #92f62cab
-def _pictures_to_device(images, device):
-    """A window's pictures on the device.
-
-    Where it has too little memory for all, they stay where they are and each batch takes its own."""
+# %% ../../nbs/09_run/08_answering.ipynb #1c5f0c71
+def pictures_to_device(
+    images: torch.Tensor, # of a window [I, S, S, 3] uint8
+    device: torch.device, # of the model
+) -> torch.Tensor: # there; where it has too little memory for all, they stay where they are and each batch takes its own
+    "A window's pictures on the device."
     try: return to_device(images, device)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error): raise
@@ -134,10 +135,10 @@ def _start(share, window, pictures, batch, warn):
     errors = [window.errors.get(row) for row in rows]
     return errors, start_batch(share.vqa, pictures, rows, ids, warn, counts=counts)
 
-# %% ../../nbs/09_run/08_answering.ipynb #47149d77
+# %% ../../nbs/09_run/08_answering.ipynb #7ae04951
 def _start_batches(share, window, warn):
     "Hand a window's batches to the model, one at each step; those of which everything is known are left out."
-    pictures = _pictures_to_device(window.images, share.vqa.device)
+    pictures = pictures_to_device(window.images, share.vqa.device)
     for batch in plan_batches([len(ids) for ids in window.input_ids], share.batch_size, share.vqa.mixes):
         asked = [share.task.questions[window.indices[i]] for i in batch]
         if all(q.question_id in share.known for q in asked): continue # of an earlier start

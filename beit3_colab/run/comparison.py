@@ -606,7 +606,7 @@ def comparison_text(
     changes = (f"{name}: {n:,}" if " → " in name else f"{name} {n:,}" for name, n in found.changes.items())
     return printable("\n".join([*lines, "", ", ".join(changes), comparison_note(found), *found.notes]))
 
-# %% ../../nbs/09_run/10_comparison.ipynb #678e5856
+# %% ../../nbs/09_run/10_comparison.ipynb #2d2d942f
 def comparison_html(
     found: PairedComparison, # of any data
 ) -> str: # HTML
@@ -630,7 +630,7 @@ def _table_html(table: TextTable) -> str:
     first, *names = (text_html(name) for name in table.head)
     head = f"<th scope='col'{left}>{first}</th>" + "".join(f"<th scope='col'>{name}</th>" for name in names)
     def row(name, cells):
-        values = "".join(f"<td>{text_html(cell)}</td>" for cell in cells)
+        values = "".join(f"<td style='white-space:nowrap'>{text_html(cell)}</td>" for cell in cells)
         return f"<tr><th scope='row'{left}>{text_html(name)}</th>{values}</tr>"
     rows = "".join(row(name, cells) for name, *cells in table.rows)
     caption = f"<caption style='text-align:left;caption-side:top'>{text_html(table.caption)}</caption>"

@@ -212,7 +212,7 @@ def _open_to_append(path):
     file.close()
     raise UserError(f"{name} is no longer a file")
 
-# %% ../../nbs/09_run/02_journal.ipynb #b1ccfa44
+# %% ../../nbs/09_run/02_journal.ipynb #6b87254b
 # made once: json.dumps would make an encoder for each answer
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _BLOCK = 1 << 16 # bytes that are looked at together
@@ -223,13 +223,14 @@ class Journal:
         path: str|Path, # of the .jsonl file
         fingerprint: str, # of the run
         patience: float = 10., # seconds to wait for another process that writes it, for it may be ending
+        elsewhere: str = "choose another output_dir", # what else may be done then; "" where there is no other place
     ):
         self.path, self.count = Path(path), 0
         with explain_os_errors(self.path.parent):
             if self.path.is_dir(): raise UserError(f"journal {short_name(self.path)} is a folder; {_MOVE_IT}")
             self.file = _open_to_append(self.path)
             try:
-                self._lock(patience)
+                self._lock(patience, elsewhere)
                 self._begin(fingerprint)
             except BaseException:
                 self.file.close()
@@ -249,7 +250,7 @@ class Journal:
         if whole < size: os.ftruncate(self.file.fileno(), whole)
         if not whole: self._append([{"run": fingerprint}])
 
-    def _lock(self, patience):
+    def _lock(self, patience, elsewhere):
         "The lock is the system's, on the open file: it ends with this process, however that ends."
         try: import fcntl
         except ImportError: return # Windows has none of this kind
@@ -262,7 +263,7 @@ class Journal:
             except OSError: return # a file system without locks
         folder = self.path.parent
         raise UserError(f"{writer_of(folder)} is writing in folder {folder} right now; "
-                        "wait for it or stop it, or choose another output_dir")
+                        f"wait for it or stop it{', or ' if elsewhere else ''}{elsewhere}")
 
     def _append(self, records):
         data = b"".join(_encode(r).encode("utf-8", "surrogatepass") + b"\n" for r in records)
