@@ -29,9 +29,7 @@ CELLS = (
     "run.browse(vqa=vqa, words='\"color is the bird\"')",
     "run.browse(vqa=vqa, correctness='wrong', sort='mistakes', per_page=4)",
     "compare(coarse, run).browse(change='wrong → right', per_page=4)",
-    "view = explore_attention(vqa, draw_scene(make_scene(1)), 'How many houses are there?', layer=3)\n"
-    "view.controls['looker'].index = 3 # houses\n"
-    "view",
+    "explore_attention(vqa, draw_scene(make_scene(34)), 'What color is the house?')",
 )
 SCALE = 1.33        # pixels of the README's picture for one of the page
 WIDTHS = (720, 516) # of its two pages
@@ -49,10 +47,10 @@ def shoot(notebook, cell, width):
     return Image.open(io.BytesIO(part.screenshot())).convert("RGB")
 
 def open_detail(notebook, cell):
-    "Open the first card of a cell's browser, with the map of attention."
+    "Open the first card of a cell's browser, with the map of what the answer rests on."
     part = notebook.cell(cell).locator(".beit3-browse")
     part.locator("button.beit3-question").first.click()
-    part.get_by_role("button", name="Show where it looks").click()
+    part.get_by_role("button", name="Show what the answer rests on").click()
     part.locator(".beit3-scale").wait_for()
 
 def open_notebook(browser, lab, scale):

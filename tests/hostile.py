@@ -5,13 +5,17 @@ import re
 from dataclasses import replace
 
 import ipywidgets
+import numpy as np
 from PIL import Image
 
 from beit3_colab.pictures.given import ImageError
 from beit3_colab.run.journal import Identity
 from beit3_colab.run.folder import write_submission
+from beit3_colab.run.probe_results import ProbeNote, probe_fingerprint, probes_folder, variant_folder
+from beit3_colab.run.probes import VARIANTS, pack_patches
 from beit3_colab.look.run import Results, Run
 from beit3_colab.data.dataset import Annotation, Question
+from beit3_colab.data.pairs import QuestionPairs
 from beit3_colab.data.vqav2 import VQAv2
 from beit3_colab.scoring.figures import Figure
 from beit3_colab.scoring.joining import Joined
@@ -45,6 +49,29 @@ def make_run(folder, name="hostile", answer=NASTY):
 def without_answers(run):
     "The same, its human answers unknown."
     return Run(run.folder, run.questions, None, replace(run.data, annotations=None))
+
+class HostilePairs(VQAv2):
+    "A data set whose list of pairs says hostile things; the questions of a pair share a hostile text."
+    def complementary_pairs(self): return QuestionPairs(((0, 2), (1, 3), (2, 4), (3, 5)), NASTY, (NASTY,))
+
+def make_probed(folder, name="probed"):
+    "A hostile run whose pictures could all be read when it was asked, with pairs, and with every probe kept in its folder."
+    run = make_run(folder, name)
+    records = {i: {k: v for k, v in r.items() if k != "image_error"} for i, r in run.records.items()}
+    questions = [replace(q, question=f"{NASTY}?", question_id=i) for i, q in enumerate(run.questions)]
+    write_journal(run.folder, run.identity.fingerprint(), records.values())
+    place, mask = probes_folder(run.folder, 0), np.arange(144) < 14
+    for variant in VARIANTS.values():
+        kept = variant_folder(place, variant.name)
+        kept.mkdir(parents=True)
+        more = pack_patches(mask) if variant.order else dict(asked=NASTY) if variant.words else {}
+        write_journal(kept, probe_fingerprint(run.identity, variant.name, 0), [dict(r, answers=[f"{NASTY}!"], confidences=[.5], **more) for r in records.values()])
+    ProbeNote(dict.fromkeys(VARIANTS), {"typo": {0: NASTY}}, [NASTY]).write(place)
+    return Run(run.folder, questions, run.annotations, HostilePairs("val", questions, run.annotations, run.data.image_root))
+
+def write_journal(folder, fingerprint, records):
+    with open(folder/"answers-0.jsonl", "w") as f:
+        for record in ({"run": fingerprint}, *records): f.write(json.dumps(record) + "\n")
 
 class HostileResults(Results):
     "Of a data set whose official program says hostile things."

@@ -122,20 +122,33 @@ def test_detail_with_heat_map_and_a_question_of_ones_own(notebook, browse):
     browse.locator("button.beit3-question").nth(1).click()
     picture.wait_for()
     before = picture.get_attribute("src")
-    browse.get_by_role("button", name="Show where it looks").click()
+    browse.get_by_role("button", name="Show what the answer rests on").click()
     browse.locator(".beit3-scale").wait_for()
-    expect(picture).to_have_attribute("alt", re.compile("attention of cls"))
-    heated = picture.get_attribute("src")
-    assert heated != before
+    expect(picture).to_have_attribute("alt", re.compile("with what “.+” rests on"))
+    browse.get_by_role("button", name="Hide what the answer rests on").wait_for()
+    seen = [before, picture.get_attribute("src")]
+    def changed():
+        notebook.page.wait_for_function("seen => !seen.includes(document.querySelector('.beit3-large img').src)", arg=seen)
+        seen.append(picture.get_attribute("src"))
+    browse.locator(".beit3-explained button").nth(1).click() # why not the second answer
+    changed()
     browse.locator(".beit3-looker button").nth(2).click() # a word
-    notebook.page.wait_for_function("before => document.querySelector('.beit3-large img').src !== before", arg=heated)
-    by_word = picture.get_attribute("src")
-    browse.get_by_role("slider", name="Layer").press("ArrowRight")
-    notebook.page.wait_for_function("before => document.querySelector('.beit3-large img').src !== before", arg=by_word)
+    changed()
+    browse.get_by_role("slider", name="Layers").press("ArrowRight")
+    changed()
+    browse.get_by_label("What the map shows").select_option(index=3) # rolled out: of no single answer, through all layers
+    changed()
+    expect(browse.locator(".beit3-explained")).to_be_hidden()
+    expect(browse.locator(".beit3-slider")).to_be_hidden()
+    browse.get_by_label("What the map shows").select_option(index=0)
     browse.get_by_label("Ask the model about this picture").fill("What is the weather like?")
     browse.get_by_label("Ask the model about this picture").press("Enter")
     browse.locator(".beit3-asked caption", has_text="What is the weather like?").wait_for()
     expect(browse.locator(".beit3-asked tr")).to_have_count(5)
+    title = browse.locator(".beit3-heading h3")
+    expect(title).to_have_text("What is the weather like?") # the heading is that of the map
+    browse.get_by_role("button", name="the run’s question").click()
+    expect(title).not_to_have_text("What is the weather like?")
     assert not nameless(browse)
     both_themes(notebook, browse, "detail")
 

@@ -13,6 +13,8 @@ from beit3_colab.data.own_rows import RowReader
 from beit3_colab.data.records import Row
 from beit3_colab.data.rows import read_rows
 from beit3_colab.look.attention_view import explore_attention
+from beit3_colab.look.evidence import Evidence
+from beit3_colab.look.report_evidence import evidence_sections, missing_html
 from beit3_colab.look.report_page import REPORT_SCRIPT, REPORT_STYLE
 from beit3_colab.look.run import compare
 from beit3_colab.look.search import AnswerIndex, Filter
@@ -25,7 +27,7 @@ from beit3_colab.model.vqa import load_model
 from beit3_colab.progress.snapshot import Rank, Snapshot, TypeAccuracy
 from beit3_colab.progress.widget import WidgetDisplay, head_html
 from beit3_colab.scoring.results import check_submission
-from hostile import FORMULA, NASTY, PICTURE, SCRIPT, SECRETS, SHOWN, check, every_html, make_results, make_run, make_secret_run, without_answers
+from hostile import FORMULA, NASTY, PICTURE, SCRIPT, SECRETS, SHOWN, check, every_html, make_probed, make_results, make_run, make_secret_run, without_answers
 from trainings import learn, some_rows
 
 FOLDER = Path(beit3_colab.__file__).parent
@@ -160,6 +162,22 @@ def somebody(run, vqa):
         made.append(page.replace(REPORT_SCRIPT, "").replace(REPORT_STYLE, "").replace(title.group(), ""))
     return made
 
+def evidence(run, vqa):
+    "What the answers rest on: tables, browsers, and the report's sections, of a run whose texts and whose probes' texts are hostile."
+    probed = make_probed(run.folder.parent)
+    results, pairs = probed.probes(), probed.pairs()
+    made = [found._repr_html_() for found in (probed.confidence(), probed.people(), pairs, probed.evidence(), results)]
+    made += [Evidence(without_answers(probed))._repr_html_(), missing_html([(NASTY, NASTY)])]
+    for shown in (pairs.browse(), results["typo"].browse(vqa=vqa), results["noise-3"].compare().browse(), results.browse("reworded").browser):
+        shown.grid.cards.children[0].children[1].click()
+        made += [*every_html(shown.widget), shown.saved_view()]
+        shown.controls["words"].value = NASTY + "not there"
+        made += every_html(shown.widget)
+        shown.controls["reset"].click()
+        shown._ipython_display_()
+    results.browse()._ipython_display_()
+    return made + [re.sub(r"data:image/svg\+xml;base64,[^']*", "data:,", section) for section in evidence_sections(probed).values()]
+
 def training(run, vqa):
     "What a training says of itself, its names being markup."
     found = learn(run.folder.parent/"training", some_rows(8), epochs=1, validation=0)
@@ -175,10 +193,11 @@ def test_hostile_text_stays_text_in_every_maker_of_html(run, vqa, monkeypatch):
             if isinstance(found, str): shown.append(found)
         return type("Handle", (), dict(update=lambda self, *things, **options: display(*things)))()
     monkeypatch.setattr("IPython.display.display", display)
+    monkeypatch.setattr("beit3_colab.look.report_evidence.FEWEST_PAIRS", 1)
     assert len(makers) > 40 and any(name == "score._repr_html_" for name in makers.values())
     def watch(frame, event, _):
         if event == "call": called.add((frame.f_code.co_filename, frame.f_code.co_firstlineno))
-    for scenario in (figures, progress, download, browser, attention, comparison, report, somebody, training):
+    for scenario in (figures, progress, download, browser, attention, comparison, report, somebody, evidence, training):
         shown.clear()
         before = sys.getprofile()
         sys.setprofile(watch)

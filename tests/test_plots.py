@@ -13,6 +13,7 @@ from PIL import Image
 
 from beit3_colab.model.attention import attention_map, attention_share, question_words
 from beit3_colab.machine.messages import clean_text
+from beit3_colab.look.cards import confidence_text
 from beit3_colab.look.figures import heat_map, new_figure, show_attention
 from beit3_colab.look.attention_view import explore_attention
 from beit3_colab.machine.messages import UserError
@@ -148,4 +149,4 @@ def test_attention_is_drawn_over_the_photo_as_the_model_saw_it(vqa, tmp_path):
     figure, view = show_attention(vqa, tmp_path/"photo.jpg", "What is the weather like?"), explore_attention(vqa, tmp_path/"photo.jpg", "What is the weather like?")
     said = vqa.ask(tmp_path/"photo.jpg", "What is the weather like?", top_k=1)[0]
     assert figure.axes[0].images[0].get_array().shape[:2] == stored and view.picture.size == stored[::-1]
-    assert figure.axes[0].get_title() == f"{said.answer} ({said.confidence:.2f})" and f"{said.confidence:.2f}" in view.widget.children[2].children[1].children[-1].value
+    assert figure.axes[0].get_title() == f"{said.answer} ({confidence_text(said.confidence)})" and confidence_text(said.confidence) in view.widget.children[2].children[1].children[-1].value

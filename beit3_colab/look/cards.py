@@ -12,10 +12,11 @@ from ..data.own import MEMORY
 from ..scoring.rules import correctness, MARKS
 
 # %% auto #0
-__all__ = ['NOT_COUNTED', 'LINES', 'plain', 'safe', 'shown_name', 'where_from', 'data_uri', 'picture_html', 'chip_html',
-           'meter_html', 'confidence_text', 'people_line', 'unscored_line', 'answer_text', 'said_html', 'facts_html',
-           'bars_html', 'answers_html', 'people_html', 'lines_html', 'told_html', 'unfolded_html', 'smaller',
-           'saved_card_html', 'saved_chip_html', 'saved_line_html', 'saved_html']
+__all__ = ['NOT_COUNTED', 'OWN_SCORES', 'LINES', 'plain', 'safe', 'shown_name', 'where_from', 'data_uri', 'picture_html',
+           'chip_html', 'meter_html', 'confidence_text', 'people_line', 'unscored_line', 'answer_text', 'said_html',
+           'facts_html', 'bars_html', 'answers_html', 'scores_html', 'calibrated_text', 'people_html', 'lines_html',
+           'told_html', 'unfolded_html', 'smaller', 'saved_card_html', 'saved_chip_html', 'saved_line_html',
+           'saved_html']
 
 # %% ../../nbs/11_look/05_cards.ipynb #a52d43b6
 def plain(
@@ -95,13 +96,18 @@ def meter_html(
     percent = 100*min(max(float(share), 0.), 1.) if share == share else 0.
     return f"<div class='beit3-meter'{attributes}><i style='width:{percent:.{digits}f}%'></i></div>"
 
-# %% ../../nbs/11_look/05_cards.ipynb #f9e32971
+# %% ../../nbs/11_look/05_cards.ipynb #964919b9
+_DIGITS = 5 # of a confidence: as many as a run keeps
+
 def confidence_text(
     confidence: float, # 0 to 1; nan where nobody has told it
     form: str = "{}", # what stands around it
 ) -> str: # empty where it is not known
-    "A confidence with two digits."
-    return form.format(f"{confidence:.2f}") if confidence == confidence else ""
+    "A confidence with two digits, or with as many as tell it from 1 and from 0, five at most: 0.98, 0.9998, 0.0003."
+    if confidence != confidence: return ""
+    rest = round(min(confidence, 1 - confidence)*10**_DIGITS) if 0 <= confidence <= 1 else 0 # 0.9998 and 0.0002 leave 20
+    digits = max(2, _DIGITS + 1 - len(str(rest))) if rest else 2
+    return form.format(f"{confidence:.{digits}f}")
 
 # %% ../../nbs/11_look/05_cards.ipynb #93675f85
 def people_line(
@@ -170,6 +176,29 @@ def answers_html(
 ) -> str: # HTML
     "The top answers of a model as bars."
     return bars_html(title, [(answer, confidence, confidence_text(confidence)) for answer, confidence in answers])
+
+# %% ../../nbs/11_look/05_cards.ipynb #1c072b88
+OWN_SCORES = ("The model’s own scores (sigmoids), from 0 to 1: for each answer by itself, the accuracy that the model "
+              "expects of it. They need not add up to 1.")
+
+def scores_html(
+    row, # of `AnswerIndex.table`
+    own: bool = True, # whether a model of ours gave the scores
+) -> str: # HTML, empty where there is nothing to say
+    "What the scores of the answers are, and the calibrated confidence of the first."
+    lines = [OWN_SCORES] if own else []
+    if figure := calibrated_text(row):
+        lines.insert(0, f"<b>Calibrated: {figure}</b> – what answers with such a score were worth in this run, "
+                        "as told by other pictures than this one.")
+    return "".join(f"<div class='beit3-hint'>{line}</div>" for line in lines)
+
+def calibrated_text(
+    row, # of `AnswerIndex.table`
+    form: str = "{}", # what stands around it
+) -> str: # empty where it is not known
+    "The calibrated confidence of an answer."
+    calibrated = getattr(row, "calibrated", None)
+    return "" if calibrated is None else confidence_text(calibrated, form)
 
 # %% ../../nbs/11_look/05_cards.ipynb #6c63e779
 def people_html(
