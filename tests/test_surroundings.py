@@ -57,6 +57,7 @@ def commands(run):
         "check": ["check", results, "--questions", questions],
         "compare": ["compare", run/"sample", run/"sample"],
         "report": ["report", run/"own"],
+        "probe": ["probe", run/"own", "--probes", "blank", "shuffled", "another", "--device", "cpu", "--quiet"],
         "ask": ["ask", run/"pics"/"été.png", "Quel temps ☃ ?", "--device", "cpu"],
         "help": ["--help"],
         "help of evaluate": ["evaluate", "--help"],
