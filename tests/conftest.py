@@ -1,12 +1,24 @@
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 os.environ.setdefault("OMP_NUM_THREADS", "1") # two test processes share the cores: threads that wait for each other would cost more than they give
+
+
+# Files whose tests take long, the longest first: where two processes share the files out, the last file should be a short one, or one process waits for the other.
+SLOW = """notebooks launchers tutorials finetune_tutorials jupyterlab jupyterlab_colab finetune_processes project selftest
+    faults cli_finetune finetune_resume group_safety finetune surroundings run_beit3_finetuning_training drop_in fuzz terminal""".split()
+
+def pytest_collection_modifyitems(items):
+    "Slow files first, then those with many tests."
+    count = Counter(item.path for item in items)
+    place = {f"test_{name}": i for i, name in enumerate(SLOW)}
+    items.sort(key=lambda item: (place.get(item.path.stem, len(SLOW)), -count[item.path])) # within a file the order stays
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,9 +51,9 @@ def vqa():
     return load_model("sample", device="cpu")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def machine(tmp_path_factory):
-    "A machine as Colab lends them; see `forged_colab.make_machine`."
+    "A machine as Colab lends them, one for each test process, since each notebook installs the library there; see `forged_colab.make_machine`."
     from forged_colab import make_machine
     return make_machine(tmp_path_factory.mktemp("machine"))
 

@@ -129,3 +129,7 @@ def test_the_rules_find_what_breaks_them(files, says):
     floors = {"low.a": 1, "high.b": 2, "high.c": 2}
     assert says in faults(modules, floors)
     assert not faults({name: (ast.parse(""), package) for name, (_, package) in modules.items()}, floors)
+
+def test_the_slow_files_that_go_first_are_there():
+    from conftest import SLOW
+    assert len(set(SLOW)) == len(SLOW) and not [name for name in SLOW if not (ROOT/"tests"/f"test_{name}.py").exists()]
