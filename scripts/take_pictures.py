@@ -30,6 +30,7 @@ CELLS = (
     "run.browse(vqa=vqa, correctness='wrong', sort='mistakes', per_page=4)",
     "compare(coarse, run).browse(change='wrong → right', per_page=4)",
     "explore_attention(vqa, draw_scene(make_scene(34)), 'What color is the house?')",
+    "run.probe('covered-25', limit=40, vqa=vqa, progress=False).browse('covered-25', per_page=8)",
 )
 SCALE = 1.33        # pixels of the README's picture for one of the page
 WIDTHS = (720, 516) # of its two pages
@@ -41,7 +42,7 @@ def shoot(notebook, cell, width):
     "The browser in a cell, in a notebook of some width."
     notebook.page.set_viewport_size(dict(width=width, height=1400))
     notebook.js("notebook.scrollToItem(argument, 'start')", cell)
-    part = notebook.cell(cell).locator(".beit3-browse")
+    part = notebook.cell(cell).locator(".beit3-browse").first # that of probes holds another
     notebook.page.mouse.move(1, 1)
     notebook.page.wait_for_timeout(1500) # sliders and pictures settle
     return Image.open(io.BytesIO(part.screenshot())).convert("RGB")
@@ -82,7 +83,7 @@ def save(picture, name):
 def take_all(browser, lab):
     "All pictures: first those of the pages, then the README's, which is larger."
     notebook = open_notebook(browser, lab, 1)
-    for cell, name in ((3, "grid"), (4, "comparison_browser"), (5, "attention_view")):
+    for cell, name in ((3, "grid"), (4, "comparison_browser"), (5, "attention_view"), (6, "probe_browser")):
         save(shoot(notebook, cell, PAGE), name)
     open_detail(notebook, 2)
     save(shoot(notebook, 2, PAGE), "detail")
