@@ -66,7 +66,7 @@ def make_probed(folder, name="probed"):
         kept.mkdir(parents=True)
         more = pack_patches(mask) if variant.order else dict(asked=NASTY) if variant.words else {}
         write_journal(kept, probe_fingerprint(run.identity, variant.name, 0), [dict(r, answers=[f"{NASTY}!"], confidences=[.5], **more) for r in records.values()])
-    ProbeNote(dict.fromkeys(VARIANTS), {"typo": {0: NASTY}}, [NASTY]).write(place)
+    ProbeNote(dict.fromkeys(VARIANTS), {"typo": {0: NASTY}}, dict.fromkeys(VARIANTS, [NASTY])).write(place)
     return Run(run.folder, questions, run.annotations, HostilePairs("val", questions, run.annotations, run.data.image_root))
 
 def write_journal(folder, fingerprint, records):

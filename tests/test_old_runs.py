@@ -90,11 +90,18 @@ def test_figures_are_those_of_then(name, again):
     if name in FINISHED: assert str(run.report()) == figures["report"]
     else: pytest.raises(UserError, run.report).match("is not finished; start the same command again")
 
+def without(column, content):
+    "A CSV file without a column that came later, which must be there; every other byte stays."
+    fields = re.findall(rb'("(?:[^"]|"")*"|[^,\n]*)([,\n])', content)
+    width = next(i for i, (_, end) in enumerate(fields) if end == b"\n") + 1
+    names = [name for name, _ in fields[:width]]
+    return b"".join(field + end for i, (field, end) in enumerate(fields) if i % width != names.index(column))
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_answers_are_those_of_then(name, again, tmp_path):
     run = again(name)
     table = run.to_csv(tmp_path/"answers.csv")
-    assert table.read_bytes() == (OLD/f"{name}.csv").read_bytes()
+    assert without(b'"calibrated"', table.read_bytes()) == (OLD/f"{name}.csv").read_bytes()
     pd.testing.assert_frame_equal(*map(without_gaps, (read_csv(table), run.to_pandas())))
     if name in FINISHED:
         submitted = json.loads(run.submission.read_text(encoding="utf-8"))

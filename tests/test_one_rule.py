@@ -202,7 +202,7 @@ def test_it_stands_beside_every_figure(remembers, data, vqa, tmp_path, capsys):
     assert "A and B: About" in text_of(alone) and text_of(alone).count("97.5") == 1
     assert "training data" not in str(compare(other, other))
     page = run.to_html(tmp_path/"page.html", n=2).read_text(encoding="utf-8")
-    assert says_it(page.partition("Plots</h2>")[0]) and page.count("training data of") == 1
+    assert says_it(page.partition("Plots</h2>")[0]) and page.count("training data of") == 1 + sum(f"id='{part}'" in page for part in ("plots", "confidence", "people", "pairs", "probes")) == 4 # beside each section's figures
     browser = run.browse()
     assert says_it(browser.result.value) and says_it(browser.saved_view())
     for draw in (plot_accuracy, plot_calibration): assert says_it(draw(run).get_supxlabel())
