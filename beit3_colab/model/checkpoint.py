@@ -14,7 +14,7 @@ from ..machine.messages import did_you_mean, first_few, format_bytes, get_log, s
 from ..machine.files import atomic_write, check_parent, explain_disk, explain_os_errors, read_json
 from ..machine.files import check_regular, read_file, replacing
 from ..downloads.records import read_note, sha256_of
-from ..data.answer_list import read_answer_list
+from ..data.answer_list import hash_answers, read_answer_list
 from ..data.dataset import converted_from
 from ..data.vqav2_online import official_answers
 from ..scoring.calibration import Calibration
@@ -29,8 +29,8 @@ from .weights_file import INDEX_ENDING, list_files, open_weights, refuse_odd
 __all__ = ['WEIGHTS_FILE', 'CONFIG_FILE', 'ANSWERS_FILE', 'TOKENIZER_FILE', 'MODEL_TYPE', 'WHOLE_FOLDERS', 'CALIBRATION_FILE',
            'fitting', 'infer_config', 'check_shapes', 'refuse_undefined', 'build_model', 'save_folder', 'read_config',
            'check_sum', 'read_answers', 'refuse_two_lists', 'find_answers', 'find_tokenizer', 'sample_folder', 'locate',
-           'find_in_folder', 'others_in_folder', 'hash_weights', 'hash_answers', 'read_calibration',
-           'write_calibration', 'convert', 'answers_for', 'key_of_origin', 'save_official']
+           'find_in_folder', 'others_in_folder', 'hash_weights', 'read_calibration', 'write_calibration', 'convert',
+           'answers_for', 'key_of_origin', 'save_official']
 
 # %% ../../nbs/07_model/07_checkpoint.ipynb #b829ba9c
 @contextlib.contextmanager
@@ -477,7 +477,7 @@ def others_in_folder(
     return (f"folder {short_name(folder)} holds several saves: {file.relative_to(folder)} answers, "
             f"and not {names}{told}; to use another, give its own path, such as {short_name(folder/others[0].name)}",)
 
-# %% ../../nbs/07_model/07_checkpoint.ipynb #2ffce445
+# %% ../../nbs/07_model/07_checkpoint.ipynb #c8b084a0
 CALIBRATION_FILE = "calibration.json" # in a checkpoint folder
 
 def hash_weights(
@@ -489,12 +489,6 @@ def hash_weights(
     sums = [(known or {}).get(path) or sha256_of(path) for path in list_files(file)]
     whole = sums[0] if len(sums) == 1 else hashlib.sha256("\n".join(sums).encode()).hexdigest()
     return f"{whole}, {key}" if key else whole
-
-def hash_answers(
-    answers: list[str], # of each class
-) -> str: # SHA-256
-    "What says which list of answers this is."
-    return hashlib.sha256("\n".join(answers).encode()).hexdigest()
 
 def read_calibration(
     folder: Path|None, # of a checkpoint

@@ -25,7 +25,8 @@ __all__ = ['CHANGES', 'AGREEMENT', 'paired_intervals', 'difference_interval', 's
            'judging_run', 'paired_table', 'paired_fractions', 'judge_answers', 'as_percent', 'is_counted',
            'count_left_out', 'Paired', 'paired_rows', 'as_heading', 'in_sentence', 'signed', 'signed_interval',
            'p_text', 'tell_apart', 'notes_of_runs', 'TextTable', 'PairedComparison', 'hidden_differences',
-           'unscored_text', 'uncounted_text', 'comparison_note', 'comparison_text', 'comparison_html', 'figures_html']
+           'unscored_text', 'uncounted_text', 'comparison_note', 'comparison_text', 'comparison_html', 'figures_html',
+           'aligned_lines', 'labelled_table_html']
 
 # %% ../../nbs/09_run/10_comparison.ipynb #cda93676
 def paired_intervals(
@@ -606,7 +607,7 @@ def comparison_text(
     changes = (f"{name}: {n:,}" if " → " in name else f"{name} {n:,}" for name, n in found.changes.items())
     return printable("\n".join([*lines, "", ", ".join(changes), comparison_note(found), *found.notes]))
 
-# %% ../../nbs/09_run/10_comparison.ipynb #2d2d942f
+# %% ../../nbs/09_run/10_comparison.ipynb #7281b430
 def comparison_html(
     found: PairedComparison, # of any data
 ) -> str: # HTML
@@ -624,6 +625,27 @@ def figures_html(
     said = "".join(f"<p><b>{text_html(each)}</b></p>" for each in notes)
     shown = "".join(f"<div style='overflow-x:auto'>{_table_html(table)}</div>" for table in tables)
     return f"<ul style='list-style:none;padding:0;margin:0 0 6px'>{runs}</ul>{shown}<p>{text_html(note)}</p>{said}"
+
+def aligned_lines(
+    rows: list[tuple[str, ...]], # the head, and the rows; each on one line already
+) -> list[str]: # a line for each: first cells begin alike, others end alike
+    "A table for a terminal."
+    wide = [max(map(len, column)) for column in zip(*rows)]
+    return ["  ".join([name.ljust(wide[0]), *(cell.rjust(n) for cell, n in zip(rest, wide[1:]))]).rstrip()
+            for name, *rest in rows]
+
+def labelled_table_html(
+    table: TextTable, # its caption stands below it
+    label: str, # whose figures they are
+    notes: tuple[str, ...] = (), # sentences without which the figures would be misread
+) -> str: # HTML
+    "One table for a notebook, with what it is about below it."
+    def line(tag, cells): return "<tr>" + "".join(f"<{tag}>{text_html(cell)}</{tag}>" for cell in cells) + "</tr>"
+    # the first cell names the row
+    body = "".join(line("td", cells).replace("td>", "th>", 2) for cells in table.rows)
+    said = "".join(f"<p><b>{text_html(note)}</b></p>" for note in notes)
+    return (f"<table><thead>{line('th', table.head)}</thead><tbody>{body}</tbody></table>"
+            f"<p>{text_html(label)}<br>{text_html(table.caption)}</p>{said}")
 
 def _table_html(table: TextTable) -> str:
     left = " style='text-align:left'"

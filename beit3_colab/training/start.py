@@ -10,16 +10,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from ..machine.messages import check_whole_number, first_few, plural, UserError
-from ..downloads.records import sha256_of
 from ..data.answer_list import check_answer_list, read_answer_list
 from ..data.vqav2_online import official_answers
 from ..model.beit3 import Beit3Config, Beit3ForVQA, resize_positions
 from ..model.checkpoint import answers_for, check_shapes, check_sum, CONFIG_FILE, find_tokenizer, fitting
-from ..model.checkpoint import infer_config, locate, others_in_folder, read_config, refuse_undefined
+from ..model.checkpoint import hash_weights, infer_config, locate, others_in_folder, read_config, refuse_undefined
 from ..model.tokenizer import Tokenizer
 from ..model.vqa import VQA
 from ..model.weights import download_pretraining, is_of_head, PRETRAINING, PUBLISHED, take_encoder, to_ours
-from ..model.weights_file import list_files, open_weights
+from ..model.weights_file import open_weights
 
 # %% auto #0
 __all__ = ['draws_for', 'draw_matrix', 'draw_head', 'Start', 'open_start']
@@ -139,7 +138,7 @@ def _resize(weights, config, image_size, kind) -> tuple[dict, Beit3Config, list[
 def _usual_size(kind, config) -> int: # pixels
     return _FINE if (kind, config.image_size) == ("pretraining", _PRETRAINED) else config.image_size
 
-# %% ../../nbs/10_training/10_start.ipynb #0543cb13
+# %% ../../nbs/10_training/10_start.ipynb #5c34a28b
 def _take(tensors, config) -> tuple[dict, Beit3Config, str, list[str]]:
     "Weights under our names, their architecture, kind, and what of the file is left out."
     with fitting():
@@ -153,11 +152,6 @@ def _take(tensors, config) -> tuple[dict, Beit3Config, str, list[str]]:
     if left: told.append(f"{plural(len(left), 'tensor')} of the checkpoint {'is' if len(left) == 1 else 'are'} for "
                          f"other tasks and left out: {first_few(left)}")
     return weights, config, kind, told
-
-def _identify(file: Path, key, checked) -> str: # as `VQA.hash_weights`
-    sums = [checked or sha256_of(file)] if (files := list_files(file)) == [file] else [sha256_of(f) for f in files]
-    whole = sums[0] if len(sums) == 1 else hashlib.sha256("\n".join(sums).encode()).hexdigest()
-    return f"{whole}, {key}" if key else whole
 
 def _locate(checkpoint) -> tuple[Path, Path|None]:
     "As `locate`; names of pretraining files are known here, too."
@@ -227,4 +221,4 @@ def open_start(
     weights, config, resized = _resize(weights, config, image_size, kind)
     tokenizer, other = _open_tokenizer(tokenizer, find_tokenizer(file, folder), config)
     notes = (*others_in_folder(checkpoint, file), *found.notes, *told, *resized, *other)
-    return Start(weights, config, tokenizer, answers, kind, notes, _identify(file, found.key, checked))
+    return Start(weights, config, tokenizer, answers, kind, notes, hash_weights(file, found.key, {file: checked}))
