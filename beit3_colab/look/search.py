@@ -14,11 +14,12 @@ import numpy as np
 from ..machine.messages import clean_line, did_you_mean, plural, short_repr, UserError
 from ..data.values import seal_name
 from ..scoring.people import judge_people, why_no_person
+from .query import fold_texts, parse_query, Part, Term
 from .tables import without_secrets
 
 # %% auto #0
-__all__ = ['VERDICTS', 'SORTS', 'PEOPLE', 'Filter', 'fold_texts', 'split_words', 'Coded', 'PeopleColumns', 'PeopleSource',
-           'people_source', 'complete_table', 'verdicts', 'count_verdicts', 'AnswerIndex', 'check_sort', 'known_sorts',
+__all__ = ['VERDICTS', 'SORTS', 'TAGGED', 'PEOPLE', 'Filter', 'Coded', 'PeopleColumns', 'PeopleSource', 'people_source',
+           'complete_table', 'verdicts', 'count_verdicts', 'AnswerIndex', 'check_sort', 'known_sorts', 'default_sort',
            'check_sort_of', 'check_people_value', 'check_filter_value', 'make_filter', 'Selection']
 
 # %% ../../nbs/11_look/06_search.ipynb #9dcf7dab
@@ -32,10 +33,13 @@ SORTS = {
     "worst": "accuracy, lowest first",
     "mistakes": "most confident mistakes",
     "answer": "answer, A to Z",
+    "margin": "margin to the second answer, smallest first",
     "disagreement": "people who agree least",
     "wrong_with_people": "wrong, as most people are",
 }
-_BY_CONFIDENCE = ("confident", "unsure") # sorts that need to know it
+_BY_CONFIDENCE = ("confident", "unsure", "margin") # sorts that need to know it
+_JUDGED = ("best", "worst", "mistakes") # sorts that need human answers
+TAGGED = ("any tag", "no tag", "with a note") # choices of `Filter.tag` beside the tags there are
 _NOT_TOLD = "nobody has told how sure the model was of these answers"
 _OF_PEOPLE = ("disagreement", "wrong_with_people") # sorts that need several people's answers to a question
 _ONE_PERSON = "nobody's answers to these questions are known, or one answer to each"
@@ -45,7 +49,7 @@ _NOT_JUDGED = "these answers have no accuracy, as no human answers to their ques
 @dataclass(frozen=True)
 class Filter:
     "Which answers fit; every field that is set must."
-    words: str = ""                # words or beginnings of words in question or answer; "in quotes" they stand together
+    words: str = ""                # a search text, see `look.query`: cat "in the" -dog red|blue answer:yes
     answer_type: str|None = None   # "yes/no", "number" or "other"
     question_type: str|None = None # such as "how many"
     correctness: str|None = None   # one of `VERDICTS`
@@ -55,26 +59,8 @@ class Filter:
     image: str = ""                # image_id
     unreadable: bool = False       # only pictures that could not be read when they were asked about
     people: str|None = None        # whether people agree, one of `PEOPLE`
-
-# %% ../../nbs/11_look/06_search.ipynb #4c2f5e24
-_OPENERS = str.maketrans({c: " " for c in "\"'()[]{}-/“”‘’«»¿¡\n\r\t"})
-
-def fold_texts(
-    texts: list[str], # any
-) -> list[str]: # ready to be searched
-    "Texts without case and quotes, each with a space in front. All are folded in one go, which is ten times as fast."
-    if not len(texts): return []
-    joined = "\0".join(t.replace("\0", " ") for t in texts)
-    return [" " + text for text in joined.casefold().translate(_OPENERS).split("\0")]
-
-# %% ../../nbs/11_look/06_search.ipynb #3b31b940
-def split_words(
-    text: str, # as it was typed
-) -> list[str]: # what to look for in folded texts
-    "Words, and phrases in quotes, made ready to be looked for."
-    parts = re.findall(r'"([^"]*)"|([^\s"]+)', text)
-    words = [" ".join((phrase or word).casefold().translate(_OPENERS).split()) for phrase, word in parts]
-    return [" " + w if w[0].isascii() else w for w in words if w]
+    correct_answer: str = ""       # what most people said, the whole answer; upper or lower case
+    tag: str|None = None           # a tag, or one of `TAGGED`
 
 # %% ../../nbs/11_look/06_search.ipynb #2d253543
 class Coded:
@@ -92,7 +78,9 @@ class Coded:
     def __len__(self): return len(self._first)
 
     @cached_property
-    def values(self) -> list[str]: return [text for some in self.parts() for text in some]
+    def values(self) -> list[str]:
+        "Each different value once."
+        return [text for some in self.parts() for text in some]
 
     def parts(self): # yields lists of texts: of a million questions not all are Python's texts at once
         "The different values in the order of their numbers, some at a time."
@@ -173,12 +161,25 @@ def verdicts(
     "Right, partly right, wrong or unknown."
     return np.select([np.isnan(accuracy), accuracy >= 100, accuracy > 0], [3, 0, 1], 2).astype(np.int8)
 
+# %% ../../nbs/11_look/06_search.ipynb #f0600002
+def _values_fit(values, term: Term) -> list[bool]: # values: texts
+    wanted = term.value.strip().casefold()
+    if term.begins: return [value.casefold().startswith(wanted) for value in values]
+    return [value == wanted or value.casefold() == wanted for value in values]
+
+# %% ../../nbs/11_look/06_search.ipynb #f0600009
+def _slow(part: Part) -> bool: # whether all texts have to be looked at
+    return any(term.field in ("", "question") for term in part.terms)
+
 # %% ../../nbs/11_look/06_search.ipynb #ec919fa3
 def count_verdicts(
     found: np.ndarray, # [n], from `verdicts`
 ) -> dict[str, int]: # number of each of `VERDICTS`, zeros included
     "How many answers are right, partly right, wrong and unknown."
     return dict(zip(VERDICTS, np.bincount(found, minlength=len(VERDICTS)).tolist()))
+
+def _has_second(top) -> bool: # top: (answer, confidence) of the first few; other tools tell none
+    return isinstance(top, (list, tuple)) and len(top) > 1
 
 class AnswerIndex:
     "The answers of a run, ready to be filtered and sorted."
@@ -194,11 +195,49 @@ class AnswerIndex:
         self.uncounted = self.table["uncounted"].to_numpy(bool) # left out by the data set's own rule
         self.unreadable = self.table["image_error"].notna().to_numpy()
         self.columns = {name: Coded(self.table[name]) for name in _COLUMNS if name in self.table}
-        self._folded = {name: [text for some in self.columns[name].parts() for text in fold_texts(some)]
-                        for name in ("question", "answer")}
         self._orders, self._words = {}, {}
+        self.set_tags({})
+
+    def set_tags(self,
+        tags: dict, # question_id → its tags, any number; other questions have none
+        notes=(), # question_ids that have a note
+    ):
+        "What somebody has marked, to filter by it."
+        place = self._places({*tags, *notes})
+        self._tags = {} # tag → rows
+        for question_id, some in tags.items():
+            for tag in some if question_id in place else (): self._tags.setdefault(tag, []).append(place[question_id])
+        self._noted = [place[question_id] for question_id in notes if question_id in place]
+
+    def _places(self, ids: set) -> dict: # question_id → row
+        if not ids: return {}
+        column = self.table["question_id"]
+        rows = np.flatnonzero(column.isin(list(ids)).to_numpy())
+        return dict(zip(column.iloc[rows].tolist(), rows.tolist()))
+
+    @property
+    def tag_counts(self) -> dict[str, int]: # tag, or one of `TAGGED`; empty where nothing is marked
+        "What can be asked for as `Filter.tag`, with how many answers have it."
+        if not self._tags and not self._noted: return {}
+        marked = len({row for rows in self._tags.values() for row in rows})
+        named = sorted((tag, len(rows)) for tag, rows in self._tags.items())
+        always = dict(zip(TAGGED, (marked, len(self) - marked, len(self._noted))))
+        return dict(named) | {name: n for name, n in always.items() if n}
+
+    def _tagged(self, tag: str) -> np.ndarray: # [n] bool
+        found = np.zeros(len(self), bool)
+        if tag == TAGGED[2] and tag not in self._tags: rows = self._noted
+        elif tag in TAGGED[:2] and tag not in self._tags: rows = [row for some in self._tags.values() for row in some]
+        else: rows = self._tags.get(tag, [])
+        found[rows] = True
+        return ~found if tag == TAGGED[1] and tag not in self._tags else found
 
     def __len__(self): return len(self.table)
+
+    @cached_property
+    def _folded(self) -> dict[str, list[str]]: # column → its texts, ready to be searched; made for the first search
+        return {name: [text for some in self.columns[name].parts() for text in fold_texts(some)]
+                for name in ("question", "answer")}
 
     @cached_property
     def told_confidence(self) -> bool: # also before the first answer
@@ -209,6 +248,22 @@ class AnswerIndex:
     def judged(self) -> bool: # also before the first answer
         "Whether it is known of any answer how right it is."
         return not len(self) or self.scored and not np.isnan(self.accuracy).all()
+
+    @cached_property
+    def told_margin(self) -> bool: # also before the first answer; looks no further than the first that tells
+        "Whether it is known of any answer what came second."
+        return not len(self) or "top5" in self.table and any(_has_second(top) for top in self.table["top5"])
+
+    @cached_property
+    def margin(self) -> np.ndarray: # [n] confidence of the first answer less that of the second; nan: not known
+        "How far ahead the answer was of the next."
+        if not (len(self) and self.told_margin): return np.full(len(self), np.nan, np.float32)
+        return np.array([top[0][1] - top[1][1] if _has_second(top) else np.nan for top in self.table["top5"]], np.float32)
+
+    @cached_property
+    def correct_answers(self) -> Coded|None: # None where they are not known; made when it is first asked for
+        "What most people said, as numbers."
+        return Coded(self.table["correct_answer"].fillna("")) if len(self) else None
 
     @cached_property
     def people(self) -> PeopleColumns|None: # None where it is not known; made when it is first asked for
@@ -223,19 +278,22 @@ class AnswerIndex:
         return PEOPLE if self.people_source.scores_people else PEOPLE[:4]
 
     @property
-    def nbytes(self) -> int: # what the index adds to the table
-        codes = [column.codes for column in self.columns.values()]
+    def nbytes(self) -> int:
+        "The memory that the index adds to the table, in bytes."
+        made = [self.correct_answers] if vars(self).get("correct_answers") is not None else []
+        codes = [column.codes for column in (*self.columns.values(), *made)]
+        if "margin" in vars(self): codes.append(self.margin)
         arrays = [self.confidence, self.accuracy, self.verdict, self.unreadable, *codes]
-        texts = (text for texts in self._folded.values() for text in texts)
+        texts = (text for texts in self.__dict__.get("_folded", {}).values() for text in texts)
         cached = [*self._orders.values(), *self._words.values(), *(self.__dict__.get("people") or ())]
         return sum(a.nbytes for a in arrays + cached) + sum(map(sys.getsizeof, texts))
 
     def select(self,
         filter: Filter = Filter(), # all that is set must fit
-        sort: str = "order", # one of `SORTS`
+        sort: str|None = "order", # one of `SORTS`; None for `default_sort`
     ) -> np.ndarray: # [m] int: positions in `table`
         "Rows that fit, sorted."
-        order = self.order(sort)
+        order = self.order(default_sort(self) if sort is None else sort)
         return order[self.mask(filter)[order]]
 
     def mask(self,
@@ -243,7 +301,6 @@ class AnswerIndex:
     ) -> np.ndarray: # [n] bool
         "Rows that fit a filter."
         keep = np.ones(len(self), bool)
-        for word in split_words(filter.words): keep &= self._with_word(word, keep)
         if filter.answer_type is not None: keep &= self._equal("answer_type", filter.answer_type)
         if filter.question_type is not None: keep &= self._equal("question_type", filter.question_type)
         if filter.answer.strip(): keep &= self._equal("answer", filter.answer.strip(), str.casefold)
@@ -252,11 +309,42 @@ class AnswerIndex:
         if filter.min_confidence > 0: keep &= self.confidence >= np.float32(filter.min_confidence)
         if filter.max_confidence < 1: keep &= self.confidence <= np.float32(filter.max_confidence)
         if filter.people is not None: keep &= self._where_people(filter.people)
+        if filter.correct_answer.strip(): keep &= self._people_said(filter.correct_answer.strip())
+        if filter.tag is not None: keep &= self._tagged(filter.tag)
+        for part in sorted(parse_query(filter.words), key=_slow): keep &= self._fits_part(part, keep) # few are left
         return keep & self.unreadable if filter.unreadable else keep
 
     def _equal(self, name: str, value: str, key=str) -> np.ndarray:
         if name not in self.columns: return np.zeros(len(self), bool)
         return self.columns[name].rows([key(v) == key(value) for v in self.columns[name].values])
+
+    def _people_said(self, value: str) -> np.ndarray: # [n] bool
+        return self._value_fits(self.correct_answers, Term(value))
+
+    def _fits_part(self, part: Part, among: np.ndarray) -> np.ndarray: # [n] bool: right where `among` is true
+        found = self._fits_term(part.terms[0], among)
+        for term in part.terms[1:]: found = found | self._fits_term(term, among & ~found)
+        return ~found if part.without else found
+
+    def _fits_term(self, term: Term, among: np.ndarray) -> np.ndarray: # [n] bool: right where `among` is true
+        if not term.field: return self._with_word(term.word, among)
+        if term.field == "question": return self._holding("question", term.word, among)
+        if term.field == "people": return self._value_fits(self.correct_answers, term)
+        if term.field == "id": return self._id_fits(term)
+        if term.field == "image": term = Term(seal_name(term.value), term.field, term.begins)
+        names = dict(type=("answer_type", "question_type"), image=("image_id",)).get(term.field, (term.field,))
+        found = [self._value_fits(self.columns.get(name), term) for name in names]
+        return np.logical_or.reduce(found)
+
+    def _value_fits(self, column: Coded|None, term: Term) -> np.ndarray: # [n] bool
+        if column is None or not len(column): return np.zeros(len(self), bool)
+        return column.rows(_values_fit(column.values, term))
+
+    def _id_fits(self, term: Term) -> np.ndarray: # [n] bool
+        column, value = self.table["question_id"], term.value.strip()
+        if column.dtype.kind in "iu" and re.fullmatch("[1-9][0-9]{0,17}", value) and not term.begins:
+            return (column == int(value)).to_numpy()
+        return np.array(_values_fit(map(str, self.table["question_id"].tolist()), term), bool)
 
     def _where_people(self, choice: str) -> np.ndarray: # [n] bool; choice: of `PEOPLE`
         if self.people is None: return np.zeros(len(self), bool)
@@ -299,6 +387,7 @@ class AnswerIndex:
         return by_confidence[np.argsort(self._sort_keys(sort)[by_confidence], kind="stable")]
 
     def _sort_keys(self, sort: str) -> np.ndarray: # [n], the smallest first
+        if sort == "margin": return self.margin # nan comes last
         if sort == "best": return -self.accuracy # nan comes last
         if sort == "worst": return self.accuracy
         if sort == "mistakes": return np.array([3, 1, 0, 2], np.int8)[self.verdict]
@@ -338,12 +427,12 @@ class AnswerIndex:
 
 # %% ../../nbs/11_look/06_search.ipynb #42be9e16
 def check_sort(
-    sort: str, # as a caller gave it
+    sort: str|None, # as a caller gave it; None leaves the choice to us
     known=SORTS, # those there are
 ):
     "Raises `UserError` for a sort that there is not."
     known = list(known)
-    if sort in known: return
+    if sort is None or sort in known: return
     near = did_you_mean(sort, known)
     raise UserError(f"sort {short_repr(sort)} is not known; use one of {', '.join(known)}{near}")
 
@@ -351,10 +440,19 @@ def check_sort(
 def known_sorts(
     index: AnswerIndex, # of a run
 ) -> dict[str, str]: # name → what the menu shows
-    "The ways to sort these answers: by confidence only where somebody has told one, by people where they are known."
-    known = {name: text for name, text in SORTS.items() if name not in _OF_PEOPLE or _sorts_by_people(index, name)}
-    if index.told_confidence: return known
-    return {name: text for name, text in known.items() if name not in _BY_CONFIDENCE} | {"mistakes": "mistakes first"}
+    "The ways to sort these answers: only by what is known of them."
+    left_out = {name for name in _OF_PEOPLE if not _sorts_by_people(index, name)}
+    if not index.told_confidence: left_out |= {*_BY_CONFIDENCE}
+    if not index.judged: left_out |= {*_JUDGED}
+    if not index.told_margin: left_out.add("margin")
+    known = {name: text for name, text in SORTS.items() if name not in left_out}
+    return known if index.told_confidence or "mistakes" in left_out else known | {"mistakes": "mistakes first"}
+
+def default_sort(
+    index: AnswerIndex, # of a run
+) -> str: # one of `SORTS`
+    "The order that a browser opens in: mistakes first where it is known what is one."
+    return "mistakes" if index.judged else "order"
 
 def _sorts_by_people(index, sort) -> bool:
     return bool(index.people_choices) if sort == "disagreement" else PEOPLE[4] in index.people_choices
@@ -365,6 +463,9 @@ def check_sort_of(
 ):
     "Raises `UserError` for a sort that there is not, or not for these answers."
     check_sort(sort)
+    if sort == "margin" and index.told_confidence and not index.told_margin:
+        raise UserError(f"sort 'margin' goes by the second answer, and nobody has told it; use one of "
+                        f"{', '.join(known_sorts(index))}")
     if sort in _BY_CONFIDENCE and not index.told_confidence:
         raise UserError(f"sort {short_repr(sort)} goes by confidence, and {_NOT_TOLD}; use one of "
                         f"{', '.join(known_sorts(index))}")
@@ -403,6 +504,15 @@ def check_filter_value(
         if value not in choices:
             raise UserError(f"{name} {short_repr(value)} is not in this run{_others(value, choices)}")
     if name == "people": check_people_value(index, value)
+    if name == "words": parse_query(str(value))
+    if name == "tag" and value is not None and value not in index.tag_counts:
+        raise UserError(f"tag {short_repr(value)} is not given to any of these answers"
+                        f"{_others(value, [*index.tag_counts], '; no answer has a tag')}")
+    if name == "correct_answer" and value and index.scored and len(index):
+        known = index.correct_answers.values
+        if str(value).casefold() not in map(str.casefold, known):
+            raise UserError(f"correct_answer {short_repr(value)} is nowhere what most people said"
+                            f"{did_you_mean(value, known)}")
     if name == "correctness" and value not in (None, *VERDICTS):
         near = did_you_mean(value, VERDICTS)
         raise UserError(f"correctness must be one of {', '.join(VERDICTS)}, not {short_repr(value)}{near}")
@@ -416,9 +526,9 @@ def check_filter_value(
             raise UserError(f"{name} cannot be asked for: {_NOT_TOLD}")
 
 # %% ../../nbs/11_look/06_search.ipynb #3f87ccdc
-def _others(value, choices: list[str]) -> str:
+def _others(value, choices: list[str], none: str = ", which has no human answers") -> str:
     "What there is instead."
-    if not choices: return ", which has no human answers"
+    if not choices: return none
     return f"; use one of {', '.join(clean_line(c, 40) for c in choices[:8])}{did_you_mean(value, choices)}"
 
 # %% ../../nbs/11_look/06_search.ipynb #7bcda0f4
@@ -432,7 +542,7 @@ def make_filter(
         if name not in known:
             raise UserError(f"{name!r} is no filter; use {', '.join(known)}{did_you_mean(name, known)}")
         check_filter_value(index, name, value)
-    as_text = ("words", "answer", "image")
+    as_text = ("words", "answer", "image", "correct_answer")
     return Filter(**{name: str(value) if name in as_text else value for name, value in values.items()})
 
 # %% ../../nbs/11_look/06_search.ipynb #683c8b71
@@ -456,6 +566,7 @@ class Selection:
 
     @property
     def position(self) -> int|None: # from 0; None where nothing is open, or it does not fit
+        "Where the open answer stands among those that fit."
         if self.question_id is None: return None
         found = np.flatnonzero(self.rows == self.row_of(self.question_id))
         return int(found[0]) if len(found) else None
