@@ -14,9 +14,9 @@ from ..scoring.rules import correctness, MARKS
 # %% auto #0
 __all__ = ['NOT_COUNTED', 'OWN_SCORES', 'LINES', 'plain', 'safe', 'shown_name', 'where_from', 'data_uri', 'picture_html',
            'chip_html', 'meter_html', 'confidence_text', 'people_line', 'unscored_line', 'answer_text', 'said_html',
-           'facts_html', 'bars_html', 'answers_html', 'scores_html', 'calibrated_text', 'people_html', 'lines_html',
-           'told_html', 'unfolded_html', 'smaller', 'saved_card_html', 'saved_chip_html', 'saved_line_html',
-           'saved_html']
+           'facts_html', 'other_html', 'others_html', 'bars_html', 'answers_html', 'scores_html', 'calibrated_text',
+           'people_html', 'lines_html', 'told_html', 'unfolded_html', 'smaller', 'saved_picture_html',
+           'saved_card_html', 'saved_chip_html', 'saved_line_html', 'saved_html']
 
 # %% ../../nbs/11_look/05_cards.ipynb #a52d43b6
 def plain(
@@ -156,6 +156,24 @@ def facts_html(
     return (f"{said_html(answer_text(row), row.confidence)}{meter}"
             f"<div class='beit3-verdict'>{chip_html(row.accuracy)}{people}</div>{note}")
 
+# %% ../../nbs/11_look/05_cards.ipynb #0f100f52
+def other_html(
+    question: str, # its text
+    row, # of `AnswerIndex.table`
+) -> str: # HTML
+    "Another question about the picture and its answer, on one line."
+    known = row.accuracy is not None and row.accuracy == row.accuracy
+    sign = f"<span title='{correctness(row.accuracy)}'>{MARKS[correctness(row.accuracy)][0]}</span> " if known else ""
+    return f"<div>{sign}{safe(question, 120)} <b>{safe(answer_text(row), 60)}</b></div>"
+
+def others_html(
+    lines: list[str], # of HTML, see `other_html`
+    more: int = 0, # others that are not listed
+) -> str: # HTML, empty where there are none
+    "Other answers to the picture of a card."
+    left = f"<div>and {more:,} more</div>" if more else ""
+    return f"<div class='beit3-others'>{''.join(lines)}{left}</div>" if lines or more else ""
+
 # %% ../../nbs/11_look/05_cards.ipynb #47e415a8
 def bars_html(
     title: str, # above the bars
@@ -209,8 +227,8 @@ def people_html(
     "What people answered, each answer once with its count."
     if annotation is None: return ""
     counts, total = Counter(annotation.answers), len(annotation.answers)
-    title = f"What {total} {'person' if total == 1 else 'people'} answered" + (f" (▸ as {whose})" if answer in counts else "")
-    return bars_html(title, [(each, n/total, f"{n} ×") for each, n in counts.most_common()], answer)
+    title = f"What {'one person' if total == 1 else f'{total} people'} answered" + (f" (▸ as {whose})" if answer in counts else "")
+    return bars_html(title, [(each, n/total, f"{n} of {total}") for each, n in counts.most_common()], answer)
 
 # %% ../../nbs/11_look/05_cards.ipynb #4678af68
 LINES = 80 # of a text that is unfolded, at most
@@ -256,6 +274,21 @@ def smaller(
     if not picture.jpeg: return picture
     return Thumbnail(to_jpeg(Image.open(io.BytesIO(picture.jpeg)), 170, 72))
 
+# %% ../../nbs/11_look/05_cards.ipynb #3a5e2eb0
+def saved_picture_html(
+    picture: Thumbnail, # made smaller
+    image_id: int|str, # for those who cannot see the picture
+    height: int = 128, # pixels of the place where it stands
+) -> str: # HTML
+    "A picture in its own shape, or the reason why it is not there; it needs no style sheet."
+    if not picture.jpeg:
+        style = f"height:{height}px;box-sizing:border-box;padding:10px;font-size:12px;overflow:hidden"
+        return f"<div style='{style}'>⊘ no picture: {safe(hide_passwords(picture.error), 120)}</div>"
+    name = attribute_html(shown_name(image_id), 80)
+    style = f"max-width:100%;max-height:{height}px;width:auto;height:auto;margin:0;vertical-align:middle"
+    image = f"<img style='{style}' src='{data_uri(picture.jpeg)}' alt='picture {name}'>"
+    return f"<div style='height:{height}px;line-height:{height}px;text-align:center;overflow:hidden'>{image}</div>"
+
 # %% ../../nbs/11_look/05_cards.ipynb #7cb70e92
 def saved_card_html(
     question: str, # its text
@@ -264,12 +297,7 @@ def saved_card_html(
     lines: str, # HTML below the question
 ) -> str: # HTML
     "A card that needs no style sheet."
-    if picture.jpeg:
-        style = "width:100%;height:128px;object-fit:contain;margin:0"
-        image = f"<img style='{style}' src='{data_uri(picture.jpeg)}' alt='picture {attribute_html(shown_name(image_id), 80)}'>"
-    else:
-        style = "height:108px;padding:10px;font-size:12px;overflow:hidden"
-        image = f"<div style='{style}'>⊘ no picture: {safe(hide_passwords(picture.error), 120)}</div>"
+    image = saved_picture_html(picture, image_id)
     text = f"<div style='padding:6px 10px 10px'><b>{safe(question, 120)}</b><br>{lines}</div>"
     frame = "border:1px solid rgba(128,128,128,.6);border-radius:8px;width:170px;overflow:hidden;font-size:13px"
     return f"<div style='{frame};line-height:1.4'>{image}{text}</div>"

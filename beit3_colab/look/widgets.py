@@ -5,13 +5,14 @@
 # %% ../../nbs/11_look/04_widgets.ipynb #d1fc5457
 from __future__ import annotations
 import itertools, threading, time
+from fnmatch import fnmatch
 from functools import cache
 from importlib.resources import files
 from ..machine.messages import text_html, UserError
 
 # %% auto #0
-__all__ = ['STYLE', 'KEYS', 'ALL', 'read_asset', 'saved_class', 'style_widget', 'show_widget', 'control', 'box', 'Guard',
-           'error_html', 'Quiet']
+__all__ = ['STYLE', 'SHEETS', 'KEYS', 'ALL', 'read_asset', 'asset_names', 'saved_class', 'style_widget', 'show_widget', 'control',
+           'box', 'Guard', 'error_html', 'Quiet']
 
 # %% ../../nbs/11_look/04_widgets.ipynb #199fcedf
 @cache
@@ -21,11 +22,21 @@ def read_asset(
     "A style sheet or script of this package, read once."
     return (files("beit3_colab.look")/"assets"/name).read_text(encoding="utf-8")
 
+# %% ../../nbs/11_look/04_widgets.ipynb #a52290dc
+def asset_names(
+    pattern: str, # with `*`, such as "browser_*.js"
+) -> list[str]: # sorted
+    "Files of `look/assets` whose names fit."
+    return sorted(each.name for each in (files("beit3_colab.look")/"assets").iterdir() if fnmatch(each.name, pattern))
+
 # %% ../../nbs/11_look/04_widgets.ipynb #ad90bf76
 STYLE = f"<style>\n{read_asset('browser.css')}</style>"
 
+# %% ../../nbs/11_look/04_widgets.ipynb #b93eefe7
+SHEETS = tuple(name for name in ("browser.css", "overview.css", "picking.css", "zoom.css") if asset_names(name))
+
 # %% ../../nbs/11_look/04_widgets.ipynb #e05479d5
-KEYS = f"<script>{read_asset('keys.js')}</script>"
+KEYS = "<script>\n" + ";\n".join(read_asset(name) for name in asset_names("browser_*.js")) + "</script>"
 
 # %% ../../nbs/11_look/04_widgets.ipynb #dadc27c8
 _numbers = itertools.count()
@@ -41,7 +52,7 @@ def style_widget(
 ): # ipywidgets.HTML that takes no room
     "The style sheet of a live widget, which hides its saved view."
     import ipywidgets as w
-    sheets = "".join(read_asset(name) for name in ("browser.css", *more))
+    sheets = "".join(read_asset(name) for name in dict.fromkeys([*SHEETS, *more]))
     return w.HTML(f"<style>\n{sheets}.{saved}{{display:none}}</style>", layout=dict(display="none"))
 
 # %% ../../nbs/11_look/04_widgets.ipynb #c601ffcd
@@ -66,7 +77,9 @@ def control(
     *classes: str, # more CSS classes
     **options, # of the widget
 ): # the widget
-    "Make a widget that can be found."
+    "Make a widget that can be found. Its tooltip is its description where none is given."
+    tip = options.pop("tooltip", None) or options.get("description") or name.replace("-", " ")
+    options["tooltip" if kind.class_traits().get("tooltip") else "description_tooltip"] = tip
     controls[name] = made = kind(**options)
     for each in (f"beit3-{name}", *classes): made.add_class(each)
     return made
@@ -88,7 +101,8 @@ class Guard:
     "Wraps callbacks: one runs at a time, and the error of one that fails is shown in `status`."
     def __init__(self):
         import ipywidgets as w
-        self.status, self._lock = w.HTML(), threading.RLock()
+        self.status, self._lock, self._beats = w.HTML(), threading.RLock(), 0
+        self.status.add_class("beit3-status")
 
     def __call__(self,
         function, # a callback
@@ -99,7 +113,12 @@ class Guard:
                 try: function(*given)
                 except Exception as error: self.status.value = error_html(error)
                 else: self.status.value = ""
+                finally: self._beat()
         return guarded
+
+    def _beat(self): # the page sees that something came back, even where nothing changed
+        self._beats += 1
+        (self.status.add_class if self._beats % 2 else self.status.remove_class)("beit3-beat")
 
 # %% ../../nbs/11_look/04_widgets.ipynb #c53ddabb
 def error_html(

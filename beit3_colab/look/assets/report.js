@@ -1,10 +1,11 @@
 // The filter of a report.
 filterCards({
-  spoken: card => [card.querySelector("h3"), card.querySelector(".said b")].map(part => part.textContent),
+  spoken: (card) => [card.querySelector('h3'), card.querySelector('.said b')].map((part) => part.textContent),
   choose: () => {
-    const type = value("type"), verdict = value("verdict");
-    return card => (!type || card.dataset.type === type) && (!verdict || card.dataset.verdict === verdict);
+    const type = value('type'),
+      verdict = value('verdict');
+    return (card) => (!type || card.dataset.type === type) && (!verdict || card.dataset.verdict === verdict);
   },
-  rank: by => card => (by === "unsure" ? -1 : 1) * card.dataset.confidence,
-  noun: () => "answers",
+  rank: (by) => (card) => (by === 'unsure' ? -1 : 1) * card.dataset.confidence,
+  noun: () => 'answers',
 });
