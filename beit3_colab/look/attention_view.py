@@ -29,14 +29,18 @@ def overlay(
     from PIL import Image
     small = shrink(picture, side)
     heat = heat_map(map, small.size)                       # [height, width]
-    top = color_top(heat)
-    share = np.clip(heat/top, 0, 1)[..., None]             # [height, width, 1]
-    color = 255*colormaps["inferno"](share[..., 0])[..., :3]
-    grey = np.asarray(small.convert("L"), float)[..., None]
-    base = (.75*grey + 25)*(1 - share) + np.asarray(small, float)*share
-    weight = .35 + .3*share
-    mixed = Image.fromarray((base*(1 - weight) + color*weight).clip(0, 255).astype(np.uint8))
-    return to_jpeg(mixed, side, 85), top
+    top, mixed = color_top(heat), np.array(small)          # [height, width, 3]
+    for start in range(0, len(heat), _STRIP):              # what is computed with takes 50 bytes a pixel
+        rows = slice(start, start + _STRIP)
+        share = np.clip(heat[rows]/top, 0, 1)[..., None]   # [rows, width, 1]
+        color = 255*colormaps["inferno"](share[..., 0])[..., :3]
+        grey = np.asarray(small.crop((0, start, small.width, start + len(share))).convert("L"), float)[..., None]
+        base = (.75*grey + 25)*(1 - share) + mixed[rows]*share
+        weight = .35 + .3*share
+        mixed[rows] = (base*(1 - weight) + color*weight).clip(0, 255).astype(np.uint8)
+    return to_jpeg(Image.fromarray(mixed), side, 85), top
+
+_STRIP = 256 # rows that are colored at a time
 
 # %% ../../nbs/11_look/08_attention_view.ipynb #7a82726f
 INFERNO = "linear-gradient(90deg,#000004,#420a68,#932667,#dd513a,#fca50a,#fcffa4)" # Matplotlib's colors
@@ -168,14 +172,23 @@ class AttentionControls:
         self._arrange()
 
     @property
-    def method(self) -> str: return self.controls["method"].value # as in `attention_map`
+    def method(self) -> str:
+        "Which map is drawn, as `attention_map` names it."
+        return self.controls["method"].value
+
     @property
-    def layer(self) -> int|None: # likewise; None for all
+    def layer(self) -> int|None: # as in `attention_map`; None for all
+        "Which layer the map is of."
         return None if self.method in FOLLOWED or self.controls["layer"].value == _ALL else self.controls["layer"].value
     @property
-    def answer(self) -> str|None: return self.controls["explained"].value or None # None: the model's own
+    def answer(self) -> str|None: # None: the model's own
+        "Which answer is explained."
+        return self.controls["explained"].value or None
+
     @property
-    def looker(self) -> str: return self._chosen("looker") # from where it is seen, as it stands on the button
+    def looker(self) -> str:
+        "From where the picture is seen, as it stands on the button."
+        return self._chosen("looker")
 
     def _chosen(self, name: str) -> str: # `label` is empty as long as the first is chosen
         control = self.controls[name]
@@ -191,11 +204,12 @@ class AttentionControls:
 
     def draw(self,
         explained: Explained, # question and picture
+        side: int = 640, # longest side in pixels, of what is drawn
     ) -> Thumbnail: # the picture with the map over it
         "Draw the map that is chosen, and its scale."
         attention = explained.attention(self.answer if self.method in _EXPLAIN else None)
         found = attention_map(attention, self.controls["looker"].value, self.layer, method=self.method)
-        jpeg, top = overlay(explained.picture, found)
+        jpeg, top = overlay(explained.picture, found, side)
         text = self.text()
         self.scale.value = scale_html(top, text[0].upper() + text[1:])
         return Thumbnail(jpeg)

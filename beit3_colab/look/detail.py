@@ -5,17 +5,19 @@
 # %% ../../nbs/11_look/09_detail.ipynb #9d8d9706
 from __future__ import annotations
 from functools import partial
-from ..machine.messages import hide_passwords, UserError
+from ..machine.messages import attribute_html, hide_passwords, UserError
 from ..pictures.thumbnails import Thumbnails
 from ..scoring.rules import correctness, MARKS
+from ..data.own import MEMORY
 from .attention_view import AttentionControls, Explained
 from .cards import answer_text, answers_html, calibrated_text, chip_html, confidence_text, people_html
 from .cards import picture_html, plain, safe, scores_html, shown_name, told_html, unscored_line, where_from
 from .widgets import box, control, Quiet
+from .zoom import ZoomControls, ZoomedPicture
 
 # %% auto #0
-__all__ = ['question_text', 'Navigation', 'heading_html', 'own_heading_html', 'OtherQuestions', 'other_text', 'AskField',
-           'LargePicture', 'AskedQuestions', 'lay_out', 'Detail']
+__all__ = ['question_text', 'Navigation', 'copied_html', 'origin_html', 'heading_html', 'own_heading_html', 'cut_html',
+           'OtherQuestions', 'other_text', 'AskField', 'LargePicture', 'AskedQuestions', 'lay_out', 'Detail']
 
 # %% ../../nbs/11_look/09_detail.ipynb #e9698e88
 def question_text(
@@ -52,10 +54,38 @@ class Navigation:
         total: int, # that fit
     ):
         "Write where one is, and which buttons lead on."
-        text = "outside the filters" if position is None else f"{position + 1:,} of {total:,}"
+        text = "outside the filters" if position is None else f"{position + 1:,} of {total:,}{_end(position, total)}"
         self.position.value = f"<span role='status'>{text}</span>"
         self.controls["previous-answer"].disabled = not position
         self.controls["next-answer"].disabled = position is None or position + 1 >= total
+
+def _end(position, total) -> str: # what is said where a button leads no further
+    if total == 1: return ", the only one"
+    return {0: ", the first", total - 1: ", the last"}.get(position, "")
+
+# %% ../../nbs/11_look/09_detail.ipynb #b845c4da
+def copied_html(
+    text, # that a click copies
+    what: str, # it is, for the button's name
+) -> str: # HTML
+    "A text with a button that copies it; the text itself can be marked as well."
+    name = f"copy {what}"
+    button = f"<button type='button' class='beit3-copy' data-copy='{attribute_html(text)}' title='{name}' aria-label='{name}'>copy</button>"
+    return f"{safe(text, 600)} {button}"
+
+def origin_html(
+    question_id: int|str, # of the question
+    image_id: int|str, # of the picture
+    image: str|None, # its file
+) -> str: # HTML
+    "Which question and picture an answer belongs to, each to be copied."
+    name, file = shown_name(image_id), shown_name(image or "")
+    if file == name or (image or "").startswith(MEMORY): file = ""
+    which = "" if name.startswith("picture ") else "picture "
+    what = "the picture’s name"
+    parts = [f"question {copied_html(question_id, 'the question’s id')}",
+             which + (safe(name) if file else copied_html(name, what)), *([copied_html(file, what)] if file else [])]
+    return " · ".join(parts)
 
 # %% ../../nbs/11_look/09_detail.ipynb #c871afc8
 def heading_html(
@@ -71,7 +101,7 @@ def heading_html(
     if isinstance(row.image_error, str):
         unread = f"<div class='beit3-meta'>⊘ answered without its picture: {safe(hide_passwords(row.image_error))}</div>"
     return (f"<h3>{safe(text, 3000)}</h3><div class='beit3-verdict'>{chip_html(row.accuracy)}{answer}</div>"
-            f"<div class='beit3-meta'>{safe(where_from(row.question_id, row.image_id, image))}</div>{unread}")
+            f"<div class='beit3-meta'>{origin_html(row.question_id, row.image_id, image)}</div>{unread}")
 
 def _own_score(row) -> str: # HTML: what the tool that wrote the file says beside the answer
     worth, choice, chance = (getattr(row, name, None) for name in ("tool_score", "choice", "answerable"))
@@ -89,6 +119,18 @@ def own_heading_html(
     best, confidence = answers[0]
     told = f"<span>the model says <b>{safe(best, 200)}</b>{confidence_text(confidence, ' ({})')}</span>"
     return f"<h3>{safe(text, 3000)}</h3><div class='beit3-verdict'><span class='beit3-people'>your question:</span>{told}</div>"
+
+# %% ../../nbs/11_look/09_detail.ipynb #9a54f643
+def cut_html(
+    text: str, # of a question
+    vqa, # a loaded model, or None
+) -> str: # HTML; empty where all of it was read
+    "How much of a long question the model read."
+    tokenizer = None if vqa is None else vqa.tokenizer
+    if tokenizer is None or not tokenizer.cuts(text): return ""
+    words = len(tokenizer.decode(tokenizer.encode(text)).split())
+    count = "word was" if words == 1 else f"{words} words were"
+    return f"<div class='beit3-meta'>✂ only the first {count} read: the end is beyond the {tokenizer.max_length - 2} tokens that the model takes</div>"
 
 # %% ../../nbs/11_look/09_detail.ipynb #c50dee49
 class OtherQuestions:
@@ -173,33 +215,43 @@ class AskField:
 _SWITCH = {False: "Show what the answer rests on", True: "Hide what the answer rests on"}
 
 class LargePicture:
-    "The picture of an answer, with the map of what the answer rests on over it where that is switched on."
+    """The picture of an answer, at any size, with the map of what the answer rests on over it where that is switched
+    on."""
     def __init__(self,
         pictures: Thumbnails, # where the picture comes from
         vqa, # a loaded model, or None: no map then
         guard, # wraps callbacks
     ):
         import ipywidgets as w
-        self.pictures, self.vqa, self.frame, self.controls = pictures, vqa, w.HTML(), {}
-        self.frame.add_class("beit3-large")
-        self.widgets = [self.frame]
-        self._question, self._looking, self._answers, self._explained, self._image = None, None, None, None, None
-        if vqa is None: return
+        self.pictures, self.vqa = pictures, vqa
         redraw = guard(lambda _: self.draw())
+        self.size, self.title = ZoomControls(redraw), w.HTML()
+        self.title.add_class("beit3-full-title")
+        self.zoomed, self.controls = ZoomedPicture(self.size), dict(self.size.controls)
+        self.frame = self.zoomed.frame
+        self._question, self._looking, self._answers, self._explained, self._image = None, None, None, None, None
+        above, below = [], [self.zoomed.note]
+        if vqa is not None: above, below = self._attention_widgets(redraw), [self.zoomed.note, self.part.scale]
+        bar = box(w.Box, *above[:1], self.size.widget, classes="beit3-viewbar")
+        self.widgets = [self.size.place(self.title, bar, *above[1:], self.zoomed.box, *below)]
+
+    def _attention_widgets(self, redraw) -> list: # a switch, and what it shows
+        import ipywidgets as w
         switch = control(self.controls, "attention", w.ToggleButton, description=_SWITCH[False],
                          tooltip="Draw over the picture what the answer rests on, or where the model looks")
         switch.observe(redraw, "value")
-        self.part = AttentionControls(vqa.config.num_layers, redraw)
+        self.part = AttentionControls(self.vqa.config.num_layers, redraw)
         self.controls |= self.part.controls
         self._panel = box(w.VBox, *self.part.widgets, classes="beit3-looks", display="none")
-        self.widgets = [box(w.HBox, switch, classes="beit3-bar"), self._panel, self.frame, self.part.scale]
+        return [switch, self._panel]
 
     def show(self,
         question, # a `Question`, whose picture it is
         answers: list|None = None, # (answer, confidence) of the model, best first, where they are known
     ):
-        "Show another picture; the map stays switched on or off."
+        "Show another picture; size and map stay as they are chosen."
         self._question, self._image = question, None
+        self.zoomed.forget()
         self.look_for(question, answers)
 
     def look_for(self,
@@ -208,6 +260,9 @@ class LargePicture:
     ):
         "Show what the answer to a question rests on."
         self._looking, self._answers, self._explained = question, answers, None
+        text = question if isinstance(question, str) else question_text(question, self.vqa)
+        said = f" <b>{safe(answers[0][0], 200)}</b>" if answers else ""
+        self.title.value = f"<div>{safe(text, 3000)}{said}</div>" # the heading stands outside the full window
         self.draw()
 
     def read(self): # PIL.Image in RGB
@@ -225,16 +280,21 @@ class LargePicture:
         if self.vqa is not None:
             self._panel.layout.display = None if heated else "none"
             self.controls["attention"].description = _SWITCH[heated]
+            if not heated: self.part.scale.value = ""
         picture, name = self.pictures.get(self._question, 640).result(), self._question.image_id
-        if heated and picture.jpeg: picture, name = self._heated(), f"{name} with {self.part.text()}"
-        elif self.vqa is not None: self.part.scale.value = ""
-        self.frame.value = picture_html(picture, name)
+        if not picture.jpeg: return self.zoomed.fit(picture_html(picture, name))
+        if heated: self._explain()
+        name = f"{name} with {self.part.text()}" if heated else name
+        if self.size.zoom: return self.zoomed.draw(self.read, name, self._heated if heated else None)
+        self.zoomed.fit(picture_html(self.part.draw(self._explained) if heated else picture, name))
 
-    def _heated(self): # Thumbnail
+    def _explain(self): # computed once for a question
         if self._explained is None:
             self._explained = Explained(self.vqa, self.read(), self._looking, self._answers)
             self.part.offer(self._explained, "" if self._looking is self._question else self._looking)
-        return self.part.draw(self._explained)
+
+    def _heated(self, size) -> bytes: # a JPEG of that size
+        return self.part.draw(self._explained, max(size)).jpeg
 
 # %% ../../nbs/11_look/09_detail.ipynb #a4663fcb
 class AskedQuestions:
@@ -324,7 +384,7 @@ class Detail:
     def _look_for(self, text: str|None, answers: list): # None: the question of the run
         "Heading and map follow what is looked at."
         own = text is not None
-        self.heading.value = own_heading_html(plain(text, 3000), answers) if own else self._heading
+        self.heading.value = own_heading_html(plain(text, 3000), answers) + cut_html(text, self.vqa) if own else self._heading
         self.answers.value = self._said("The run’s question: its top answers" if own else "Top answers and their confidence")
         self.large.look_for(text if own else self._question, answers if own else self._row.top5)
 
@@ -343,7 +403,8 @@ class Detail:
     ):
         "Show an answer."
         self._question, self._row = question, row
-        self._heading = heading_html(question_text(question, self.vqa), row, question.image) + note
+        cut = cut_html(question.question, self.vqa) if self.own_scores else "" # another tool may read more
+        self._heading = heading_html(question_text(question, self.vqa), row, question.image) + cut + note
         self.heading.value, self.answers.value = self._heading, self._said("Top answers and their confidence")
         told = f"<div class='beit3-meta'>{safe(agreement)}</div>" if agreement else ""
         self.people.value = people_html(annotation, row.answer) + told
