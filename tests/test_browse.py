@@ -75,7 +75,7 @@ def test_an_open_answer_stays_while_new_ones_come(run):
     growing = Run(run.folder, run.questions, run.annotations, run.data)
     growing.__dict__["records"] = dict(list(run.records.items())[:20])
     growing.refresh = lambda: [growing.__dict__.pop(n, None) for n in ("records", "accuracy", "answers")]
-    browser = growing.browse()
+    browser = growing.browse(sort="order")
     shown = growing.answers["question_id"].tolist()[5]
     browser.open(shown)
     before = browser.detail.heading.value
@@ -107,7 +107,7 @@ def test_ids_may_be_texts(run):
         wanted = browser.index.table["question_id"].iloc[browser.rows].tolist()
         browser.grid.cards.children[0].children[1].click()
         browser.controls["next-answer"].click()
-        assert browser.question_id == wanted[1] and f"question {wanted[1]} · picture n" in browser.detail.heading.value
+        assert browser.question_id == wanted[1] and f"question <bdi>{wanted[1]}</bdi>" in browser.detail.heading.value
         browser.controls["back"].click()
         assert browser.question_id is None and browser.status.value == ""
     other = browser.detail.others.list
@@ -122,7 +122,10 @@ def test_a_comparison_with_ids_that_are_texts(run):
     browser.grid.cards.children[0].children[1].click()
     browser.controls["next-answer"].click()
     assert browser.question_id == browser.index.table["question_id"].iloc[browser.rows[1]] and browser.status.value == ""
-    assert "2 of" in browser.detail.navigation.position.value and "A: top answers" in browser.detail.first.value
+    assert "2 of" in browser.detail.navigation.position.value
+    shown = "".join(every_html(browser.detail.widget))
+    for letter in "AB": assert f"<b><bdi>{letter}" in shown
+    assert shown.count("Top answers and their confidence") == 2
 
 def test_a_question_that_is_not_there_is_named(run):
     browser = run.browse()
@@ -142,7 +145,7 @@ def test_own_colors_have_contrast():
 
 def test_one_person_is_no_people():
     one, two = (people_html(Annotation(1, 1, "", "", "", ("yes",)*n), "no") for n in (1, 2))
-    assert "What 1 person answered" in one and "What 2 people answered" in two
+    assert "What one person answered" in one and "What 2 people answered" in two
 
 def test_a_filter_may_be_set_before_the_first_answer(run):
     empty = Run(run.folder, run.questions, run.annotations, run.data)

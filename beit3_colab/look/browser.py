@@ -5,25 +5,37 @@
 # %% ../../nbs/11_look/10_browser.ipynb #24bdb423
 from __future__ import annotations
 import threading, time
+from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
+import numpy as np
+from ..machine.docstrings import with_parameters
+from ..machine.front_end import in_notebook
 from ..machine.messages import plural, short_repr, UserError
 from ..pictures.thumbnails import Thumbnails
 from ..scoring.rules import MARKS, find_rule
 from ..scoring.people import judge_people, people_sentence
 from ..model.attention import check_loaded
 from ..run.answered import AnsweredQuestions
+from ..run.chosen import question_ids
 from .cards import NOT_COUNTED, plain, safe, saved_card_html, saved_html, saved_line_html, smaller
 from .detail import Detail, question_text
-from .grid import Card, FilterBar, Grid
-from .search import AnswerIndex, check_sort, check_sort_of, make_filter, people_source, Selection
+from .filters import FilterBar
+from .grid import Card, Grid, group_by_picture
+from .overview import Overview
+from .picking import call_text, Picking
+from .search import AnswerIndex, check_sort, check_sort_of, default_sort, Filter, make_filter, people_source, Selection
 from .tables import with_uncounted
 from .widgets import box, control, Guard, KEYS, saved_class, show_widget, style_widget
 
 # %% auto #0
-__all__ = ['ASK_HINT', 'KEYS_HINT', 'check_per_page', 'CardBrowser', 'result_html', 'notes_html', 'result_text', 'title_html',
-           'load_hint_html', 'why_no_accuracy', 'only_answerable', 'Browser', 'known_questions', 'browse']
+__all__ = ['PER_PAGE', 'ASK_HINT', 'KEYS_HINT', 'MANY', 'check_per_page', 'CardBrowser', 'result_html', 'notes_html',
+           'result_text', 'title_html', 'load_hint_html', 'why_no_accuracy', 'only_answerable', 'Browser',
+           'known_questions', 'reading_note', 'browse']
 
 # %% ../../nbs/11_look/10_browser.ipynb #92665001
+PER_PAGE = 12 # cards, unless somebody wants another number
+
 def check_per_page(
     per_page, # as a caller gave it
 ):
@@ -48,12 +60,16 @@ class CardBrowser:
         self.guard, self.result, self.name, self.controls = Guard(), w.HTML(), saved_class(), {}
         self.status = self.guard.status # the line that shows a callback's error
 
-    def _assemble(self, filters, detail, head: list, foot: list, per_page: int, card=Card):
+    def _assemble(self, filters, detail, head: list, foot: list, per_page: int, card=Card, above=(), tools=(), **grid):
         import ipywidgets as w
         self.filters, self.detail = filters, detail
-        self.grid = Grid(self.pictures, per_page, self.guard, self._load, self.open, card)
+        self.grid = Grid(self.pictures, per_page, self.guard, self._load, self.open, card, **grid)
         self.controls |= {**filters.controls, **self.grid.controls, **detail.controls}
-        self.all = box(w.VBox, filters.widget, self.result, self.grid.widget, *foot, classes="beit3-all")
+        self.grid.tools.children = (*self.grid.tools.children, *tools)
+        beside = filters.buttons is not None # the result stands beside the buttons of the filters, where there are some
+        if beside: filters.buttons.children = (*filters.buttons.children, self.result)
+        above = above if beside else [self.result, *above]
+        self.all = box(w.VBox, filters.widget, *above, self.grid.widget, *foot, classes="beit3-all")
         style = style_widget(self.name, *self.SHEETS)
         parts = (style, *head, self.status, self.all, detail.widget)
         self.widget = box(w.VBox, *parts, classes="beit3-browse")
@@ -61,11 +77,19 @@ class CardBrowser:
         self.search()
 
     @property
-    def index(self) -> AnswerIndex: return self.selection.index # of all answers
+    def index(self) -> AnswerIndex:
+        "All that can be shown, ready to be filtered and sorted."
+        return self.selection.index
+
     @property
-    def rows(self): return self.selection.rows # those that fit, as positions in `index.table`
+    def rows(self): # positions in `index.table`
+        "What fits, in the order shown."
+        return self.selection.rows
+
     @property
-    def question_id(self) -> int|str|None: return self.selection.question_id # of the answer that is open
+    def question_id(self) -> int|str|None: # None: none is
+        "Which answer is open in full."
+        return self.selection.question_id
 
     def _load(self, rows) -> list[tuple]: # (question text, row, `Question`)
         answers = self.index.table.iloc[rows].itertuples(index=False)
@@ -230,34 +254,43 @@ def only_answerable(
     return bool(run.records) and all(not r["answers"] and r.get("answerable") is not None for r in run.records.values())
 
 # %% ../../nbs/11_look/10_browser.ipynb #09d3d755
-class Browser(CardBrowser):
-    "The answers of a run. `controls` holds every control by name; `close()` ends the watching of a run that goes on."
+class Browser(Picking, CardBrowser):
+    """The answers of a run. `answers` are those that fit and `selected` those that are ticked, as tables; `code()` is the
+    call that shows this view. `controls` holds every control by name; `close()` ends the watching of a run that goes on."""
     WATCH = 2. # seconds between two looks at a run that goes on, at least
     def __init__(self,
         run: AnsweredQuestions, # finished, going on or opened again
         vqa=None, # a loaded model; without it the run's own, if it is still there
         questions=None, # question_ids to browse; None for all
-        sort: str = "order", # one of `SORTS`
-        per_page: int = 12, # cards on a page
+        sort: str|None = None, # one of `SORTS`; None: mistakes first where it is known what is one
+        per_page: int = PER_PAGE, # cards on a page
         note = None, # called with a question_id, for HTML that each card tells beside the answer
         part: str = "", # what makes `questions` a part of the run, such as "where rules differ"
         **filters, # fields of `Filter`, set at the start
     ):
         import ipywidgets as w
-        check_sort(sort)
+        if sort is not None: check_sort(sort)
         check_per_page(per_page)
         check_loaded(vqa)
         self.run, self._only, self._closed = run, known_questions(run, questions), threading.Event()
         self.note, self.part = note or (lambda question_id: ""), part
         vqa = vqa if vqa is not None else run.vqa
-        super().__init__(self._read(), run.questions, Thumbnails(run.data), vqa)
+        CardBrowser.__init__(self, self._read(), run.questions, Thumbnails(run.data), vqa)
+        self._start_picking(run.remarks)
+        self._take_remarks(self.index)
+        if sort is None: sort = default_sort(self.index)
         check_sort_of(self.index, sort)
         bar = FilterBar(self.index, make_filter(self.index, **filters), sort, self.guard(self.search))
         hint = load_hint_html(*run.loadable) if run.loadable else ASK_HINT
         detail = Detail(self.pictures, vqa, hint, self.guard, self.back, self.step, self.open)
         detail.own_scores = run.loadable is not None
         head = box(w.HBox, *self._make_head(w), classes="beit3-bar")
-        self._assemble(bar, detail, [head], [w.HTML(KEYS_HINT)], per_page, partial(Card, note=self.note))
+        self._place_remarks(detail, detail.people)
+        self.overview = Overview(self.index, bar, self.guard)
+        card = partial(Card, note=self._card_note)
+        self._assemble(bar, detail, [head], [w.HTML(KEYS_HINT)], per_page, card, [self.overview.widget],
+                       [self.pick_bar.widget], ticks=self.picks, group=lambda rows: group_by_picture(self.index, rows))
+        self.controls |= self.overview.controls
         self._show_state()
         if run.running: threading.Thread(target=self._watch, daemon=True, name="beit3-browser").start()
 
@@ -271,7 +304,28 @@ class Browser(CardBrowser):
         answers = self.run.answers
         self._answered = len(answers)
         if self._only is not None and len(answers): answers = answers[answers["question_id"].isin(self._only)]
+        self._frame = answers
         return AnswerIndex(with_uncounted(self.run, answers), people_source(self.run))
+
+    def _table(self, rows): # pandas.DataFrame: rows of `run.answers` with what people wrote
+        found = self._frame.iloc[rows]
+        if not len(self._frame): return found
+        return self._with_remarks(found, found["question_id"].tolist())
+
+    def chosen_source(self) -> dict: # see `beit3_colab.run.chosen.source_of`
+        "Which data they are of."
+        return self.run.source
+
+    def code(self) -> str: # Python
+        "The call that shows this view; `run` stands for the run."
+        options = {}
+        if self.filters.sort != default_sort(self.index): options["sort"] = self.filters.sort
+        if self.grid.pager.per_page != PER_PAGE: options["per_page"] = self.grid.pager.per_page
+        if self._only is not None: options["questions"] = self._only
+        return call_text(self.filters.filter, **options)
+
+    def _card_note(self, question_id) -> str: # HTML
+        return self.note(question_id) + self._tags_html(question_id)
 
     def count_text(self) -> str: # how many fit
         "How many fit; of a part, what it is a part of."
@@ -292,6 +346,7 @@ class Browser(CardBrowser):
         self.pictures.clear_errors()
         if len(self.run.records) != before:
             self.selection.index = self._read()
+            self._take_remarks(self.index)
             self.filters.offer(self.index)
             self.search(self.grid.page)
             if self.question_id is not None: self._show_position() # of an open answer only the place changes
@@ -309,7 +364,8 @@ class Browser(CardBrowser):
         self._closed.set()
         super().close()
 
-    def __repr__(self): return f"Browser({plain(self.run.label)}: {self.count_text()})"
+    def __repr__(self):
+        return f"Browser({plain(self.run.label)}: {self.count_text()}{self._picked_text()})"
 
     def _select(self): return self.index.select(self.filters.filter, self.filters.sort)
 
@@ -336,33 +392,66 @@ class Browser(CardBrowser):
         annotation = None if notes is None else notes.get(row.question_id)
         agreement = "" if annotation is None else people_sentence(judge_people(annotation.answers, self.run.metric))
         self.detail.show(question, row, annotation, others, self.note(row.question_id), agreement)
+        self.remark_fields.show(row.question_id)
 
     def _saved_head(self) -> str:
         result = safe(" ".join([result_text(*self._result()), *self._notes_alone()]), 1000)
         return f"<p style='margin:4px 0'><b>{safe(self.run.label)}</b><br>{result}</p>"
 
-    def _saved_lines(self, row) -> str: return saved_line_html(row) + self.note(row.question_id)
+    def _saved_lines(self, row) -> str: return saved_line_html(row) + self._card_note(row.question_id)
 
 # %% ../../nbs/11_look/10_browser.ipynb #d462357b
 def known_questions(
     run: AnsweredQuestions, # has them
-    questions, # question_ids, or None for all
-) -> set|None: # question_ids to browse; None for all
+    questions, # see `beit3_colab.run.chosen.question_ids`, or None for all
+) -> list|None: # question_ids to browse; None for all
     "Raises `UserError` for a question that is not in the run."
     if questions is None: return None
-    only = set(questions)
-    unknown = only - {question.question_id for question in run.questions}
-    if unknown: raise UserError(f"question_id {short_repr(min(unknown, key=str))} is not in this run")
-    return only
+    return question_ids(questions, {question.question_id for question in run.questions})
+
+# %% ../../nbs/11_look/10_browser.ipynb #b7a2c0d1
+MANY = 20_000 # answers whose reading takes a second or more
+
+@contextmanager
+def reading_note(
+    run: AnsweredQuestions, # that is about to be browsed
+):
+    "In a notebook, say at once that many answers are being read; gone when they are."
+    questions = len(run.questions)
+    if questions < MANY or "answers" in vars(run) or not in_notebook():
+        yield
+        return
+    from IPython.display import HTML, display
+    shown = display(HTML(f"<small>reading {questions:,} answers …</small>"), display_id=True)
+    try: yield
+    finally: shown.update(HTML(""))
 
 # %% ../../nbs/11_look/10_browser.ipynb #e2225377
+@with_parameters
 def browse(
     run: AnsweredQuestions, # finished, going on or opened again
-    vqa=None, # a loaded model, to ask and to see what answers rest on; without it the run's own, if it is still there
-    questions=None, # question_ids to browse; None for all
-    sort: str = "order", # "confident", "unsure", "best", "worst", "mistakes" (most confident first), "answer"
-    per_page: int = 12, # cards on a page
-    **filters, # fields of `Filter`, such as words, correctness, answer_type, question_type, min_confidence, image
+    vqa = None, # a loaded model, to ask and to see what answers rest on; without it the run's own, if it is still there
+    sort: str|None = None, # confident, unsure, best, worst, mistakes (most confident first), answer, order, disagreement …; None: mistakes where people's answers are known
+    per_page: int = PER_PAGE, # cards on a page, 1 to 100
+    questions = None, # only these: question_ids, one of them, rows of `run.answers`, or another browser
+    words: str = "", # in question or answer: beginnings of words; "in quotes" together; -without, a|b, answer:yes
+    correctness: str|None = None, # right, partly right, wrong or unknown
+    answer: str = "", # the model's whole answer
+    correct_answer: str = "", # what most people said
+    answer_type: str|None = None, # yes/no, number or other
+    question_type: str|None = None, # such as "how many"
+    min_confidence: float = 0., # 0 to 1
+    max_confidence: float = 1., # 0 to 1
+    people: str|None = None, # whether people agree: all agree, most agree, people disagree …
+    image: str = "", # number or name of a picture
+    unreadable: bool = False, # only pictures that could not be read
+    tag: str|None = None, # that somebody gave; also any tag, no tag, with a note
+    **others, # of no use: refused with the names that there are
 ) -> Browser: # shown by a notebook
     "Browse the answers of a run over their pictures. Raises `UserError` for a filter that fits nothing in the run."
-    return Browser(run, vqa, questions, sort, per_page, **filters)
+    filters = dict(words=words, correctness=correctness, answer=answer, correct_answer=correct_answer, answer_type=answer_type,
+                   question_type=question_type, min_confidence=min_confidence, max_confidence=max_confidence, people=people,
+                   image=image, unreadable=unreadable, tag=tag)
+    usual = asdict(Filter())
+    given = {name: value for name, value in filters.items() if value is not usual[name] and value != usual[name]}
+    with reading_note(run): return Browser(run, vqa, questions, sort, per_page, **given, **others)

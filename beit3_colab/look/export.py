@@ -80,7 +80,7 @@ def need_module(
         raise UserError(f"{what} needs {name}, which is not installed: pip install {name}") from None
 
 # %% ../../nbs/11_look/16_export.ipynb #97a8f46c
-_LISTS = {"human_answers": "string", "top_answers": "string", "top_confidences": "float64"} # also where all are empty
+_LISTS = {"human_answers": "string", "top_answers": "string", "tags": "string", "top_confidences": "float64"} # also where all are empty
 _NUMBERS = ("confidence", "calibrated", "accuracy", "tool_score", "answerable") # also where none is known, to put tables together
 
 def to_dataset(

@@ -13,8 +13,8 @@ from ..scoring.rules import RULES
 from ..run.answered import AnsweredQuestions
 
 # %% auto #0
-__all__ = ['without_secrets', 'full_table', 'uncounted_ids', 'with_uncounted', 'write_csv', 'quoted_cells', 'read_ids',
-           'read_csv']
+__all__ = ['without_secrets', 'full_table', 'with_remarks', 'uncounted_ids', 'with_uncounted', 'write_csv', 'quoted_cells',
+           'read_ids', 'read_csv']
 
 # %% ../../nbs/11_look/03_tables.ipynb #aa51d62f
 def without_secrets(
@@ -27,7 +27,10 @@ def without_secrets(
     return table
 
 def _each(column, change): # pandas.Series; the same one where nothing changes, which is nearly always
-    if not any(isinstance(value, str) and "://" in value for value in column): return column
+    if column.dtype.kind in "iufb": return column # numbers
+    texts = column.dtype == "string" or column.dtype == "str" # pandas has a quick way
+    if not (column.str.contains("://", regex=False).any() if texts else
+            any(isinstance(value, str) and "://" in value for value in column)): return column
     return column.map(change)
 
 def _shown_error(text): return hide_passwords(text) if isinstance(text, str) else text
@@ -36,11 +39,21 @@ def full_table(
     run: AnsweredQuestions, # finished or not
 ): # pandas.DataFrame, one row for each answered question, in the order of the questions
     "`run.answers` with the human answers as lists in `human_answers`, where they are public."
-    table = without_secrets(run.answers.copy())
+    table = with_remarks(run, without_secrets(run.answers.copy()))
     if run.annotations is None or not len(table): return table
     people = [list(run.annotations[i].answers) if i in run.annotations else [] for i in table["question_id"]]
     table.insert(table.columns.get_loc("accuracy") + 1, "human_answers", people)
     return table
+
+def with_remarks(
+    run: AnsweredQuestions, # finished or not
+    answers, # pandas.DataFrame, rows of `run.answers`
+): # pandas.DataFrame: the same with `tags` (lists of texts) and `note` at its end, where somebody has written some
+    "What people have written beside the answers."
+    tags, notes = run.remarks.tags, run.remarks.notes
+    if not len(answers) or not tags and not notes: return answers
+    ids = answers["question_id"].tolist()
+    return answers.assign(tags=[list(tags.get(i, ())) for i in ids], note=[notes.get(i, "") for i in ids])
 
 def uncounted_ids(
     run: AnsweredQuestions, # finished or not
@@ -57,11 +70,13 @@ def with_uncounted(
     return answers.assign(uncounted=answers["question_id"].isin(left_out)) if left_out else answers
 
 # %% ../../nbs/11_look/03_tables.ipynb #c19b8aa7
-_LISTS = ("top5", "human_answers", "people") # JSON in the file
+_LISTS = ("top5", "human_answers", "people", "tags") # JSON in the file
 _IDS = ("question_id", "image_id") # whole numbers or texts
 _NUMBERS = ("confidence", "calibrated", "confidence_a", "confidence_b", "accuracy", "accuracy_a", "accuracy_b", "difference",
             "tool_score", "answerable")
 _OPTIONAL = ("image_error", "raw", "thinking", "choice") # a text or nothing
+
+_NOT_CSV = (".xlsx", ".xls", ".xlsm", ".ods", ".json", ".jsonl", ".parquet", ".html")
 
 # Python 3.10 takes a NUL for the escape character that there is not, and refuses to write it.
 # This one stands for no character.
@@ -75,6 +90,9 @@ def write_csv(
 ) -> Path: # the file
     "Write a table as CSV in UTF-8, whole or not at all. Halves of characters that UTF-8 cannot hold become `?`."
     path = Path(path).expanduser()
+    if path.suffix.lower() in _NOT_CSV:
+        raise UserError(f"{short_name(path)} would hold CSV, and programs expect something else under that name: end it in .csv; "
+                        f"pandas writes other forms, as in run.to_pandas().to_excel({path.name!r})")
     check_parent(path)
     lists = {name: [json.dumps(value, ensure_ascii=False) for value in table[name]] for name in _LISTS if name in table}
     table = table.assign(**lists)

@@ -32,6 +32,7 @@ LIMITS = { # name → limit
     "note_bytes": Limit(1_000_000, "bytes", "of a small file of ours, such as what is noted of a download"),
     "run_file_bytes": Limit(20_000_000, "bytes", "of run.json; one that names 450,000 questions has 8 MB"),
     "questions_bytes": Limit(500_000_000, "bytes", "of own_questions.json; 450,000 with ten answers each have 150 MB"),
+    "remarks_bytes": Limit(50_000_000, "bytes", "of notes.jsonl; five tags on each of 214,354 questions have 12 MB"),
     "columns": Limit(10_000, "columns", "of a table of questions; ours have 13"),
     "cell_letters": Limit(100_000, "characters", "of a question or of people's answers to it; VQAv2's ten have 1,000"),
     "xlsx_bytes": Limit(250_000_000, "bytes", "that a spreadsheet unpacks to; 214,354 answers have 60 MB"),

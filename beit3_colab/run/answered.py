@@ -5,26 +5,34 @@
 # %% ../../nbs/09_run/12_answered.ipynb #4a0ceb93
 from __future__ import annotations
 from collections import Counter
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from ..machine.addresses import seal_address
-from ..machine.messages import printable, UserError
+from ..machine.long import shorten_repr
+from ..machine.messages import format_interval, printable, text_html, UserError
 from ..data.dataset import Annotation, Dataset, metric_of
 from ..data.values import whole_text
 from ..scoring.calibration import cross_fitted, CrossFit, not_fitted
 from ..scoring.figures import figures_of
+from ..scoring.result_rows import without_search
 from ..scoring.rules import find_rule
 from ..scoring.score import notes_of_data, Score, score, soft_score, SoftScore
 from .ceiling import Ceiling
+from .chosen import mark_source
+from .remarks import Remarks
 
 # %% auto #0
-__all__ = ['AnsweredQuestions', 'make_table', 'optional_texts', 'most_frequent', 'cross_fit_answers', 'answer_table']
+__all__ = ['WHAT_NEXT', 'CHOSEN', 'AnsweredQuestions', 'part_of', 'make_table', 'optional_texts', 'most_frequent',
+           'cross_fit_answers', 'answer_table']
 
 # %% ../../nbs/09_run/12_answered.ipynb #32b4dea9
 class AnsweredQuestions:
     "Answers to questions of a data set, by whoever gave them."
     running = False # a run in the background says otherwise
+    partial = False # what `part_of` makes says otherwise
     about = "Answers to questions about pictures" # what this is, in a line
     no_costs = "Nobody has told what time and memory these answers took." # where `report` raises
 
@@ -34,7 +42,8 @@ class AnsweredQuestions:
         data: Dataset|None = None, # knows where the pictures are, and how answers are scored
         vqa=None, # the model that answered, if it is still loaded
     ):
-        self.questions, self.annotations, self.data, self.vqa = questions, annotations, data, vqa
+        self.questions, self.annotations = shorten_repr(questions), shorten_repr(annotations)
+        self.data, self.vqa = data, vqa
 
     @property
     def place(self) -> Path: # folder or file
@@ -46,19 +55,42 @@ class AnsweredQuestions:
         "Who answered which questions."
         raise NotImplementedError(f"{type(self).__name__} does not say who answered: give it a property label")
 
+    @property
+    def title(self) -> str: # a few words
+        "The label where there is little room."
+        return self.label
+
     @cached_property
     def records(self) -> dict[int|str, dict]: # question_id → record
         "All answers."
         raise NotImplementedError(f"{type(self).__name__} has no answers: give it a property records")
 
+    @cached_property
+    def remarks(self) -> Remarks: # with tag, untag, note, tags, notes, ids, table
+        "Tags and notes that people have written beside these answers; they are kept where the answers are."
+        return Remarks(self)
+
+    @property
+    def source(self) -> dict[str, str|None]: # argument → value; empty where the data is not known
+        "What `evaluate` takes to open the same data."
+        if self.data is None: return {}
+        path = self.data.data_path
+        return dict(dataset=self.data.name, split=self.data.split, data_path=None if path is None else str(Path(path).absolute()))
+
     @property
     def metric(self) -> str: # name of a rule, see `beit3_colab.scoring.rules.RULES`
+        "Name of the rule that scores the answers, such as “official” or “exact”."
         return find_rule(metric_of(self.annotations) if self.data is None else self.data.metric).name # some have two
 
     @property
     def notes(self) -> tuple[str, ...]: # sentences
         "What must stand beside each figure of these answers."
         return ()
+
+    @property
+    def chosen(self) -> bool:
+        "Whether the questions were chosen one by one, and neither drawn nor taken whole."
+        return self.partial
 
     def said(self) -> dict[int|str, str]: # question_id → answer, of the questions that people answered and the rule counts
         "The answers that can be scored."
@@ -67,14 +99,16 @@ class AnsweredQuestions:
 
     @cached_property
     def accuracy(self) -> Score|None: # in percent, by the rule of the data set; None where nobody's answers are known
+        """Accuracy in percent with 95 % intervals, by the rule of the data set (`metric`): a `Score`, whose `overall` is the
+        figure. None where nobody's answers are known."""
         if self.annotations is None: return None
         scored = self.said()
         if self.records and not scored: return None
-        found = score(self.annotations, scored, partial=True, metric=self.metric)
+        with without_search(): found = score(self.annotations, scored, partial=True, metric=self.metric)
         whole = None if found.notes or self.data is None else self.data.annotations
         notes = found.notes or notes_of_data(found.metric, whole)
         ceiling = () if self.ceiling is None else self.ceiling.notes
-        return replace(found, label=self.label, notes=notes + ceiling + self.notes, figures=self.figures())
+        return found.told(label=self.label, notes=notes + ceiling + self.notes, figures=self.figures())
 
     @property
     def ceiling(self) -> Ceiling|None: # None where the answers come from no list, or it is not known
@@ -101,14 +135,24 @@ class AnsweredQuestions:
 
     @cached_property
     def answers(self): # pandas.DataFrame, one row for each answered question
-        "All answers with what is known of them, see `answer_table`."
+        """All answers as a pandas DataFrame, a row each, in the order of the questions. Columns: question_id, image_id,
+        question, answer, confidence (0 to 1), calibrated (0 to 1), where people answered question_type, answer_type,
+        correct_answer and accuracy (percent), then image, image_error and top5 (pairs of answer and confidence).
+        `answer_table` tells what each is where it is not known."""
         self.__dict__.pop("cross_fit", None) # it has a value for each row
-        return answer_table(self)
+        return mark_source(answer_table(self), self.source)
 
     @cached_property
     def cross_fit(self) -> CrossFit: # of the answers, in the order of `answers`
         "Their confidences as answers about other pictures calibrate them; `why` says why there are none."
         return cross_fit_answers(self)
+
+    def __len__(self) -> int: return len(self.records) # answers
+    def __bool__(self) -> bool: return True # also one without answers
+
+    def __iter__(self): # yields dicts
+        "The rows of `answers`, one for each answered question, as dicts: question_id, question, answer, accuracy and so on."
+        return iter(self.answers.to_dict("records"))
 
     def refresh(self):
         "Look again: answers and figures are read anew when they are next asked for."
@@ -139,7 +183,42 @@ class AnsweredQuestions:
     def __repr__(self):
         answered, asked = len(self.records), len(self.questions)
         state = f"{answered:,} of {asked:,} answered" if answered < asked else "finished"
-        return printable(f"{type(self).__name__}({self.label}: {state}, in {self.place})")
+        return printable(f"{type(self).__name__}({self.label}: {state}{self._percent()}, in {self.place})")
+
+    def _percent(self) -> str: # such as ", accuracy 96.01 %"
+        score = self.accuracy if self.records else None
+        return "" if score is None else f", {score.name} {score.overall:.2f} %"
+
+    def _repr_html_(self):
+        answered, asked = len(self.records), len(self.questions)
+        counts = f"{answered:,} of {asked:,} answered" if answered < asked else f"{answered:,} answered"
+        score = self.accuracy if answered else None
+        interval = "" if score is None or not score.interval else f" (95 % interval {format_interval(score.interval)})"
+        found = "" if score is None else f" · {text_html(score.name)} <b>{score.overall:.2f} %</b>{interval}"
+        return (f"<p><b>{text_html(self.label, 300)}</b>: {counts}{found}<br>in {text_html(self.place, 300)}</p>"
+                f"<p>{WHAT_NEXT}</p>")
+
+# what can be done with answers, in a line below a run
+WHAT_NEXT = ("<code>run.browse()</code> looks at the answers · <code>run.to_html('report.html')</code> makes a page · "
+             "<code>run.answers</code> is a table · <code>run.accuracy</code> has the figures with their intervals")
+
+# %% ../../nbs/09_run/12_answered.ipynb #4d19b0e7
+_MADE = ("records", "accuracy", "soft_score", "answers", "cross_fit") # what is made when it is first asked for
+
+CHOSEN = ("The questions were chosen one by one: where that was done by how a run answered them, its figure is no measure "
+          "of it, and a difference favours the other runs.")
+
+def part_of(
+    run: AnsweredQuestions, # stays as it is
+    question_ids: list, # of the part
+) -> AnsweredQuestions: # of the same kind, in the same place
+    "A run as if nothing but some of its questions had been asked."
+    part, wanted = copy(run), set(question_ids)
+    part.partial = True
+    for name in _MADE[1:]: part.__dict__.pop(name, None) # the records are those of the whole
+    part.__dict__["questions"] = [q for q in run.questions if q.question_id in wanted]
+    if run.annotations is not None: part.__dict__["annotations"] = {i: note for i, note in run.annotations.items() if i in wanted}
+    return part
 
 # %% ../../nbs/09_run/12_answered.ipynb #2d66d824
 def make_table(
@@ -204,9 +283,10 @@ def _as_told(records) -> dict[str, list]: # columns
     "What a tool wrote down beside the answers."
     def text(value): return str(value) if value not in (None, "") else None
     def number(value, factor=1.): return float("nan") if value is None else factor*value
-    told = {name: optional_texts([text(r.get(name)) for r in records]) for name in _TEXTS if any(name in r for r in records)}
-    if any("answerable" in r for r in records): told["answerable"] = [number(r.get("answerable")) for r in records]
-    if any("tool_score" in r for r in records): told["tool_score"] = [number(r.get("tool_score"), 100.) for r in records]
+    names = set(chain.from_iterable(records))
+    told = {name: optional_texts([text(r.get(name)) for r in records]) for name in _TEXTS if name in names}
+    if "answerable" in names: told["answerable"] = [number(r.get("answerable")) for r in records]
+    if "tool_score" in names: told["tool_score"] = [number(r.get("tool_score"), 100.) for r in records]
     return told
 
 def answer_table(
@@ -214,14 +294,17 @@ def answer_table(
 ): # pandas.DataFrame
     """The answers as a table in the order of the questions. Columns: question_id, image_id, question, answer,
     confidence (0 to 1; NaN where it is not known), calibrated (that confidence as answers about other pictures
-    calibrate it; NaN where it cannot be had: `run.cross_fit.why` says why, or where the picture was grey), top5 (list of (answer, confidence)), and where the human answers
+    calibrate it; NaN where it cannot be had: `run.cross_fit.why` says why, or where the picture was grey), and where the human answers
     are known question_type, answer_type, correct_answer (the most common one), accuracy (percent; NaN where the rule
     does not count the question); image (of an address without its secrets), image_error: why a picture could not be
     read and was left grey, else None; and where a tool tells them raw, thinking, choice (texts or None), answerable
-    (0 to 1) and tool_score (percent: what the answer is worth by the tool's own rule)."""
+    (0 to 1) and tool_score (percent: what the answer is worth by the tool's own rule); at last top5 (list of (answer, confidence))."""
     import pandas as pd
     asked = [q for q in run.questions if q.question_id in run.records]
     if not asked: return pd.DataFrame([])
+    with without_search(): return make_table(_columns_of(run, asked))
+
+def _columns_of(run, asked) -> dict[str, list]: # column → values
     ids = [q.question_id for q in asked]
     records = [run.records[i] for i in ids]
     columns = dict(
@@ -230,8 +313,8 @@ def answer_table(
         question=[q.question for q in asked],
         answer=[next(iter(r["answers"]), "") for r in records],
         confidence=[next(iter(r["confidences"]), float("nan")) for r in records],
-        calibrated=run.cross_fit.calibrated.round(5),
-        top5=[list(zip(r["answers"], r["confidences"])) for r in records])
+        calibrated=run.cross_fit.calibrated.round(5))
     if run.annotations is not None: columns |= _of_people(run, ids)
     columns |= dict(image=[seal_address(q.image) for q in asked], image_error=optional_texts([r.get("image_error") for r in records]))
-    return make_table(columns | _as_told(records))
+    top5 = [list(zip(r["answers"], r["confidences"])) for r in records] # the widest column comes last
+    return columns | _as_told(records) | dict(top5=top5)

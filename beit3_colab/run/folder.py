@@ -4,27 +4,27 @@
 
 # %% ../../nbs/09_run/05_folder.ipynb #593f5a25
 from __future__ import annotations
-import json, os, stat
+import json, os, re, stat
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from ..machine.docstrings import with_parameters
-from ..machine.messages import plural, short_name, short_repr, UserError
+from ..machine.messages import clean_line, did_you_mean, plural, short_name, short_repr, UserError
 from ..machine.files import atomic_write, check_drive, explain_os_errors, name_owner
 from ..data.dataset import converted_from, Dataset
 from ..data.known import Access, is_remembered, kept_place
 from ..scoring.results import check_submission
 from ..scoring.score import SoftScore
-from .answered import AnsweredQuestions
+from .answered import CHOSEN, AnsweredQuestions
 from .ceiling import Ceiling
 from .journal import read_journals
 from .measurements import Report
-from .run_file import Identity, read_run_file
-from .task import check_questions, reopen_dataset
+from .run_file import check_run_name, Identity, is_chosen, read_name, read_run_file
+from .task import check_questions, find_dataset, name_in_info, reopen_dataset
 
 # %% auto #0
-__all__ = ['RunFolder', 'is_file_in', 'is_known', 'is_own_data', 'run_facts', 'check_run_folder', 'label', 'run_setup',
-           'write_submission', 'index_soft_score']
+__all__ = ['RunFolder', 'is_file_in', 'is_known', 'is_own_data', 'run_facts', 'check_run_folder', 'write_name', 'name_model',
+           'title_data', 'name_data_of', 'label', 'run_setup', 'write_submission', 'index_soft_score']
 
 # %% ../../nbs/09_run/05_folder.ipynb #c733f9d7
 @with_parameters
@@ -66,15 +66,48 @@ class RunFolder(AnsweredQuestions):
         return cls(folder, questions, annotations, data.find_pictures(questions, images))
 
     @property
-    def identity(self) -> Identity: return Identity(**self.info["identity"])
+    def identity(self) -> Identity:
+        "Everything that the answers depend on: checkpoint, weights, questions, picture size, number format."
+        return Identity(**self.info["identity"])
+
     @property
-    def label(self) -> str: return label(self.identity, self.data)
+    def name(self) -> str|None:
+        "The name that somebody gave it, see `rename`; None where there is none."
+        return read_name(self.info)
+
     @property
-    def place(self) -> Path: return self.folder
+    def label(self) -> str: # one line
+        "Name, model, data and number of questions, as a person would write them."
+        return label(self.identity, self.data, self.name, is_chosen(self.info))
+
     @property
-    def loadable(self) -> tuple[str, str]: return self.identity.checkpoint, self.identity.weights_key
+    def title(self) -> str: # a few words
+        "The name; without one model and data."
+        about = name_data_of(self.identity, self.data)
+        if is_chosen(self.info): about += f", {self.identity.num_questions:,} chosen"
+        return self.name or f"{name_model(self.identity)} · {about}"
+
     @property
-    def questions_sha256(self) -> str: return self.identity.questions_sha256
+    def place(self) -> Path:
+        "The run folder."
+        return self.folder
+
+    @property
+    def source(self) -> dict[str, str|None]: # argument → value
+        "What `evaluate` takes to ask about the same data; of own questions the file that the folder keeps."
+        if is_own_data(self.info): return dict(questions=str((self.folder/"own_questions.json").absolute()))
+        images = self.info.get("images")
+        return super().source | (dict(images=images) if images not in (None, "auto") else {})
+
+    @property
+    def loadable(self) -> tuple[str, str]:
+        "Checkpoint and `weights_key`, as `load_model` takes them."
+        return self.identity.checkpoint, self.identity.weights_key
+
+    @property
+    def questions_sha256(self) -> str:
+        "Digest of the questions as they were asked."
+        return self.identity.questions_sha256
 
     @cached_property
     def records(self) -> dict[int|str, dict]: # question_id → journal record
@@ -88,6 +121,7 @@ class RunFolder(AnsweredQuestions):
 
     @property
     def submission(self) -> Path|None: # path of the submission file; None while the run is not finished
+        "Path of the file for a server, in the official form; None while the run is not finished."
         name = self.info.get("submission")
         if name is None or self.data is not None and name != self.results_name: return None
         return self.folder/name if is_file_in(self.folder, name) else None
@@ -99,6 +133,7 @@ class RunFolder(AnsweredQuestions):
 
     @property
     def evalai(self) -> str: # which EvalAI phase takes the submission, or why none does; "" while there is none
+        "Which EvalAI phase takes the submission, or why none does; empty while there is none."
         if self.submission is None or self.data is None: return ""
         count = self.identity.num_questions
         whole = self.submission.name == self.data.results_name(True, count)
@@ -106,8 +141,14 @@ class RunFolder(AnsweredQuestions):
 
     @property
     def notes(self) -> tuple[str, ...]: # sentences that must stand beside each figure of this run
-        "What the checkpoint has seen of the data in its training, where that is known."
-        return () if self.data is None else self.data.notes_on(self.origin)
+        "What the checkpoint has seen of the data in its training, where that is known, and how the questions were chosen."
+        seen = () if self.data is None else tuple(self.data.notes_on(self.origin))
+        return (*seen, CHOSEN) if self.chosen else seen
+
+    @property
+    def chosen(self) -> bool:
+        "Whether the questions were chosen one by one, and neither drawn nor taken whole."
+        return self.partial or is_chosen(self.info)
 
     @property
     def ceiling(self) -> Ceiling|None: # None while it is not finished, and of a run that was made before there was one
@@ -116,6 +157,7 @@ class RunFolder(AnsweredQuestions):
 
     @cached_property
     def origin(self) -> str: # name of the checkpoint, or of the file that it was converted from
+        "Name of the checkpoint, or of the file that it was converted from."
         weights = None if self.vqa is None else self.vqa.source
         return self.info.get("converted_from") or converted_from(weights) or self.identity.checkpoint
 
@@ -128,6 +170,15 @@ class RunFolder(AnsweredQuestions):
         "Look at the folder again: answers and figures are read anew when they are next asked for."
         self.info = read_run_file(self.folder)
         super().refresh()
+
+    def rename(self,
+        name: str|None, # what the run is called from now on; None: nothing
+    ) -> RunFolder: # this very run
+        "Give a run another name. Its folder stays where it is. Raises `UserError` for what is no name."
+        name = None if name is None else check_run_name(name)
+        write_name(self.folder, name)
+        self.refresh()
+        return self
 
     def figure_records(self) -> dict[int|str, dict]: # question_id → record
         "The records, with the choices that the results file has: ranked answers make one."
@@ -190,17 +241,76 @@ def check_run_folder(
                         "`chmod -R g+rX` on it") from None
     except (OSError, ValueError): pass
     if not os.path.isfile(folder/"run.json"): # also where the path is none
-        raise UserError(f"{short_name(folder)} is not a run folder: it has no run.json")
+        raise UserError(_why_no_run(folder))
     return folder
+
+def _why_no_run(folder: Path) -> str:
+    "What a place is that holds no run, and what may have been meant."
+    if os.path.lexists(folder): return f"{short_name(folder)} is not a run folder: it has no run.json"
+    try: beside = [entry.name for _, entry in zip(range(1000), os.scandir(folder.parent))]
+    except (OSError, ValueError): beside = []
+    near = did_you_mean(folder.name, beside) or "; runs() lists the runs of beit3_runs/"
+    return f"run folder {short_name(folder)} does not exist{near}"
+
+# %% ../../nbs/09_run/05_folder.ipynb #b5e10a02
+def write_name(
+    folder: Path, # of a run
+    name: str|None, # checked; None takes it away
+):
+    "Write a name into run.json; all else in it stays."
+    info = read_run_file(folder)
+    if read_name(info) == name: return
+    others = {key: value for key, value in info.items() if key != "name"}
+    with explain_os_errors(folder):
+        atomic_write(folder/"run.json", json.dumps(others if name is None else others | {"name": name}, indent=1))
+
+# %% ../../nbs/09_run/05_folder.ipynb #b5e10a03
+_PUBLISHED = re.compile(r"beit3_(base|large)(_indomain)?_patch16_\d+(_vgqaaug)?_vqa")
+
+def name_model(
+    identity: Identity, # of a run
+) -> str: # such as "BEiT-3 base, in-domain, 480 px"
+    "A model in words: one that was published by what it is, any other by the name of its file or folder."
+    if identity.checkpoint == "sample": return "BEiT-3 sample model"
+    found = _PUBLISHED.fullmatch(identity.checkpoint)
+    if found is None: return clean_line(identity.checkpoint, 100)
+    size, indomain, vgqa = found.groups()
+    return f"BEiT-3 {size}{', in-domain' if indomain else ''}{', VGQA' if vgqa else ''}, {identity.image_size} px"
+
+# %% ../../nbs/09_run/05_folder.ipynb #b5e10a06
+def title_data(
+    name: str, # of the data set, as run.json has it
+    split: str, # of it
+    data: Dataset|None = None, # itself, where it is open
+) -> str: # such as "VQAv2 val", "built-in sample" or "own pictures"
+    "A data set's split in a few words, also of a data set that this release does not know."
+    if name == split == "sample": return "built-in sample"
+    if name == "own": return clean_line(split.replace("_", " "), 100)
+    try: known = find_dataset(name) if data is None else data
+    except UserError: return clean_line(f"{name} {split}", 100)
+    return f"{known.title} {split}" if known.title else clean_line(f"{name} {split}" if data is None else data.label, 100)
+
+# %% ../../nbs/09_run/05_folder.ipynb #b5e10a08
+def name_data_of(
+    identity: Identity, # of a run
+    data: Dataset|None = None, # that it is about; None: what the split says
+) -> str: # such as "VQAv2 val", "built-in sample" or "own pictures"
+    "Data set and split in a few words."
+    name = name_in_info(dict(identity=dict(split=identity.split))) if data is None else data.name
+    return title_data(name, identity.split, data)
 
 # %% ../../nbs/09_run/05_folder.ipynb #223a3983
 def label(
     identity: Identity, # of a run
     data: Dataset|None = None, # that it is about
+    name: str|None = None, # of the run
+    chosen: bool = False, # whether somebody chose the questions one by one
 ) -> str: # for tables and pictures
-    "Checkpoint, split and number of questions."
-    name = identity.split if data is None else data.label
-    return f"{identity.checkpoint} on {name}, {plural(identity.num_questions, 'question')}"
+    "Name, model, data and number of questions."
+    about = name_data_of(identity, data)
+    the = "the " if about == "built-in sample" else ""
+    said = f"{name_model(identity)} on {the}{about}, {plural(identity.num_questions, 'chosen question' if chosen else 'question')}"
+    return said if name is None else f"{name}: {said}"
 
 # %% ../../nbs/09_run/05_folder.ipynb #975d119c
 _MORE = ("image_size", "dtype", "weights_sha256", "answers_sha256") # fields of an identity
@@ -220,11 +330,12 @@ def run_setup(
     run: RunFolder, # finished or not
 ) -> list[tuple[str, object]]: # name and value
     "What was run, and when."
-    rows = [(name, getattr(run.identity, field)) for name, field in _TOLD.items()]
+    rows = [("name", run.name)] if run.name else []
+    rows += [(name, getattr(run.identity, field)) for name, field in _TOLD.items()]
     times = {name: run.info.get(name) for name in ("started", "finished")}
     rows += [(name, time.replace("T", " ")) for name, time in times.items() if isinstance(time, str)]
     limit, seed = run.info.get("limit"), run.info.get("seed", 0)
-    if limit is not None: rows.append(("limit, seed", f"{limit:,}, {seed}"))
+    if limit is not None: rows.append(("limit, seed", f"about {limit:,} questions, {seed}"))
     if run.submission: rows.append(("submission", run.submission.name))
     return rows
 

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 from ..machine.docstrings import complete_docstring
 from ..machine.messages import check_choice, check_whole_number, read_count, short_repr, UserError
 from ..data.answer_list import read_answer_list
+from .chosen import are_ids, is_of_run, question_ids, source_of
+from .run_file import check_run_name
 
 if TYPE_CHECKING: # both take seconds to load, and a command line that only shows its help needs neither
     import torch
     from beit3_colab.model.vqa import VQA
 
 # %% auto #0
-__all__ = ['option', 'same_option', 'Plan', 'read_batch_size', 'count_processes', 'check_paths', 'check_choices',
+__all__ = ['option', 'same_option', 'Plan', 'chosen_fields', 'read_batch_size', 'count_processes', 'check_paths', 'check_choices',
            'check_weights_key', 'signature', 'takes_a_plan', 'WrongArguments', 'plan_of', 'add_options', 'from_options',
            'to_job', 'from_job', 'kept_fields']
 
@@ -108,6 +110,9 @@ class Plan:
         "on the command line it may be repeated",
         "TEXT",
         action="append")
+    question_ids: object = option(None,
+        "in Python: which questions of the data, by their ids; without it all. "
+        "Rows of run.answers and a browser say it themselves when they are given as questions")
     weights_key: str|None = option(None,
         "which weights of a file that holds several, such as model_ema; "
         "without it those that the reference answers with",
@@ -116,13 +121,46 @@ class Plan:
         "okvqa, aokvqa, vizwiz, gqa, textvqa, vqav1, vqacp2, vqarad, slake, docvqa or vqav2; "
         "without it VQAv2, or the sample where neither split nor data_path is given",
         "NAME")
+    name: str|None = option(None,
+        "what the run is called, such as baseline: in tables, titles and its folder's name; "
+        "a run that is continued with another name is renamed",
+        "TEXT")
 
     def __post_init__(self):
+        for name, value in chosen_fields(self).items(): object.__setattr__(self, name, value) # it is frozen
         for check in _CHECKS: check(self)
 
     @property
     def is_loaded(self) -> bool: # whether the checkpoint is a loaded model and not the name or path of one
+        "Whether the checkpoint is a loaded model, and not the name of one."
         return hasattr(self.checkpoint, "logits")
+
+# %% ../../nbs/09_run/01_plan.ipynb #5e1c7a90
+def chosen_fields(
+    plan: Plan, # as it was asked for
+) -> dict: # field → value, of those that follow from others
+    """Where `questions` are ids or rows of a run: the data that they are of, and `question_ids`.
+
+    Raises `UserError` for rows that do not say whose they are."""
+    if plan.question_ids is not None: return dict(question_ids=_some_ids(plan.question_ids, "question_ids"))
+    given = plan.questions
+    if given is None or not (source_of(given) or is_of_run(given) or are_ids(given)): return {}
+    ids, source = _some_ids(given, "questions"), source_of(given)
+    named = any(value is not None for value in (plan.dataset, plan.split, plan.data_path))
+    if named: return dict(questions=None, question_ids=ids) # of the data that the caller names
+    if source is None: raise UserError(_NO_SOURCE)
+    images = {"images": source["images"]} if plan.images == "auto" and "images" in source else {}
+    return dict(questions=None, question_ids=ids) | {name: source[name] for name in _PLACES if name in source} | images
+
+_PLACES = ("dataset", "split", "data_path", "questions")
+_NO_SOURCE = ("these questions are ids, or rows of a run that do not say of which data (pandas forgets it in a merge, in concat "
+              "and in a file): give dataset=…, split=… or data_path=… as well, or take the rows from run.answers, as in "
+              "run.answers[run.answers['question_id'].isin(rows['question_id'])]")
+
+def _some_ids(given, name) -> list:
+    ids = question_ids(given, name=name)
+    if not ids: raise UserError(f"{name} is empty: pick a question or more")
+    return ids
 
 # %% ../../nbs/09_run/01_plan.ipynb #e9640842
 def read_batch_size(
@@ -152,6 +190,8 @@ def _check_numbers(plan):
     if plan.batch_size != "auto": read_batch_size(plan.batch_size)
 
 def _check_questions(plan):
+    if plan.question_ids is not None and plan.limit is not None:
+        raise UserError("question_ids names the questions, and limit draws some: leave one of them out")
     if plan.questions is None and plan.question is not None:
         raise UserError("question=… is asked about the pictures of a folder: "
                         "pass questions=… (--questions), the folder")
@@ -162,6 +202,9 @@ def _check_questions(plan):
     if plan.dataset not in (None, "own"):
         raise UserError(f"dataset={short_repr(plan.dataset)} (--dataset) has questions of its own; "
                         "leave it out when questions are given")
+
+def _check_name(plan):
+    if plan.name is not None: check_run_name(plan.name)
 
 def check_paths(
     plan, # of any kind
@@ -194,7 +237,7 @@ def _check_model(plan):
                         "when a loaded model is given")
     check_weights_key(plan)
 
-_CHECKS = (_check_numbers, _check_questions, check_paths, check_choices, _check_model)
+_CHECKS = (_check_numbers, _check_questions, _check_name, check_paths, check_choices, _check_model)
 
 # %% ../../nbs/09_run/01_plan.ipynb #d9075e73
 def signature(

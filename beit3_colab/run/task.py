@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
-from ..machine.messages import did_you_mean, short_name, short_repr, UserError
+from ..machine.messages import did_you_mean, plural, short_name, short_repr, UserError
 from ..machine.distributed import World
 from ..machine.addresses import seal_address
 from ..data.answer_list import hash_answers
@@ -25,8 +25,8 @@ if TYPE_CHECKING: # a run folder is opened without PyTorch
     from beit3_colab.model.vqa import VQA
 
 # %% auto #0
-__all__ = ['DATASETS', 'find_dataset', 'dataset_name', 'open_dataset', 'load_dataset', 'reopen_dataset', 'Task', 'hash_questions',
-           'check_questions', 'open_task']
+__all__ = ['DATASETS', 'SAMPLE_ON_PHOTOS', 'find_dataset', 'dataset_name', 'open_dataset', 'load_dataset', 'name_in_info',
+           'reopen_dataset', 'Task', 'hash_questions', 'check_questions', 'chosen_ids', 'open_task']
 
 # %% ../../nbs/09_run/06_task.ipynb #74f7248c
 DATASETS = { # name → module and class
@@ -89,6 +89,12 @@ def load_dataset(
 # %% ../../nbs/09_run/06_task.ipynb #0f179615
 _BY_SPLIT = {"sample": "sample", "own_pictures": "own"} # run folders that do not name their data set
 
+def name_in_info(
+    info: dict, # run.json
+) -> str: # key of `DATASETS`, where this release knows it
+    "Which data set a run is about."
+    return info.get("dataset") or _BY_SPLIT.get(info["identity"]["split"], "vqav2")
+
 def reopen_dataset(
     folder: Path, # of a run
     info: dict, # its run.json
@@ -96,10 +102,13 @@ def reopen_dataset(
     access: Access = Access(), # what may be used beyond these
 ) -> Dataset: # with all questions of its split
     "Open the data of a run again. Raises `UserError` where it cannot be found."
-    name = info.get("dataset") or _BY_SPLIT.get(info["identity"]["split"], "vqav2")
-    return find_dataset(name).reopen(Path(folder), info, data_path, access)
+    return find_dataset(name_in_info(info)).reopen(Path(folder), info, data_path, access)
 
 # %% ../../nbs/09_run/06_task.ipynb #5105f857
+# what is said where the built-in model is asked about pictures of somebody's own
+SAMPLE_ON_PHOTOS = ("the sample model knows {} answers about drawn scenes; for photographs take a published checkpoint, such as "
+                    "beit3_base_indomain_patch16_480_vqa, or teach it your pictures with finetune(…)")
+
 @dataclass(frozen=True)
 class Task:
     "What a run is asked: one value in place of questions, annotations and data that travel hand in hand."
@@ -109,7 +118,9 @@ class Task:
     choice: Plan # what somebody asked for
 
     @property
-    def whole(self) -> bool: return len(self.questions) == len(self.dataset.questions) # every question of the split
+    def whole(self) -> bool: # every question of the split
+        "Whether every question of the split is asked."
+        return len(self.questions) == len(self.dataset.questions)
 
     def keep_in(self,
         folder: Path, # of the run
@@ -120,7 +131,7 @@ class Task:
     def info(self) -> dict: # can be written as JSON
         "What run.json says of the task."
         path = self.dataset.data_path
-        ids = None if self.choice.limit is None else [q.question_id for q in self.questions]
+        ids = None if self.choice.limit is None and self.choice.question_ids is None else [q.question_id for q in self.questions]
         return dict(
             data_path=None if path is None else str(Path(path).resolve()),
             **kept_fields(self.choice),
@@ -160,6 +171,13 @@ class Task:
         asked = ((q.question, q.question_id) for q in self.questions if not q.token_ids)
         told = tell_cut_questions(vqa.tokenizer, asked, "question ")
         return [told] if told else []
+
+    def notes(self,
+        vqa: VQA, # loaded model
+    ) -> list[str]: # sentences
+        "What is good to know before it answers: pictures of a kind that it may never have seen."
+        if vqa.name != "sample" or self.dataset.name != "own": return []
+        return [SAMPLE_ON_PHOTOS.format(len(vqa.answers or ()))]
 
     def answer_list(self,
         vqa: VQA, # loaded without one
@@ -218,6 +236,21 @@ def check_questions(
                     "or are those of another version, or in another form or order; give data_path=… (--data-path), the folder that has them as they "
                     "were, or start a run of these in another folder")
 
+# %% ../../nbs/09_run/06_task.ipynb #7f30d2b1
+def chosen_ids(
+    dataset: Dataset, # with all questions of its split
+    choice: Plan, # what somebody asked for
+) -> set|None: # question_ids; None for all
+    "Which questions are asked. Raises `UserError` for ids that the data does not have."
+    if choice.question_ids is not None:
+        known = dict.fromkeys(q.question_id for q in dataset.questions)
+        unknown = [i for i in choice.question_ids if i not in known]
+        if not unknown: return set(choice.question_ids)
+        raise UserError(f"question_ids: {short_repr(unknown[0])} is not in {dataset.label}, which has "
+                        f"{plural(len(known), 'question')}" + (f", and {len(unknown) - 1:,} more are not" if unknown[1:] else ""))
+    if choice.limit is None: return None
+    return {q.question_id for q in draw_subset(dataset.questions, choice.limit, choice.seed)}
+
 # %% ../../nbs/09_run/06_task.ipynb #e34ee62b
 def open_task(
     choice: Plan, # what somebody asked for: split, data_path, questions, question, images, limit, seed, bad_images
@@ -225,8 +258,7 @@ def open_task(
 ) -> Task: # its questions chosen, its pictures looked for
     "Open the data set that is meant, choose the questions and find their pictures. Raises `UserError`."
     dataset = open_dataset(choice)
-    subset = draw_subset(dataset.questions, choice.limit, choice.seed)
-    questions, annotations = dataset.select(None if choice.limit is None else {q.question_id for q in subset})
+    questions, annotations = dataset.select(chosen_ids(dataset, choice))
     dataset = dataset.choose_pictures(questions, choice.images, world.size, check=world.is_main)
     dataset.check_pictures(questions, choice.bad_images)
     return Task(dataset, questions, annotations, choice)
