@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from beit3_colab.data.dataset import Annotation, Question
-from beit3_colab.look.many_browser import JOINT_SORTS
 from beit3_colab.look.run import compare, Run
 from beit3_colab.run.comparison import paired_intervals, paired_table, sign_flip_test
 from beit3_colab.run.journal import Identity
@@ -77,7 +76,7 @@ if count > 2:
         took = 1000*(time.perf_counter() - began)
         print(f"{str(values):<52}{took:8.0f} ms, {len(browser.rows):,} questions{judge(took, 200, 'ms')}")
     for name, values in (("words", ("answer 17", '"picture 99"', "no such word", "")), ("right", ("only A right", "none right", "")),
-                         ("same", ("all different", "")), ("answer_type", ("number", "")), ("sort", [*JOINT_SORTS, *JOINT_SORTS])):
+                         ("same", ("all different", "")), ("answer_type", ("number", "")), ("sort", [*browser.index.sorts]*2)):
         for value in values: change(**{name: value})
     with step("page of 200 questions"): found.to_html(Path(tempfile.mkdtemp())/"page.html")
 print(f"largest memory {peak_memory()/1000:.2f} GB{judge(peak_memory()/1000, 2, 'GB')}")

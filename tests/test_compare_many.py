@@ -17,7 +17,7 @@ from matplotlib.text import Text
 from beit3_colab.data.dataset import Annotation, Question
 from beit3_colab.evaluation import evaluate
 from beit3_colab.look.comparison_page import draw_groups, draw_questions, plot_agreement, plot_labels, plot_standings
-from beit3_colab.look.many_browser import short_names
+from beit3_colab.look.comparison_browser import short_names
 from beit3_colab.look.run import Comparison, compare, ManyComparison
 from beit3_colab.look.tables import read_csv
 from beit3_colab.machine.messages import UserError
@@ -222,7 +222,7 @@ def test_one_picture_has_no_interval():
     (lambda run: ({1: run(1), "z": run(2)},), "the name of a run is a text, not 1"),
     (lambda run: ({"type": run(1), "z": run(2)},), "'type' cannot be the name of a run"),
     (lambda run: (run(1), __file__), r"is a file of results: open it with open_results\(path, dataset=…\) first"),
-    (lambda run: (run(1), "/nowhere"), "/nowhere is not a run folder"),
+    (lambda run: (run(1), "/nowhere"), "run folder /nowhere does not exist"),
     (lambda run: (run(1), None), "a run folder is a path, not None"),
     (lambda run: tuple(run(1) for _ in range(27)), "from 2 to 26 runs, not 27"),
 ])
@@ -264,14 +264,14 @@ def test_files(many, tmp_path):
 
 def test_browser(asked, many):
     browser = many.browse(right="exactly 2", sort="disagreement", per_page=8)
-    assert len(browser.rows) == many.right["exactly 2 right"] and repr(browser) == f"ManyBrowser({len(browser.rows)} of 60 questions)"
+    assert len(browser.rows) == many.right["exactly 2 right"] and repr(browser) == f"ComparisonBrowser({len(browser.rows)} of 60 questions)"
     browser.controls["same"].value, browser.controls["words"].value = "all different", "dog"
     fits = many.mask("exactly 2", "all different") & np.array([" dog" in " " + " ".join(row).lower() for row in many.table[["question", *(f"answer_{n}" for n in "ABCD")]].values])
     assert sorted(browser.rows) == np.flatnonzero(fits).tolist() and browser.status.value == ""
     browser.controls["reset"].click()
     browser.grid.cards.children[0].children[1].click()
     shown = "".join(every_html(browser.widget))
-    assert shown.count("top answers and their confidence") == 4 and "nan" not in shown
+    assert shown.count("Top answers and their confidence") == 4 and "nan" not in shown
 
 NASTY = '"><script>a()</script><img src=x onerror=alert(1)>'
 
@@ -414,12 +414,12 @@ def test_tables_fit_a_terminal_and_tell_which_letter_is_which(real):
 def test_heads_of_columns(names, heads): assert list(column_heads(names).values()) == heads
 
 def test_cards_keep_the_answer_and_tell_the_names_apart(real):
-    browser = real.browse()
+    browser = real.browse(sort="order")
     card, shown = browser.grid._cards[0].facts.value, short_names(REAL)
     assert len(set(shown.values())) == 5 and max(map(len, shown.values())) == 16
     assert card.count("class='beit3-who'") == 5 and all(f"title='{name}'" in card for name in REAL)
     row = browser.index.table.iloc[0]
-    assert re.findall(r"<div class='beit3-said'><b><bdi>(.*?)</bdi></b>", card) == [row[f"answer_{i}"] for i in range(5)] # alone on their lines
+    assert re.findall(r"<div class='beit3-said beit3-run'><b><bdi>(.*?)</bdi></b>", card) == [row[f"answer_{i}"] for i in range(5)] # alone on their lines
     alike = [f"{'x'*16}{i:02}{'y'*16}" for i in range(12)]
     assert len(set(short_names(alike).values())) == 12
 
@@ -440,9 +440,9 @@ def test_what_is_not_known_is_not_offered(asked):
         assert "surest" in dict(map(reversed, compare(*(run(i, confident=i == 1) for i in range(count))).browse().controls["sort"].options))
         silent.controls["words"].value = "nothing at all"
         assert "No question fits." in silent.grid.empty.value
-    with pytest.raises(UserError, match="sort 'surest' is not known; use one of order, disagreement"): silent.found.browse(sort="surest")
-    with pytest.raises(UserError, match="right 'only A' cannot be asked for: no human answers"): silent.found.browse(right="only A")
-    with pytest.raises(UserError, match="answer_type 'other' cannot be asked for"): silent.found.browse(answer_type="other")
+    with pytest.raises(UserError, match="sort 'surest' is not known; use one of order, disagreement"): silent.comparison.browse(sort="surest")
+    with pytest.raises(UserError, match="right 'only A' cannot be asked for: no human answers"): silent.comparison.browse(right="only A")
+    with pytest.raises(UserError, match="answer_type 'other' cannot be asked for"): silent.comparison.browse(answer_type="other")
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_texts_of_a_tool_keep_their_lines_and_say_what_is_cut(asked, count):
@@ -478,7 +478,7 @@ def test_questions_that_are_not_counted_are_marked(asked, tmp_path, count):
     questions, people, run = asked
     some = {i: replace(a, counted=i != 3) for i, a in people.items()}
     found = compare(*(run(seed, people=some) for seed in range(count)))
-    browser = found.browse(per_page=60)
+    browser = found.browse(per_page=60, sort="order")
     marked = [card.question_id for card in browser.grid._cards if "not counted by the rule" in card.facts.value]
     browser.open(3)
     assert marked == [3] and "not counted by the rule" in browser.detail.heading.value and "not counted by the rule" in browser.saved_view()

@@ -343,3 +343,24 @@ def test_pairs_are_called_pairs_and_differences_have_signs(run):
         assert type(f.value) in (float, type(None)) and all(type(end) is float for end in f.interval or ())
     after = [f for f in run.confidence().difference]
     assert after and all(f.text()[0] in "+−" for f in after)
+
+def test_answers_to_a_probe_are_ticked_tagged_and_come_out_as_code(run):
+    probes, remarks = run.probes(), run.remarks
+    whole = probes.browse("noise-5")
+    browser = whole.browser
+    try:
+        assert browser.code() == "probes.browse(variant='noise-5')" and "cards" not in browser.controls
+        for card in browser.grid._cards[:2]: card.tick.value = True
+        assert browser.selected["question_id"].tolist() == browser.answers["question_id"].tolist()[:2]
+        browser.controls["pick-tag"].value = "noisy"
+        browser.controls["tag-add"].click()
+        assert set(remarks.ids("noisy")) == set(browser.chosen_ids()) and browser.status.value == ""
+        assert browser.remarks.places == [run.folder/"notes.jsonl"] # the run is where it is looked for
+        browser.controls["tag"].value = "noisy"
+        same = eval(browser.code(), {"probes": probes})
+        assert same.browser.rows.tolist() == browser.rows.tolist() and len(browser.rows) == 2
+        whole.show("blank")
+        assert whole.browser.code() == "probes.browse(variant='blank')" and "noisy" in [value for _, value in whole.browser.controls["tag"].options]
+        alone = probes.comparison("noise-5").browse()
+        assert alone.code() == "comparison.browse()"
+    finally: remarks.path.unlink(missing_ok=True)

@@ -272,7 +272,7 @@ def test_the_browser_shows_what_the_table_says(run):
     assert table["lesser"].iloc[shown.rows].is_monotonic_increasing
     shown.open(int(shown.rows[0]))
     row = table.iloc[shown.rows[0]]
-    assert shown.detail.frames.value.count("<img") == 2 and str(row["question_id_a"]) in shown.detail.parts.value and str(row["question_id_b"]) in shown.detail.parts.value
+    assert ["<img" in one.frame.value for one in shown.detail.two.pictures] == [True, True] and str(row["question_id_a"]) in shown.detail.parts.value and str(row["question_id_b"]) in shown.detail.parts.value
     shown.close()
 
 def test_a_picture_that_cannot_be_read_leaves_the_other(sample):
@@ -359,3 +359,28 @@ def test_figures_of_pairs_say_so(run):
     figure = found.find("both right")
     assert str(figure).endswith(f"{len(found)} pairs") and format_figure_count(figure) == f"{len(found)} pairs"
     assert {f.what for f in found.figures} == {"pair"}
+
+def test_pairs_are_ticked_tagged_and_come_out_as_a_table_and_as_code(run, tmp_path):
+    pairs = run.pairs()
+    browser, remarks = pairs.browse(), run.remarks
+    try:
+        browser.grid._cards[1].tick.value = True
+        row, = browser.selected.to_dict("records")
+        assert row["question_id_a"] == pairs.table["question_id_a"].iloc[browser.rows[1]] and browser.chosen_ids() == [row["question_id_a"], row["question_id_b"]]
+        browser.controls["pick-tag"].value = "hard pair"
+        browser.controls["tag-add"].click()
+        assert set(remarks.ids("hard pair")) == set(browser.chosen_ids()) and browser.status.value == ""
+        assert browser.selected["tags"].tolist() == [["hard pair"]] and "hard pair" in browser.grid._cards[1].facts.value and "1 picked" in repr(browser)
+        browser.open(browser.rows[1])
+        assert browser.controls["tag-field"].value == "hard pair" and browser.controls["picked"].value
+        browser.controls["back"].click()
+        for values in ({}, dict(outcome="one right", words="is"), dict(same="different", sort="order", answer_type="number"), dict(words="it's")):
+            browser.controls["reset"].click()
+            for name, value in values.items(): browser.controls[name].value = value
+            same = eval(browser.code(), {"pairs": pairs})
+            assert same.rows.tolist() == browser.rows.tolist() and same.code() == browser.code()
+        new = evaluate("sample", questions=browser, device="cpu", output_dir=tmp_path/"new", progress=False)
+        assert set(new.answers["question_id"]) == set(browser.chosen_ids())
+        browser.controls["size"].value = "large"
+        assert "340px" in browser.grid.cards.layout.grid_template_columns
+    finally: remarks.path.unlink(missing_ok=True)

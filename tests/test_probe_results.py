@@ -285,7 +285,7 @@ def test_a_damaged_covering_is_named_where_it_is_shown(run):
     with pytest.raises(UserError, match="must hold a bit for each"): results["covered-50"].data.read_image(run.questions[0])
     browser = results.browse("covered-50")
     browser.browser.open(run.questions[0].question_id)
-    assert "must hold a bit" in browser.browser.detail.frames[1].value and "<img" in browser.browser.detail.frames[0].value
+    assert "must hold a bit" in browser.browser.detail.two.pictures[1].frame.value and "<img" in browser.browser.detail.two.pictures[0].frame.value
 
 @pytest.mark.parametrize("damage", [b"{}", b"[1]", b'{"variants": 3}', b"\xff\xfe", b'{"variants": {"blank": {"limit": "all", "left_out": {}, "asked_with": []}}}', b'{"variants": {"blank": {"left_out": {}}}}', b'{"variants": {"blank": {"left_out": {}, "asked_with": [1]}}}'])
 def test_a_damaged_note_is_named(run, damage):

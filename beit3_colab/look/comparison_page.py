@@ -17,9 +17,8 @@ from ..pictures.thumbnails import Thumbnail
 from ..scoring.rules import find_rule
 from ..run.many import JointComparison, LONGEST_NAME
 from .cards import confidence_text, data_uri, NOT_COUNTED, shown_name, where_from
-from .comparison_browser import data_of, is_sure
+from .comparison_browser import data_of, is_sure, sign_html
 from .figures import encode_figure, new_figure, PLAIN
-from .many_browser import sign_html
 from .report_cards import count_answers, frame_html, share_places, small_jpeg
 from .tables import with_uncounted
 from .report_page import page_html, page_script, private_places, remove_places

@@ -11,16 +11,20 @@ from ..machine.docstrings import with_parameters
 from ..machine.messages import attribute_html, check_choice, hide_passwords, plural, text_html
 from ..pictures.thumbnails import Thumbnail, Thumbnails
 from ..data.pairs import pair_text
+from ..run.chosen import mark_source
 from ..run.pairs import MEASURES, Pairs
 from ..scoring.figures import format_figure_interval
-from .browser import CardBrowser, check_per_page, KEYS_HINT
+from .browser import CardBrowser, check_per_page, KEYS_HINT, PER_PAGE
 from .cards import answers_html, chip_html, confidence_text, data_uri, people_html, picture_html, plain, safe
-from .cards import said_html, saved_chip_html, saved_html, shown_name, smaller, unfolded_html, where_from
+from .cards import said_html, saved_chip_html, saved_html, shown_name, smaller, unfolded_html
 from .comparison_browser import check_answer_type
-from .detail import lay_out, Navigation
-from .grid import Card, FilterFields, WORDS_HINT
+from .detail import lay_out, Navigation, origin_html
+from .filters import FilterFields, WORDS_HINT
+from .grid import Card, WIDE
+from .picking import call_of, JointRemarks, Picking
 from .search import AnswerIndex, check_sort, Filter
 from .widgets import ALL
+from .zoom import TwoPictures
 
 # %% auto #0
 __all__ = ['OUTCOMES', 'SAME_TO_BOTH', 'PAIR_SORTS', 'pair_index', 'outcomes', 'Side', 'pair_sides', 'PairOfPictures',
@@ -74,11 +78,19 @@ class PairOfPictures(NamedTuple):
     second: object # `Question`
 
     @property
-    def image(self) -> str: return "\n".join(f"{q.image or q.image_id}" for q in (self.first, self.second))
+    def image(self) -> str: # one a line
+        "Where both pictures are."
+        return "\n".join(f"{q.image or q.image_id}" for q in (self.first, self.second))
+
     @property
-    def question(self) -> str: return pair_text(self.first, self.second)
+    def question(self) -> str:
+        "The text of both questions."
+        return pair_text(self.first, self.second)
+
     @property
-    def token_ids(self): return self.first.token_ids
+    def token_ids(self):
+        "The token ids of the first question."
+        return self.first.token_ids
 
 class PairThumbnails(Thumbnails):
     "Reads pictures, and for a pair both of them."
@@ -92,9 +104,14 @@ class Twin(NamedTuple):
     second: Thumbnail
 
     @property
-    def jpeg(self) -> bytes|None: return self.first.jpeg and self.second.jpeg # what is not there is read again when asked
+    def jpeg(self) -> bytes|None: # what is not there is read again when asked
+        "A picture where both could be read."
+        return self.first.jpeg and self.second.jpeg
+
     @property
-    def error(self) -> str: return self.first.error or self.second.error
+    def error(self) -> str: # "" where both could
+        "Why a picture could not be read."
+        return self.first.error or self.second.error
 
 def twin_html(
     first: str, # HTML
@@ -121,7 +138,7 @@ class PairCard(Card):
 
     def facts_html(self, row) -> str: # HTML
         "Both answers, each below its picture."
-        return twin_html(*map(side_html, pair_sides(row)))
+        return twin_html(*map(side_html, pair_sides(row))) + (self.note(row.question_id) if self.note else "")
 
 # %% ../../nbs/11_look/23_pair_browser.ipynb #4e6c72e4
 def saved_side_html(
@@ -130,7 +147,7 @@ def saved_side_html(
 ) -> str: # HTML
     "A picture and its answer on a saved card."
     if picture.jpeg:
-        look = "width:100%;height:110px;object-fit:contain;margin:0"
+        look = "display:block;max-width:100%;max-height:110px;width:auto;height:auto;margin:0 auto"
         name = attribute_html(shown_name(side.image_id), 80)
         shown = f"<img style='{look}' src='{data_uri(picture.jpeg)}' alt='picture {name}'>"
     else:
@@ -171,7 +188,7 @@ def _count(values, names) -> list[tuple[str, str]]: # options of a menu
 
 class PairFilters(FilterFields):
     "The controls that say which pairs fit, and in which order."
-    WIDTH = 190
+    WIDTH = 124
     def __init__(self,
         index: AnswerIndex, # names the choices
         columns: dict, # "outcome" and "same" → array [n] of texts
@@ -181,7 +198,7 @@ class PairFilters(FilterFields):
         import ipywidgets as w
         super().__init__(changed)
         make, types = partial(self._make, start), [name for name, _ in index.counts("answer_type")]
-        make("words", w.Text, "Words in question or answers", continuous_update=False, placeholder=WORDS_HINT)
+        make("words", w.Text, "Search", continuous_update=False, placeholder=WORDS_HINT, tooltip="Words in question or answers")
         make("outcome", w.Dropdown, "Right or wrong", options=_count(columns["outcome"], OUTCOMES))
         make("same", w.Dropdown, "Answers to the two", options=_count(columns["same"], SAME_TO_BOTH))
         make("answer_type", w.Dropdown, "Answer type", options=[("all", ALL), *((plain(t, 60), t) for t in types)])
@@ -214,7 +231,7 @@ def whole_side_html(
     top = list(zip(record["answers"], record["confidences"]))
     bars = answers_html("Top answers and their confidence", top) if top else ""
     return (f"<div class='beit3-verdict'><b>{safe(side.answer, 200)}</b>{chip_html(side.accuracy)}</div>"
-            f"<div class='beit3-meta'>{safe(where_from(side.question_id, side.image_id, image))}</div>"
+            f"<div class='beit3-meta'>{origin_html(side.question_id, side.image_id, image)}</div>"
             f"{bars}{people_html(annotation, side.answer)}{unfolded_html(record, side.answer)}")
 
 class PairDetail:
@@ -224,21 +241,23 @@ class PairDetail:
         back, step, # back(), step(+1 or -1)
     ):
         import ipywidgets as w
-        self.navigation = Navigation(guard, back, step)
-        self.controls = self.navigation.controls
-        self.heading, self.frames, self.parts = w.HTML(), w.HTML(), w.HTML()
-        self.frames.add_class("beit3-large")
-        self.widget = lay_out(self.navigation, self.heading, [self.frames, self.parts])
+        self.navigation, self.two = Navigation(guard, back, step), TwoPictures(guard)
+        self.controls = self.navigation.controls | self.two.controls
+        self.heading, self.parts = w.HTML(), w.HTML()
+        self.widget = lay_out(self.navigation, self.heading, [self.two.widget, self.parts])
 
     def show(self,
         heading: str, # HTML
+        text: str, # of the question
         sides: list[Side], # both
         pictures: list[Thumbnail], # of each
+        reads: list, # of each, called without arguments for the picture itself
         parts: list[str], # HTML of each, see `whole_side_html`
     ):
         "Show a pair."
         self.heading.value, self.parts.value = heading, twin_html(*parts)
-        self.frames.value = twin_html(*(picture_html(picture, side.image_id) for picture, side in zip(pictures, sides)))
+        shown = ((picture, side.image_id, read, side.answer) for picture, side, read in zip(pictures, sides, reads))
+        self.two.show(*shown, title=text)
 
 # %% ../../nbs/11_look/23_pair_browser.ipynb #530e39ac
 def pair_legend_html(
@@ -252,8 +271,9 @@ def pair_legend_html(
     return (f"<div class='beit3-title'>{safe(pairs.run.label)} <small>· {plural(len(pairs), 'pair')}</small></div>"
             f"<div class='beit3-legend'>{told}</div>{notes}")
 
-class PairBrowser(CardBrowser):
-    "The pairs of a run as a widget. `controls` holds every control by name."
+class PairBrowser(Picking, CardBrowser):
+    """The pairs of a run as a widget. `answers` are those that fit and `selected` those that are ticked, as rows of
+    `Pairs.table`; `code()` is the call that shows this view. `controls` holds every control by name."""
     NOUN, SHEETS = "pair", ("pairs.css",)
     def __init__(self,
         pairs: Pairs, # of a run
@@ -261,7 +281,7 @@ class PairBrowser(CardBrowser):
         same: str|None = None, # "the same to both" or "different", what the model answered; None for any
         words: str = "", # in question or answers
         answer_type: str|None = None, # such as "yes/no", "number" or "other"
-        sort: str = "order", # one of `PAIR_SORTS`
+        sort: str|None = None, # one of `PAIR_SORTS`; None: worst first
         per_page: int = 12, # pairs on a page
     ):
         import ipywidgets as w
@@ -269,20 +289,44 @@ class PairBrowser(CardBrowser):
         if outcome is not None: check_choice("outcome", outcome, OUTCOMES)
         if same is not None: check_choice("same", same, SAME_TO_BOTH)
         self.pairs, index, asked = pairs, pair_index(pairs), {q.question_id: q for q in pairs.run.questions}
+        sort = "worst" if sort is None else sort
         check_sort(sort, pair_sorts(index))
         if answer_type is not None: check_answer_type(answer_type, [name for name, _ in index.counts("answer_type")])
         ids = zip(index.table["image_id"], pairs.table["question_id_a"], pairs.table["question_id_b"])
         questions = [PairOfPictures(n, image, asked[a], asked[b]) for n, (image, a, b) in enumerate(ids)]
-        super().__init__(index, questions, PairThumbnails(pairs.run.data))
+        CardBrowser.__init__(self, index, questions, PairThumbnails(pairs.run.data))
+        self._members = dict(enumerate(zip(pairs.table["question_id_a"].tolist(), pairs.table["question_id_b"].tolist())))
+        self._start_picking(JointRemarks([pairs.run.remarks], self._members))
+        self._take_remarks(index)
         self._columns = dict(outcome=outcomes(pairs.table), same=np.where(pairs.table["same_answer"], *SAME_TO_BOTH))
         start = dict(words=words, outcome=outcome or ALL, same=same or ALL, answer_type=answer_type or ALL, sort=sort)
         filters = PairFilters(index, self._columns, start, self.guard(self.search))
         detail = PairDetail(self.guard, self.back, self.step)
-        self._assemble(filters, detail, [w.HTML(pair_legend_html(pairs))], [w.HTML(KEYS_HINT)], per_page, PairCard)
-        # two pictures wide
-        self.grid.cards.layout.grid_template_columns = "repeat(auto-fill, minmax(max(250px, 30%), 1fr))"
+        self._place_remarks(detail)
+        self._assemble(filters, detail, [w.HTML(pair_legend_html(pairs))], [w.HTML(KEYS_HINT)], per_page,
+                       partial(PairCard, note=self._tags_html), (), [self.pick_bar.widget], ticks=self.picks, sizes=WIDE)
 
-    def __repr__(self): return f"PairBrowser({plain(self.pairs.run.label)}: {self.count_text()})"
+    def __repr__(self): return f"PairBrowser({plain(self.pairs.run.label)}: {self.count_text()}{self._picked_text()})"
+
+    def _table(self, rows): # pandas.DataFrame: rows of `Pairs.table` with what people wrote to either question
+        rows = np.asarray(rows, int)
+        return mark_source(self._with_remarks(self.pairs.table.iloc[rows], rows.tolist()), self.chosen_source())
+
+    def chosen_ids(self) -> list[int|str]: # what the browser stands for where questions are asked for
+        "Both question_ids of each pair that is ticked; where none is, of those that fit."
+        rows = np.concatenate(self._picked_rows()).astype(int) if len(self.picks) else self.rows
+        return [question_id for row in rows.tolist() for question_id in self._members[row]]
+
+    def chosen_source(self) -> dict: # see `beit3_colab.run.chosen.source_of`
+        "Which data they are of."
+        return self.pairs.run.source
+
+    def code(self) -> str: # Python
+        "The call that shows this view; `pairs` stands for the pairs."
+        given = {name: self.filters[name] for name in ("outcome", "same", "words", "answer_type") if self.filters[name]}
+        if self.filters["sort"] != "worst": given["sort"] = self.filters["sort"]
+        if self.grid.pager.per_page != PER_PAGE: given["per_page"] = self.grid.pager.per_page
+        return call_of("pairs", given)
 
     def _select(self):
         f = self.filters
@@ -300,7 +344,9 @@ class PairBrowser(CardBrowser):
         parts = [whole_side_html(side, run.records[side.question_id], run.annotations.get(side.question_id), each.image)
                  for side, each in zip(sides, two)]
         heading = pair_heading_html(text, row, self._columns["outcome"][number])
-        self.detail.show(heading, sides, [picture.result() for picture in coming], parts)
+        reads = [partial(self.pictures.data.read_image, each) for each in two] if self.pictures.data else [None, None]
+        self.detail.show(heading, text, sides, [picture.result() for picture in coming], reads, parts)
+        self.remark_fields.show(row.question_id)
 
     def saved_view(self) -> str: # HTML, 150 kB at most
         "The page that is shown now, for a notebook without its kernel."

@@ -14,11 +14,14 @@ from ..pictures.thumbnails import Thumbnails
 from ..run.comparison import PairedComparison
 from ..run.probe_results import AlteredPictures, is_altered, ProbedAnswers, ProbeResults
 from .browser import Browser
-from .cards import people_html, picture_html, safe, where_from
+from .cards import people_html, safe
 from .comparison_browser import ComparisonBrowser, PairCard, record_html, sides
-from .detail import lay_out, Navigation
+from .detail import lay_out, Navigation, origin_html
 from .evidence_plots import plot_deletion, plot_probes
 from .widgets import box, control, Guard, KEYS, show_widget
+from .grid import WIDE
+from .picking import JointRemarks
+from .zoom import TwoPictures
 
 # %% auto #0
 __all__ = ['ShapedPictures', 'PicturePairs', 'PairThumbnails', 'asked_html', 'before_html', 'ProbeCard', 'ProbeDetail',
@@ -103,9 +106,6 @@ def _said(record) -> list[str]: # what the model said, where its answer was read
 # %% ../../nbs/11_look/21_probe_browser.ipynb #e9356863
 class ProbeCard(PairCard):
     "Both answers to a question, and what was asked."
-    def facts_html(self, row) -> str: # HTML
-        "What stands below the question."
-        return super().facts_html(row) + self.note(row.question_id)
 
 class ProbeDetail:
     "One question in full: both pictures with the answers to each below, and what people said."
@@ -118,14 +118,12 @@ class ProbeDetail:
         self.probed, self.before = probed, Thumbnails(probed.run.data)
         self.after = Thumbnails(ShapedPictures(probed)) if is_altered(probed.variant) else self.before
         self.asked = {q.question_id: q for q in probed.original}
-        self.navigation = Navigation(guard, back, step)
-        self.controls = self.navigation.controls
-        self.heading, self.people, *parts = (w.HTML() for _ in range(6))
-        self.frames, self.answers = parts[:2], parts[2:]
-        for frame in self.frames: frame.add_class("beit3-large")
-        columns = [[frame, answers] for frame, answers in zip(self.frames, self.answers)]
-        columns[1].append(self.people)
-        self.widget = lay_out(self.navigation, self.heading, *columns)
+        self.navigation, self.two = Navigation(guard, back, step), TwoPictures(guard)
+        self.controls = self.navigation.controls | self.two.controls
+        self.heading, self.people, *self.answers = (w.HTML() for _ in range(4))
+        self.widget = lay_out(self.navigation, self.heading, [self.answers[0]], [self.answers[1], self.people])
+        head, columns = self.widget.children[:-1], self.widget.children[-1]
+        self.widget.children = (*head, self.two.widget, columns) # the pictures stand over both columns
 
     def show(self,
         text: str, # of the question, as the run asked it
@@ -136,17 +134,19 @@ class ProbeDetail:
     ):
         "Show a question."
         own = self.asked[row.question_id]
-        origin = safe(where_from(row.question_id, row.image_id, own.image))
+        origin = origin_html(row.question_id, row.image_id, own.image)
         change = f"{text_html(self.probed.variant.title)}: {text_html(row.change)}"
         self.heading.value = (f"<h3>{safe(text, 3000)}</h3><div>{change}</div>"
                               f"{asked_html(self.probed, row.question_id, 3000)}<div class='beit3-meta'>{origin}</div>")
-        pictures = self.before.get(own, 640), self.after.get(own if self.after is self.before else question, 640)
-        for frame, picture, what in zip(self.frames, pictures, ("as it was", "as the model saw it")):
-            caption = f"<div class='beit3-caption'>{what}</div>"
-            frame.value = caption + picture_html(picture.result(), f"{row.image_id}, {what}")
+        shown = (self.before, own, "as it was"), (self.after, own if self.after is self.before else question, "as the model saw it")
+        coming = [pictures.get(each, 640) for pictures, each, _ in shown]
+        self.two.show(*((small.result(), f"{row.image_id}, {what}", partial(_read, pictures, each), what)
+                        for small, (pictures, each, what) in zip(coming, shown)), title=text)
         for part, record, (letter, _, _, accuracy) in zip(self.answers, records, sides(row)):
             part.value = record_html(letter, record, accuracy)
         self.people.value = people_html(annotation, row.answer_b, "B")
+
+def _read(pictures, question): return pictures.data.read_image(question)
 
 # %% ../../nbs/11_look/21_probe_browser.ipynb #3ce02f78
 class ProbeBrowser(ComparisonBrowser):
@@ -159,22 +159,29 @@ class ProbeBrowser(ComparisonBrowser):
         self.probed = comparison.run_b
         super().__init__(comparison, **options)
 
-    def _assemble(self, filters, detail, head, foot, per_page, card):
+    def _joint_remarks(self) -> JointRemarks: return JointRemarks([self.comparison.run_a.remarks]) # a probe has no place for more
+
+    def _make_detail(self):
+        detail = ProbeDetail(self.probed, self.guard, self.back, self.step)
+        self._place_remarks(detail, detail.people)
+        return detail
+
+    def _card_note(self, question_id) -> str: return asked_html(self.probed, question_id) + super()._card_note(question_id) # HTML
+
+    def _assemble(self, filters, detail, head, foot, per_page, card, *more, **grid):
         self._questions = {q.question_id: q for q in self.probed.as_asked()} # each names its own picture
         self.pictures = PairThumbnails(PicturePairs(self.probed))
-        detail = ProbeDetail(self.probed, self.guard, self.back, self.step)
-        note = partial(asked_html, self.probed)
-        super()._assemble(filters, detail, head, foot, per_page, partial(ProbeCard, note=note))
+        grid |= dict(group=None, sizes=WIDE) if self.pictures.data.pairs else dict(group=None)
+        super()._assemble(filters, detail, head, foot, per_page, partial(ProbeCard, note=self._card_note), *more, **grid)
         if self.pictures.data.pairs: self.grid.widget.add_class("beit3-pairs")
 
-    def __repr__(self): return f"ProbeBrowser({self.probed.variant.title}: {self.count_text()})"
+    def __repr__(self): return f"ProbeBrowser({self.probed.variant.title}: {self.count_text()}{self._picked_text()})"
 
     def _show_detail(self, number, text, row, question):
         records = [run.records[row.question_id] for run in self._runs]
         notes = self.comparison.judge.annotations or {}
         self.detail.show(text, row, question, records, notes.get(row.question_id))
-
-    def _saved_lines(self, row) -> str: return super()._saved_lines(row) + asked_html(self.probed, row.question_id)
+        self.remark_fields.show(row.question_id)
 
 # %% ../../nbs/11_look/21_probe_browser.ipynb #b45b8629
 class ProbesBrowser:
@@ -205,7 +212,9 @@ class ProbesBrowser:
     ):
         "Show the browser of a variant."
         if variant not in self.browsers:
-            self.browsers[variant] = ProbeBrowser(self.results.comparison(variant), **self.options)
+            self.browsers[variant] = made = ProbeBrowser(self.results.comparison(variant), **self.options)
+            made.called, made.first_given = "probes", dict(variant=variant)
+            made.search()
         self.browser = self.browsers[variant]
         self.place.children = (self.browser.widget,)
 

@@ -17,16 +17,16 @@ from ..pictures.sources import MEMORY
 from ..scoring.rules import find_rule, normalize_answer
 from ..scoring.intervals import bootstrap_intervals, resample_groups, sums_by_image, unseen_share
 from ..scoring.score import notes_of_data, order_answer_types, rule_note
-from .answered import AnsweredQuestions, make_table
+from .answered import AnsweredQuestions, CHOSEN, make_table
 
 # %% auto #0
 __all__ = ['CHANGES', 'AGREEMENT', 'paired_intervals', 'difference_interval', 'sign_flip_test', 'hundredths', 'flip_signs',
            'answered_questions', 'shared_questions', 'match_questions', 'count_renumbered', 'classify_changes',
            'judging_run', 'paired_table', 'paired_fractions', 'judge_answers', 'as_percent', 'is_counted',
            'count_left_out', 'Paired', 'paired_rows', 'as_heading', 'in_sentence', 'signed', 'signed_interval',
-           'p_text', 'tell_apart', 'notes_of_runs', 'TextTable', 'PairedComparison', 'hidden_differences',
-           'unscored_text', 'uncounted_text', 'comparison_note', 'comparison_text', 'comparison_html', 'figures_html',
-           'aligned_lines', 'labelled_table_html']
+           'p_text', 'no_difference_text', 'tell_apart', 'notes_of_runs', 'TextTable', 'PairedComparison',
+           'hidden_differences', 'unscored_text', 'uncounted_text', 'comparison_note', 'comparison_text',
+           'comparison_html', 'figures_html', 'aligned_lines', 'labelled_table_html']
 
 # %% ../../nbs/09_run/10_comparison.ipynb #cda93676
 def paired_intervals(
@@ -100,7 +100,7 @@ def answered_questions(
 
 def shared_questions(
     run_a: AnsweredQuestions, # finished or not
-    run_b: AnsweredQuestions, # likewise
+    run_b: AnsweredQuestions, # the other one
 ) -> tuple[list, int, int]: # questions answered by both, in the order of A; how many only A and only B has answered
     "Match questions by id. Raises `UserError` when none is shared, or when ids stand for different questions."
     answered = {"A": answered_questions(run_a), "B": answered_questions(run_b)}
@@ -229,7 +229,7 @@ def judging_run(
 # %% ../../nbs/09_run/10_comparison.ipynb #ac4b7471
 def paired_table(
     run_a: AnsweredQuestions, # finished or not
-    run_b: AnsweredQuestions, # likewise
+    run_b: AnsweredQuestions, # the other one
     questions: list, # answered by both
     fractions: np.ndarray|None = None, # of `paired_fractions`, where they are known already
 ): # pandas.DataFrame
@@ -255,7 +255,7 @@ def paired_table(
 
 def paired_fractions(
     run_a: AnsweredQuestions, # finished or not
-    run_b: AnsweredQuestions, # likewise
+    run_b: AnsweredQuestions, # the other one
     questions: list, # answered by both
 ) -> np.ndarray: # [n, 2], 0 to 1, not rounded; nan where the question is not scored
     "What both answers to each question are worth."
@@ -386,6 +386,15 @@ def p_text(
     "A p-value, as exactly as it is known."
     return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
 
+def no_difference_text(
+    same_answers: bool, # else only what they are worth is the same
+    interval: tuple[float, float]|None, # of the difference: what images that were not seen may change
+    images: int, # that were seen
+) -> str: # such as "no answer differs (at most ±6.4 with 56 images)"
+    "What stands in place of an interval where not one question is worth more or less: its bound would read as a finding."
+    what = "no answer differs" if same_answers else "no score differs"
+    return what if interval is None else f"{what} (at most ±{interval[1]:.1f} with {plural(images, 'image')})"
+
 # %% ../../nbs/09_run/10_comparison.ipynb #d461a345
 def tell_apart(
     runs: dict[str, AnsweredQuestions], # by name
@@ -409,7 +418,8 @@ def notes_of_runs(
     people = [judge.annotations[i] for i in ids if is_counted(judge.annotations.get(i))]
     rule = rule_note(judge.metric, people)
     found = [rule] if rule else list(notes_of_data(judge.metric, judge.data and judge.data.annotations))
-    for note in dict.fromkeys(note for run in runs.values() for note in run.notes):
+    if any(run.chosen for run in runs.values()): found.append(CHOSEN)
+    for note in dict.fromkeys(note for run in runs.values() for note in run.notes if note != CHOSEN):
         names = [name for name, run in runs.items() if note in run.notes]
         found.append(f"{' and '.join(filter(None, [', '.join(names[:-1]), names[-1]]))}: {note}")
     return tuple(found)
@@ -432,11 +442,12 @@ class PairedComparison:
     agreement_interval: tuple[float, float]|None # 95 % interval of it
     only_a: int # questions that only A has answered
     only_b: int # questions that only B has answered
+    next_steps = () # (call, what it does), for who sees this in a notebook
 
     @classmethod
     def of(cls,
         run_a: AnsweredQuestions, # finished or not: the one to compare with
-        run_b: AnsweredQuestions, # likewise: whose difference from it is shown
+        run_b: AnsweredQuestions, # the other run: differences are B − A
         seed: int = 0, # of the intervals and of the test
     ) -> PairedComparison: # paired difference, test, what changed
         "Compare two runs on the questions that both have answered. Raises `UserError` when there are none."
@@ -452,14 +463,22 @@ class PairedComparison:
         return cls(run_a, run_b, table, rows, round(100*float(same[where].mean()), 2), interval, only_a, only_b)
 
     @property
-    def scored(self) -> bool: return bool(self.rows) # whether human answers are known
+    def scored(self) -> bool: # whether human answers are known
+        "Whether people's answers are known, so that there is a difference."
+        return bool(self.rows)
+
     @property
-    def overall(self) -> Paired|None: return self.rows[0] if self.rows else None # None where no human answers are known
+    def overall(self) -> Paired|None: # None where no human answers are known
+        "Difference B − A of all questions in points, with interval and test; None where nothing is scored."
+        return self.rows[0] if self.rows else None
+
     @property
     def gained(self): # pandas.DataFrame; None where no human answers are known
+        "Answers that only B has right, as rows of `table`."
         return self.changed("wrong → right") if self.scored else None
     @property
     def lost(self): # pandas.DataFrame; None where no human answers are known
+        "Answers that only A has right, as rows of `table`."
         return self.changed("right → wrong") if self.scored else None
 
     @cached_property
@@ -488,11 +507,19 @@ class PairedComparison:
         return self.table[self.table["change"] == self.kind(change)]
 
     @property
-    def runs(self) -> dict[str, AnsweredQuestions]: return {"A": self.run_a, "B": self.run_b} # by name
+    def runs(self) -> dict[str, AnsweredQuestions]: # by name
+        "Both runs, A first."
+        return {"A": self.run_a, "B": self.run_b}
+
     @property
-    def judge(self) -> AnsweredQuestions: return judging_run(self.run_a, self.run_b) # whose human answers count
+    def judge(self) -> AnsweredQuestions: # whose human answers count
+        "The run whose rule and people's answers score both."
+        return judging_run(self.run_a, self.run_b)
+
     @cached_property
-    def left_out(self) -> int: return count_left_out(self.judge, self.table["question_id"]) # questions not counted
+    def left_out(self) -> int: # questions not counted
+        "How many questions the data set's own rule does not count."
+        return count_left_out(self.judge, self.table["question_id"])
 
     def legend(self) -> list[tuple[str, str]]: # ("A", what it is) and ("B", what it is)
         "Which run is which, with what differs where both have one name."
@@ -504,14 +531,15 @@ class PairedComparison:
         return notes_of_runs(self.judge, self.runs, self.table["question_id"]) if self.scored else ()
 
     def cells(self) -> list[tuple[str, ...]]: # name, A, B, difference, interval, p, questions
-        "The rows as texts."
-        return [
-            (
-                r.name, f"{r.a:.2f}", f"{r.b:.2f}", signed(r.difference),
-                signed_interval(r.interval), p_text(r.p), f"{r.questions:,}",
-            )
-            for r in self.rows
-        ]
+        "The rows as texts. Where no question is worth more or less, that is said in place of the interval."
+        return [(r.name, f"{r.a:.2f}", f"{r.b:.2f}", *self._difference(r), f"{r.questions:,}") for r in self.rows]
+
+    def _difference(self, r: Paired) -> tuple[str, str, str]: # difference, interval, p
+        of_group = slice(None) if r.name == "overall" else self.table["answer_type"] == r.name
+        part = self.table[of_group].dropna(subset="difference")
+        if part["difference"].any(): return signed(r.difference), signed_interval(r.interval), p_text(r.p)
+        told = no_difference_text(bool(_same_answer(part).all()), r.interval, part["image_id"].nunique())
+        return "0.00", told, "–"
 
     def figures(self) -> dict: # for JSON: rows, changes, agreement, num_questions, notes
         "The figures as numbers."
@@ -601,9 +629,11 @@ def comparison_text(
     "A comparison for a terminal."
     lines = [f"{name}  {text}" for name, text in found.legend()]
     if found.scored:
-        lines += ["", f"{'':12}{'A':>9}{'B':>9}{'B − A':>9}   {'95 % interval':<17}{'p':<10}questions"]
-        lines += [f"{clean_line(name, 80):<12}{a:>9}{b:>9}{d:>9}   {i:<17}{p:<10}{n:>9}"
-                  for name, a, b, d, i, p, n in found.cells()]
+        cells = found.cells()
+        wide = max(17, *(len(cell[4]) + 2 for cell in cells)) # of the intervals
+        lines += ["", f"{'':12}{'A':>9}{'B':>9}{'B − A':>9}   {'95 % interval':<{wide}}{'p':<10}questions"]
+        lines += [f"{clean_line(name, 80):<12}{a:>9}{b:>9}{d:>9}   {i:<{wide}}{p:<10}{n:>9}"
+                  for name, a, b, d, i, p, n in cells]
     changes = (f"{name}: {n:,}" if " → " in name else f"{name} {n:,}" for name, n in found.changes.items())
     return printable("\n".join([*lines, "", ", ".join(changes), comparison_note(found), *found.notes]))
 
@@ -611,20 +641,28 @@ def comparison_text(
 def comparison_html(
     found: PairedComparison, # of any data
 ) -> str: # HTML
-    "A comparison for a notebook."
-    return figures_html(found.legend(), found.tables(), found.note(), found.notes)
+    "A comparison for a notebook: the figures, what changed on one line, and what to do next."
+    figures, counts = found.tables()[:-1], found.tables()[-1]
+    changes = ", ".join(f"{name} {n}" for name, n in counts.rows if n != "0")
+    return figures_html(found.legend(), figures, f"{changes}. {found.note()}", found.notes, steps=found.next_steps)
 
 def figures_html(
     legend: list[tuple[str, str]], # name of a run, and what it is
     tables: list[TextTable], # of the figures
     note: str, # what was compared
     notes: tuple[str, ...] = (), # sentences without which the figures would be misread
+    folded: list[TextTable] = (), # more figures, for those who ask
+    steps: tuple[tuple[str, str], ...] = (), # calls, and what each does
 ) -> str: # HTML
     "What a comparison looks like in a notebook; a table that is too wide scrolls by itself."
+    def shown(tables): return "".join(f"<div style='overflow-x:auto'>{_table_html(table)}</div>" for table in tables)
     runs = "".join(f"<li>{text_html(name)}: {text_html(text)}</li>" for name, text in legend)
     said = "".join(f"<p><b>{text_html(each)}</b></p>" for each in notes)
-    shown = "".join(f"<div style='overflow-x:auto'>{_table_html(table)}</div>" for table in tables)
-    return f"<ul style='list-style:none;padding:0;margin:0 0 6px'>{runs}</ul>{shown}<p>{text_html(note)}</p>{said}"
+    more = f"<details><summary>More figures</summary>{shown(folded)}</details>" if folded else ""
+    after = "; ".join(f"<code>{text_html(call)}</code> {text_html(what)}" for call, what in steps)
+    next_steps = f"<p>{after}.</p>" if after else ""
+    return (f"<ul style='list-style:none;padding:0;margin:0 0 6px'>{runs}</ul>{shown(tables)}{more}"
+            f"<p>{text_html(note)}</p>{said}{next_steps}")
 
 def aligned_lines(
     rows: list[tuple[str, ...]], # the head, and the rows; each on one line already

@@ -23,11 +23,11 @@ from .answered import AnsweredQuestions, make_table
 from .comparison import answered_questions, as_heading, as_percent, difference_interval, figures_html
 from .comparison import flip_signs, hidden_differences, hundredths, judge_answers, judging_run
 from .comparison import match_questions
-from .comparison import notes_of_runs, p_text, signed, signed_interval, tell_apart, TextTable
+from .comparison import no_difference_text, notes_of_runs, p_text, signed, signed_interval, tell_apart, TextTable
 from .comparison import uncounted_text, unscored_text
 
 # %% auto #0
-__all__ = ['LONGEST_NAME', 'MOST_RUNS', 'ROOM', 'SAME_OR_NOT', 'holm', 'name_runs', 'column_heads', 'code_answers',
+__all__ = ['LONGEST_NAME', 'MOST_RUNS', 'ROOM', 'SHORT', 'SAME_OR_NOT', 'holm', 'name_runs', 'column_heads', 'code_answers',
            'count_different', 'resample_columns', 'drawing_order', 'flip_pairs', 'Standing', 'PairResult', 'Coverage',
            'count_coverage', 'joint_table', 'name_right', 'right_kinds', 'sort_by_right', 'sort_by_agreement',
            'share_alike', 'choose_pairs', 'scored_groups', 'rate_runs', 'JointComparison', 'joint_tables',
@@ -228,6 +228,7 @@ def name_right(
     return [texts[p] for p in patterns.tolist()]
 
 # %% ../../nbs/09_run/16_many.ipynb #3e41d695
+SHORT = 10 # rows of a table that a notebook shows at once
 SAME_OR_NOT = ("all the same", "some the same", "all different") # what the answers to a question can be
 
 def right_kinds(
@@ -331,6 +332,7 @@ class JointComparison:
     coverage: list[Coverage] # of each run
     left_out: int # questions that the data set's own rule does not count
     reference: str|None = None # the run with which all others were compared; None for every pair
+    next_steps = () # (call, what it does), for who sees this in a notebook
 
     @classmethod
     def of(cls,
@@ -361,13 +363,24 @@ class JointComparison:
                    count_coverage(answered, len(questions)), int((~used).sum()), reference)
 
     @property
-    def names(self) -> list[str]: return list(self.runs) # of the runs
+    def names(self) -> list[str]: # of the runs
+        "Names of the runs, in order."
+        return list(self.runs)
+
     @cached_property
-    def heads(self) -> dict[str, str]: return column_heads(self.names) # name → what heads its column in a table
+    def heads(self) -> dict[str, str]: # name → what heads its column in a table
+        "What heads each run's column in a table."
+        return column_heads(self.names)
+
     @property
-    def scored(self) -> bool: return bool(self.standings) # whether human answers are known
+    def scored(self) -> bool: # whether human answers are known
+        "Whether people's answers are known."
+        return bool(self.standings)
+
     @property
-    def metric(self) -> str: return self.judge.metric # name of the rule, see `beit3_colab.scoring.rules.RULES`
+    def metric(self) -> str: # name of the rule, see `beit3_colab.scoring.rules.RULES`
+        "Name of the rule that scores all of them."
+        return self.judge.metric
 
     @cached_property
     def overall(self): # pandas.DataFrame; empty where nothing is scored
@@ -514,7 +527,11 @@ class JointComparison:
 
     def __str__(self): return joint_text(self)
     def __repr__(self): return joint_text(self)
-    def _repr_html_(self): return figures_html(self.legend(), self.tables(), self.note(), self.notes)
+    def _repr_html_(self):
+        tables = self.tables()
+        shown = [table for table in tables[:2 if self.scored else 1] if len(table.rows) <= SHORT]
+        folded = [table for table in tables if table not in shown]
+        return figures_html(self.legend(), shown, self.note(), self.notes, folded, self.next_steps)
 
 def _ends(interval) -> dict[str, float]: # columns of a table
     return dict(zip(("low", "high"), interval or (np.nan, np.nan)))
@@ -563,10 +580,18 @@ def pair_texts(
     found: JointComparison, # with human answers
 ) -> TextTable: # a row for each pair
     "The differences with their tests."
-    rows = [(f"{found.heads[r.b]} − {found.heads[r.a]}", signed(r.difference), signed_interval(r.interval), p_text(r.p), p_text(r.p_holm))
+    rows = [(f"{found.heads[r.b]} − {found.heads[r.a]}", *_difference(found, r))
             for r in found.results if r.group == "overall"]
     of = "Every pair" if found.reference is None else f"Each run against {found.reference}"
     return TextTable(f"{of}, points", ("", "difference", "95 % interval", "p", "p (Holm)"), rows)
+
+def _difference(found: JointComparison, r: PairResult) -> tuple[str, str, str, str]: # difference, interval, p, p (Holm)
+    before, after = (found.table[f"accuracy_{name}"] for name in (r.a, r.b))
+    if (after - before).any(): return signed(r.difference), signed_interval(r.interval), p_text(r.p), p_text(r.p_holm)
+    scored = before.notna().to_numpy()
+    a, b = (found.codes[scored, found.names.index(name)] for name in (r.a, r.b))
+    images = found.table["image_id"][scored].nunique()
+    return "0.00", no_difference_text(bool((a == b).all()), r.interval, images), "–", "–"
 
 def type_texts(
     found: JointComparison, # with human answers
