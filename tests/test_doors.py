@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 
 # notebooks in the wild import these
 DOORS = [
-    "beit3_colab: evaluate load_model open_run open_results compare score soft_score check_submission convert UserError"
+    "beit3_colab: evaluate load_model open_run open_results compare runs score soft_score check_submission convert UserError"
     " finetune open_training __version__",
     "beit3_colab.evaluation: evaluate",
     "beit3_colab.text: Tokenizer",
@@ -72,7 +72,7 @@ COMMANDS = [
     "score: --annotations --questions --partial --json",
     "check: --questions",
     "compare: --data-path --reference --html --csv --json",
-    "report: --html --csv --spreadsheet --n --seed --data-path --checkpoint --heat-maps --answers --tokenizer"
+    "report: --html --title --note --csv --spreadsheet --n --seed --data-path --checkpoint --heat-maps --answers --tokenizer"
     " --config --image-size --device --dtype",
     "convert: --answers --tokenizer --config",
     "ask: --checkpoint --top-k --answers --tokenizer --config --image-size --device --dtype",

@@ -156,7 +156,7 @@ def run(vqa, tmp_path_factory):
     (lambda run: compare(run, run).browse(answer_type="nmber"), "did you mean 'number'"),
     (lambda run: compare(run, run).changed("wrong to right"), "did you mean 'wrong → right'"),
     (lambda run: compare(run, run).changed("x"*9999), "is not known; use one of"),
-    (lambda run: open_run("x"*5 + "/y"*9999), "is not a run folder")])
+    (lambda run: open_run("x"*5 + "/y"*9999), "does not exist")])
 def test_messages_name_what_is_near_and_stay_short(run, look, says, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as error: look(run)

@@ -53,7 +53,10 @@ class SelfTest:
     online: bool = False # whether official files were used
 
     @property
-    def ok(self) -> bool: return all(s.ok for s in self.steps)
+    def ok(self) -> bool:
+        "Whether every check passed."
+        return all(s.ok for s in self.steps)
+
     def __str__(self):
         setup = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.setup.items())
         passed = f"{_ALL_WELL} {_SEND_IN if self.online else _TRY_ONLINE}"

@@ -9,7 +9,8 @@ from .processes import run_plan
 from ..look.run import Run
 from ..machine.distributed import find_world
 from ..machine.docstrings import with_parameters
-from ..machine.messages import UserError
+from ..machine.front_end import in_notebook
+from ..machine.messages import text_html, UserError
 from ..progress.display import Display, Stopped, ending
 from ..progress.snapshot import done_word
 from ..run.plan import Plan
@@ -29,6 +30,8 @@ class NotYet:
                         "try again in a moment, or call wait()")
 
 # %% ../../nbs/12_evaluation/03_background.ipynb #fb8ffb9f
+_MOST_LINES = 20 # outputs that are kept up to date
+
 @with_parameters
 class InBackground:
     """What goes on in a thread, whatever it is: comes before the class of what it makes. Awaitable: `await run` in a
@@ -43,6 +46,7 @@ class InBackground:
         self._work = work
         self._display = display
         self._over = threading.Event()
+        self._lines = [] # handles of outputs that say how it stands
         display.prepare("sample" if self.noun == "training" else "question")
         atexit.register(self._leave)
         self._thread = threading.Thread(target=self._run, name=f"beit3_colab {self.noun}", daemon=True)
@@ -52,6 +56,7 @@ class InBackground:
         "There is a folder: take what it is made of."
         super().__init__(*fields)
         self.begun = True
+        self._tell_lines()
         return self
 
     def _run(self):
@@ -71,6 +76,7 @@ class InBackground:
         finally: # whatever happened: somebody may be waiting
             self._over.set()
             atexit.unregister(self._leave)
+            self._tell_lines()
 
     def _leave(self): # Python exits; the work sees that by itself
         self.stop()
@@ -86,10 +92,13 @@ class InBackground:
         return f"{s.done if s else 0:,} of {s.total if s else 0:,} {done_word(s.unit if s else '')}"
 
     @property
-    def running(self) -> bool: return not self._over.is_set() # whether it still goes on
+    def running(self) -> bool: # whether it still goes on
+        "Whether its thread is at work."
+        return not self._over.is_set()
 
     @property
     def state(self) -> str: # "preparing", "running", "finished", "stopped" or "failed"
+        "“preparing”, “running”, “stopped”, “failed” or “finished”."
         if self.running: return "running" if self.begun else "preparing"
         if self.error is not None: return "failed"
         return "finished" if self.begun and self.is_done() else "stopped"
@@ -113,6 +122,28 @@ class InBackground:
         return self.wait()
 
     def __await__(self): return self._wait().__await__()
+
+    def _ipython_display_(self): # IPython asks for it: the last value of a cell
+        "A line that goes on telling the state, and in the end what it is that was waited for."
+        from IPython.display import display
+        if not in_notebook(): return print(self)
+        handle = display(self._line(), raw=True, display_id=True)
+        self._lines = [*self._lines[1 - _MOST_LINES:], handle]
+        self._tell_lines() # it may have changed meanwhile
+
+    def _line(self) -> dict: # MIME type → content
+        "What is shown now: while it goes on no count, which would soon be wrong."
+        text = repr(self)
+        if self.running and self.begun: text = f"{type(self).__name__}({self.label}: {self.state}, in {self.folder})"
+        whole = None if self.running or not self.begun else getattr(super(), "_repr_html_", None)
+        html = whole() if whole else None
+        return {"text/plain": text, "text/html": html or f"<p>{text_html(text)}</p>"}
+
+    def _tell_lines(self):
+        "Bring the lines that were shown up to date."
+        for handle in self._lines:
+            try: handle.update(self._line(), raw=True)
+            except Exception: self._lines = [] # noqa: B902 - the front end has gone, or the folder: the work goes on
 
     def __repr__(self):
         name = type(self).__name__

@@ -21,7 +21,8 @@ from ..progress.display import Display, StopAsked, Stopped, ending
 from ..progress.status_file import StatusFile, StatusReader
 from ..run.journal import JournalFollower, read_journals
 from ..run.plan import Plan, count_processes, from_job, to_job
-from ..run.runner import default_folder
+from ..run.run_file import read_name, read_run_file
+from ..run.runner import default_folder, drawn_notes, renamed_text
 from ..run.tally import GroupView, Tally
 from ..run.task import Task, open_task
 
@@ -114,6 +115,7 @@ class Watch:
         self.make_run = make_run
         self.tally = None
         with explain_os_errors(folder): self.earlier = read_journals(folder) # before anybody writes there
+        self.name = read_name(read_run_file(folder)) if (folder/"run.json").is_file() else None # likewise
 
     def look(self):
         "Show how far they are. Raises `StopAsked` when the run was asked to stop."
@@ -126,10 +128,14 @@ class Watch:
         self.display.begin(run)
         follower = JournalFollower(self.folder, run.identity.fingerprint())
         self.tally = Tally(run, self.earlier, self.display, GroupView(follower=follower, statuses=self.readers))
+        for text in drawn_notes(self.task): self.tally.note(text)
 
     def finish(self):
         "Count everything that is there."
-        if self.tally: self.tally.finish()
+        if not self.tally: return
+        name = None if self.name is None else read_name(read_run_file(self.folder))
+        if name not in (None, self.name): self.tally.note(renamed_text(self.name, name))
+        self.tally.finish()
 
 # %% ../../nbs/12_evaluation/02_processes.ipynb #2c559bf0
 def run_in_processes(
@@ -144,7 +150,7 @@ def run_in_processes(
         to_job(plan) # a loaded model is refused before anything is fetched
         task = open_task(plan)
         fetch_ahead(plan, task)
-    default = default_folder(f"{Path(str(plan.checkpoint)).stem}_{task.dataset.split}")
+    default = default_folder(plan.name or f"{Path(str(plan.checkpoint)).stem}_{task.dataset.split}")
     folder = Path(plan.output_dir or default).expanduser()
     with ending(display), private_folder() as private:
         display.prepare()

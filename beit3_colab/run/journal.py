@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
+from ..machine.long import LongDict
 from ..machine.messages import short_name, short_repr, UserError
 from ..machine.files import atomic_write, check_drive, check_regular, explain_os_errors, open_regular
 from ..machine.files import parse_json, read_file
 from ..downloads.records import read_note
+from ..scoring.result_rows import without_search
 from .run_file import Identity, read_run_file
 
 # %% auto #0
@@ -305,24 +307,40 @@ def read_journals(
     """All answers so far, of all processes. The first answer to a question counts.
 
     Raises `UserError` naming file and line for what no run has written."""
-    records, known = {}, None if known is None else dict.fromkeys(known)
-    for path in sorted(Path(folder).glob("answers-*.jsonl")):
-        with _in_memory(path): found = _read_whole_lines(path)
-        if not found: continue # nothing was written yet
-        if fingerprint not in (None, _check_header(found[0], path)): raise _of_another_run(path)
-        _check_records(found[1:], path, 1, known)
-        for record in found[1:]: records.setdefault(record["question_id"], record)
+    records, known, same = LongDict(), None if known is None else dict.fromkeys(known), {}.setdefault
+    with without_search():
+        for path in sorted(Path(folder).glob("answers-*.jsonl")):
+            with _in_memory(path): found = _read_whole_lines(path, same)
+            if not found: continue # nothing was written yet
+            if fingerprint not in (None, _check_header(found[0], path)): raise _of_another_run(path)
+            _check_records(found[1:], path, 1, known)
+            for record in found[1:]: records.setdefault(record["question_id"], record)
     return records
+
+def _share_texts(records, same):
+    "Equal answers become one object. What is no answer stays, to be refused."
+    try: answers = [record["answers"] for record in records]
+    except _NO_RECORD: return
+    if not set(map(type, answers)) <= {list} or not set(map(type, chain.from_iterable(answers))) <= _TEXTS: return
+    for some in answers: some[:] = map(same, some, some)
 
 @contextmanager
 def _in_memory(path):
     try: yield
     except MemoryError: raise UserError(f"journal {short_name(path)} needs more memory to be read than there is") from None
 
-def _read_whole_lines(path) -> list:
+_TOGETHER = 20_000 # lines that are parsed at once: their texts are freed before the next are made
+
+def _read_whole_lines(path, same) -> list: # `same`: gives the one object of equal texts
     content = _read_journal(path)
     _refuse_empty_line(content, path)
-    return _parse_lines(content.split(b"\n")[:-1], path) # what follows the last newline is torn
+    lines, found = content.split(b"\n")[:-1], [] # what follows the last newline is torn
+    del content
+    for start in range(0, len(lines), _TOGETHER):
+        some = _parse_lines(lines[start:start + _TOGETHER], path, start)
+        _share_texts(some[not start:], same) # the first line says whose they are
+        found += some
+    return found
 
 def _refuse_empty_line(content, path, before=0):
     "Raise `UserError` for a line without anything, before a file of nothing else becomes a list of many millions."

@@ -4,18 +4,54 @@
 
 # %% ../../nbs/09_run/11_run_file.ipynb #fcf439a2
 from __future__ import annotations
-import hashlib, json, re
+import hashlib, json, re, unicodedata
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from ..machine.files import check_regular, read_json
-from ..machine.messages import short_name, short_repr, UserError
+from ..machine.messages import clean_line, short_name, short_repr, UserError
 from ..machine.schema import check_fields, COUNT, Field, is_count, is_number, OBJECT, optional, TEXT, TEXTS
 
 # %% auto #0
-__all__ = ['SCHEMA_VERSION', 'Identity', 'check_run_info', 'read_run_file']
+__all__ = ['SCHEMA_VERSION', 'LONGEST_NAME', 'check_run_name', 'read_name', 'is_chosen', 'as_file_name', 'Identity',
+           'check_run_info', 'read_run_file']
 
 # %% ../../nbs/09_run/11_run_file.ipynb #fea46cf4
 SCHEMA_VERSION = 1 # of run.json
+
+# %% ../../nbs/09_run/11_run_file.ipynb #a7c01e51
+LONGEST_NAME = 100 # characters of a run's name
+
+def check_run_name(
+    name: str, # as somebody gave it
+) -> str: # one line, without what cannot be seen
+    "A run's name. Raises `UserError` for what is no text, for an empty one, and for one that is no name any more."
+    if not isinstance(name, str): raise UserError(f"a run's name is a text, such as 'baseline', not {short_repr(name)}")
+    line = clean_line(name)
+    if not line: raise UserError(f"the name {short_repr(name)} has nothing in it that can be seen: give another (--name)")
+    if len(line) > LONGEST_NAME:
+        raise UserError(f"a run's name has at most {LONGEST_NAME} characters, and {short_name(line, 60)} has more")
+    return line
+
+def read_name(
+    info: dict, # run.json, looked at
+) -> str|None: # one line; None where nobody has given a name
+    "What a run is called, whoever wrote its run.json."
+    return clean_line(info.get("name") or "", LONGEST_NAME) or None
+
+def is_chosen(
+    info: dict, # run.json, looked at
+) -> bool: # whether a run is about questions that were chosen one by one, and neither drawn nor taken whole
+    "Whether somebody chose the questions of a run."
+    return bool(info.get("question_ids")) and info.get("limit") is None
+
+# %% ../../nbs/09_run/11_run_file.ipynb #a7c01e52
+def as_file_name(
+    text: str, # a name, of a run or of whatever a folder is called after
+) -> str: # letters, digits, dots, hyphens and lines below; at most 120 bytes
+    "A text as part of a file name, on any system: nothing in it is a path, an option or hidden."
+    plain = unicodedata.normalize("NFC", clean_line(text))
+    short = re.sub(r"[^\w.-]+", "_", plain).encode()[:120].decode(errors="ignore")
+    return short.strip("._-") or "run"
 
 # %% ../../nbs/09_run/11_run_file.ipynb #f1a3ff92
 @dataclass(frozen=True)
@@ -33,6 +69,7 @@ class Identity:
 
     @property
     def weights_key(self) -> str: # of the weights in their file, see `VQA.hash_weights`; "" for the usual ones
+        "Which weights of their file were taken, such as model_ema; empty for the usual ones."
         return self.weights_sha256.partition(", ")[2]
 
     def fingerprint(self) -> str: # 16 hex digits
@@ -47,6 +84,7 @@ _IDENTITY = {f.name: dict(str=TEXT, int=COUNT).get(f.type, optional(TEXT)) for f
 _RUN = {
     "schema_version": optional(COUNT),
     "identity": OBJECT,
+    "name": optional(TEXT),
     "dataset": optional(TEXT),
     "data_path": optional(TEXT),
     "images": optional(TEXT),
@@ -61,6 +99,7 @@ _RUN = {
     "finished": optional(TEXT),
     "submission": optional(TEXT),
     "ceiling": optional(OBJECT),
+    "score": optional(OBJECT),
 }
 _CEILING = {
     "metric": TEXT,
@@ -68,6 +107,10 @@ _CEILING = {
     "questions": COUNT,
     "hopeless": COUNT,
 }
+_PERCENT = Field("a number from 0 to 100", lambda value: is_number(value) and 0 <= value <= 100)
+_BOTH_ENDS = Field("two numbers from 0 to 100",
+                   lambda value: isinstance(value, list) and len(value) == 2 and all(map(_PERCENT.fits, value)))
+_SCORE = dict(metric=TEXT, overall=_PERCENT, interval=optional(_BOTH_ENDS), questions=COUNT)
 _TIME = Field("a number of seconds", lambda value: is_number(value) and 0 <= value < 1e12)
 _SECONDS = ("total", "loading", "data", "model", "writing") # at least; each other one is a time as well
 _REPORT = {
@@ -98,6 +141,7 @@ def check_run_info(
         raise UserError(f"{where}, identity has a field {short_repr(unknown)}, which this release does not know; "
                         f"update beit3_colab, or {_REMEDY}")
     if info.get("ceiling") is not None: check_fields(info["ceiling"], _CEILING, f"{where}, ceiling", _REMEDY)
+    if info.get("score") is not None: check_fields(info["score"], _SCORE, f"{where}, score", _REMEDY)
     if "report" in info:
         check_fields(info["report"], _REPORT, f"{where}, report", _REMEDY)
         seconds = info["report"]["seconds"]

@@ -14,7 +14,7 @@ import beit3_colab
 from ..machine.device import peak_memory
 from ..machine.distributed import Group, GroupError
 from ..machine.files import atomic_write, explain_os_errors
-from ..machine.messages import UserError, plural, short_repr
+from ..machine.messages import UserError, plural, short_name, short_repr
 from ..machine.schema import check_fields, COUNT, Field, FLAG, is_count, is_id, is_number, NUMBER, OBJECT
 from ..machine.schema import optional, TEXT, TEXTS
 from ..data.dataset import converted_from
@@ -26,20 +26,20 @@ from ..pictures.decoding import usual_workers
 from ..progress.display import Display
 from .answering import Share, Stopwatch, answer_questions, share_windows
 from .ceiling import find_ceiling
-from .folder import is_file_in, run_facts, RunFolder, write_submission
+from .folder import is_file_in, run_facts, RunFolder, write_name, write_submission
 from .journal import Journal, JournalFollower, check_same_run, journal_path
 from .journal import is_record, open_folder, read_journals, this_process
 from .plan import Plan
-from .run_file import Identity, read_run_file, SCHEMA_VERSION
+from .run_file import as_file_name, check_run_name, Identity, read_name, read_run_file, SCHEMA_VERSION
 from .tally import GroupView, Tally
 from .task import Task
 
 # %% auto #0
 __all__ = ['IDS', 'RECORDS', 'MEASURED', 'REMOTE_BATCH', 'claim', 'release', 'exclusively', 'default_folder', 'finished_before',
            'check_others', 'wait_for_others', 'collect_records', 'make_report', 'device_name', 'agree_on_batch_size',
-           'choose_folder', 'first_info', 'Division', 'divide', 'Runner', 'open_run_file', 'note_questions',
-           'results_name', 'start_share', 'tell_warnings', 'make_tally', 'measure', 'ceiling_info', 'write_results',
-           'describe_setup']
+           'choose_folder', 'first_info', 'Division', 'divide', 'Runner', 'open_run_file', 'take_name', 'renamed_text',
+           'note_questions', 'results_name', 'start_share', 'drawn_notes', 'tell_warnings', 'make_tally', 'measure',
+           'ceiling_info', 'score_info', 'write_results', 'describe_setup']
 
 # %% ../../nbs/09_run/09_runner.ipynb #f06bbb30
 _users: dict[int, object] = {} # id of a loaded model → who uses it
@@ -73,10 +73,10 @@ def exclusively(
 
 # %% ../../nbs/09_run/09_runner.ipynb #0a1e7851
 def default_folder(
-    name: str, # of the run
+    name: str, # of the run; without one checkpoint and split
 ) -> Path: # not there yet
-    "A new folder under beit3_runs/, named after checkpoint, split and time."
-    first = Path("beit3_runs")/f"{name}_{datetime.now():%Y%m%d-%H%M%S}"
+    "A new folder under beit3_runs/, named after the run and the time."
+    first = Path("beit3_runs")/f"{as_file_name(name)}_{datetime.now():%Y%m%d-%H%M%S}"
     numbered = (first if i == 1 else first.with_name(f"{first.name}-{i}") for i in range(1, 1000))
     return next(path for path in numbered if not path.exists())
 
@@ -196,7 +196,7 @@ def choose_folder(
     info: dict|None = None, # what run.json will say, to tell in words what differs
 ) -> Path: # exists, and holds this run or nothing
     "The run folder. Raises `UserError` for one that holds another run."
-    default = default_folder(f"{identity.checkpoint}_{identity.split}")
+    default = default_folder(plan.name or f"{identity.checkpoint}_{identity.split}")
     chosen = group.gather(str(plan.output_dir or default), TEXT)[0]
     return open_folder(plan.output_dir or chosen, identity, info)
 
@@ -241,6 +241,7 @@ class Division:
 
     @property
     def left(self) -> tuple[int, ...]: # for each rank the questions that it has to answer
+        "For each rank, how many questions it has to answer."
         return tuple(len(share - self.known) for share in self.shares)
 
 def divide(
@@ -276,6 +277,7 @@ class Runner:
         self.watch = watch
         self.called = watch.started
         self.make_run = make_run
+        self.notes = [] # to be said when the run begins
         self.journal = None
 
     def __enter__(self) -> Runner:
@@ -361,11 +363,31 @@ def open_run_file(
     "Make sure that the folder is this run's and says so. Raises `UserError` where it is another's by now."
     if runner.world.is_main:
         check_same_run(runner.folder, runner.identity, runner.info) # again, now that nobody else can write here
+        take_name(runner)
         if not finished_before(runner.folder, results_name(runner.task)): runner.save_info()
         else: note_questions(runner)
         if is_ours(runner.task.dataset): remember(*run_facts(runner.info)) # what this user's call says
     runner.group.barrier() # every journal is open, none has grown
     if not (runner.folder/"run.json").exists(): runner.save_info() # the folder is another than the main process's
+
+def take_name(
+    runner: Runner, # of the main process
+):
+    "The name that was asked for, else the one that the folder has; another one than that is told."
+    there = os.path.lexists(runner.folder/"run.json")
+    before = read_name(read_run_file(runner.folder)) if there else None
+    name = before if runner.plan.name is None else check_run_name(runner.plan.name)
+    if name is not None: runner.info["name"] = name
+    if not there or name == before: return
+    if before is not None: runner.notes.append(renamed_text(before, name))
+    write_name(runner.folder, name)
+
+def renamed_text(
+    before: str, # a run's name, as its folder had it
+    name: str, # as it has it now
+) -> str: # a sentence without its full stop
+    "That a run has another name."
+    return f"the run was called {short_name(before)}, and is called {short_name(name)} from now on"
 
 def note_questions(
     runner: Runner, # of a run that was finished before
@@ -377,6 +399,7 @@ def note_questions(
         keep_place(place, *run_facts(kept)) # run.json stays: it tells of the run that was finished
     if any(kept.get(name, value) != value for name, value in now.items()):
         if "ceiling" in kept: now = now | {"ceiling": None} | ceiling_info(runner)
+        if "score" in kept: now = now | {"score": None} | score_info(runner)
         with explain_os_errors(runner.folder):
             atomic_write(runner.folder/"run.json", json.dumps(kept | now, indent=1))
 
@@ -403,14 +426,25 @@ def start_share(
     if world.is_main: runner.display.begin(runner.run)
     runner.tally = make_tally(runner, records, division.left)
     if world.is_main: tell_warnings(runner)
+    if world.is_main:
+        for text in (*runner.notes, *drawn_notes(task)): runner.tally.note(text)
 
 # %% ../../nbs/09_run/09_runner.ipynb #e418876d
+def drawn_notes(
+    task: Task, # of a run
+) -> tuple[str, ...]: # a sentence without its full stop; none where as many are asked as somebody wanted
+    "That a limit is about so many."
+    limit, asked = task.choice.limit, len(task.questions)
+    if limit is None or asked <= limit: return ()
+    return (f"limit={limit:,} asks {asked:,} questions: pictures are drawn whole, with all that is asked about them",)
+
 def tell_warnings(
     runner: Runner, # of the main process, whose tally is there
 ):
     "Keep in the report what should be known of weights and of questions."
     runner.tally.warnings += [*runner.vqa.notes, *runner.task.dataset.notes] # said when they were read
     for text in runner.task.warnings(runner.vqa): runner.tally.warn(text)
+    for text in runner.task.notes(runner.vqa): runner.tally.note(text)
 
 # %% ../../nbs/09_run/09_runner.ipynb #17d5eb19
 def make_tally(
@@ -448,6 +482,21 @@ def ceiling_info(
     return {} if found is None else {"ceiling": found.info()}
 
 # %% ../../nbs/09_run/09_runner.ipynb #c0bff27b
+def score_info(
+    runner: Runner, # whose questions are all answered
+    records: dict|None = None, # question_id → record; None: as the journals have them
+) -> dict: # part of run.json; empty where nobody's answers are known
+    "The accuracy, so that a list of many runs can tell it without reading their answers."
+    task = runner.task
+    if task.annotations is None: return {}
+    run = RunFolder(runner.folder, task.questions, task.annotations, task.dataset)
+    if records is not None: run.records = records
+    try: found = run.accuracy
+    except UserError: return {} # whoever asks for it is told why
+    if found is None: return {}
+    interval = None if found.interval is None else list(found.interval)
+    return {"score": dict(metric=found.metric, overall=found.overall, interval=interval, questions=found.num_questions)}
+
 def write_results(
     runner: Runner, # of the main process
     records: dict, # question_id → record, of all questions
@@ -464,6 +513,9 @@ def write_results(
     report = make_report(measured, seconds, describe_setup(runner, records))
     finished = datetime.now().isoformat(timespec="seconds")
     runner.info |= dict(finished=finished, submission=path.name, report=report, **ceiling_info(runner))
+    runner.info |= score_info(runner, records)
+    runner.info.pop("name", None)
+    if name := read_name(read_run_file(runner.folder)): runner.info["name"] = name # it may have been renamed meanwhile
     runner.save_info(lambda: len(records))
 
 # %% ../../nbs/09_run/09_runner.ipynb #296cc59b

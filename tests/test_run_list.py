@@ -1,0 +1,231 @@
+"What lies in a folder of runs: listed without fail, found by name, compared, and deleted only where nothing else would go."
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from beit3_colab import UserError, evaluate, runs
+from beit3_colab.commands.cli import main
+from beit3_colab.run.journal import Journal
+from beit3_colab.run.run_list import count_notes, delete_run, is_locked, journals_of, list_run, read_runs
+from hostile import NASTY
+from trainings import learn, some_rows
+
+OLD = Path(__file__).parent/"golden"/"old_runs"
+
+
+@pytest.fixture(scope="module")
+def first(vqa, tmp_path_factory):
+    place = tmp_path_factory.mktemp("listed")/"beit3_runs"
+    evaluate(vqa, limit=20, name="baseline", output_dir=place/"one", progress=False)
+    evaluate(limit=20, image_size=96, name="small", output_dir=place/"two", progress=False)
+    return place
+
+@pytest.fixture
+def place(first, tmp_path): return shutil.copytree(first, tmp_path/"beit3_runs")
+
+def change(folder, **fields):
+    path = folder/"run.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | fields), encoding="utf-8")
+
+
+def test_a_list_says_what_the_runs_say(place):
+    table = runs(place)
+    one, two = table["baseline"], table["small"]
+    assert (one.model, one.data, one.answered, one.asked, one.state) == ("BEiT-3 sample model, 192 px", "built-in sample", 23, 23, "finished")
+    opened = table.open("baseline").accuracy
+    assert (one.accuracy, one.interval, one.metric) == (opened.overall, opened.interval, "official")
+    assert two.model.endswith(", 96 px") and table[two.number] is two and table[two.folder] is two and table["two"] is two
+    frame = table.table
+    assert frame["name"].tolist() == [run.name for run in table] and frame["accuracy"].tolist() == [run.accuracy for run in table]
+    for text in (str(table), table._repr_html_()): assert all(part in text for part in ("baseline", "192 px", "finished", f"{one.accuracy:.2f}"))
+
+def test_the_newest_is_the_first(place):
+    change(place/"one", finished="2031-01-01T00:00:00")
+    assert [run.name for run in runs(place)] == ["baseline", "small"] and runs(place)[1].name == "baseline"
+    change(place/"one", finished="2011-01-01T00:00:00")
+    assert [run.name for run in runs(place)] == ["small", "baseline"]
+    change(place/"one", finished="yesterday", started=None)
+    assert {run.name for run in runs(place)} == {"baseline", "small"} and runs(place)["baseline"].when == ""
+
+def test_one_level_below_is_looked_at_and_no_more(place):
+    (place/"tuesday").mkdir()
+    shutil.move(place/"one", place/"tuesday"/"one")
+    (place/"a"/"b").mkdir(parents=True)
+    shutil.copytree(place/"two", place/"a"/"b"/"two")
+    assert {run.folder.relative_to(place).as_posix() for run in runs(place)} == {"tuesday/one", "two"}
+    assert [run.folder for run in runs(place/"two")] == [place/"two"] # a run folder itself
+
+def test_old_runs_are_listed_and_scored_when_asked(tmp_path):
+    place = shutil.copytree(OLD, tmp_path/"old")
+    table = runs(place)
+    assert {run.folder.name: run.state for run in table} == dict(sample="finished", stopped="unfinished", own="finished", vqav2="finished", two_processes="finished")
+    assert (table["stopped"].answered, table["stopped"].asked) == (16, 33) and table["two_processes"].answered == 61
+    assert all(run.accuracy is None for run in table) and "runs(score=True)" in str(table) and "–" in str(table)
+    before = {p: p.read_bytes() for p in place.rglob("run.json")}
+    scored = runs(place, score=True)
+    figures = {run.folder.name: run.accuracy for run in scored}
+    assert (figures["sample"], figures["two_processes"], figures["own"]) == (93.94, 74.59, 100.) and figures["stopped"] is not None
+    assert figures["vqav2"] is None # its data is elsewhere
+    assert before == {p: p.read_bytes() for p in place.rglob("run.json")} # looking changes nothing
+    assert "exact match" in str(scored)
+
+def test_trainings_and_damaged_folders_are_counted_and_told(place, tmp_path):
+    learn(place/"learnt", some_rows(8), epochs=1, validation=0)
+    for name, content in (("torn", "{"), ("empty", ""), ("list", "[]"), ("deep", "["*100_000), ("late", '{"schema_version": 99}'), ("nan", '{"identity": NaN}')):
+        (place/name).mkdir()
+        (place/name/"run.json").write_text(content)
+    (place/"folder"/"run.json").mkdir(parents=True)
+    (place/"linked").symlink_to(place/"one")
+    (place/"inside").mkdir()
+    (place/"inside"/"run.json").symlink_to(place/"one"/"run.json")
+    (place/"piped").mkdir()
+    os.mkfifo(place/"piped"/"run.json")
+    (place/"notes.txt").write_text("a file among them")
+    (place/"nothing").mkdir()
+    table = runs(place)
+    assert {run.name for run in table} == {"baseline", "small"} and [p.name for p in table.listed.trainings] == ["learnt"]
+    why = {folder.name: text for folder, text in table.listed.damaged}
+    assert set(why) == {"torn", "empty", "list", "deep", "late", "nan", "folder", "linked", "inside", "piped"}
+    assert "link" in why["linked"] and "link" in why["inside"] and "later release" in why["late"] and all(why.values())
+    assert "2 runs, 1 training, 10 that cannot be listed" in str(table) and "learnt" in str(table) and "And 7 more" in str(table)
+
+def test_hostile_run_files_are_harmless(place):
+    change(place/"one", name=NASTY*20, finished=NASTY, started=NASTY, submission="../two/run.json", dataset=NASTY, process=NASTY)
+    run, = (run for run in runs(place) if run.folder.name == "one")
+    assert run.state == "unfinished" and run.answered == 23 and len(run.name) <= 100 and "\x1b" not in str(runs(place))
+    change(place/"two", score=dict(metric=NASTY, overall=50., interval=None, questions=1))
+    assert "50.00" in str(runs(place)) and "\x1b" not in str(runs(place)) and len(str(runs(place)).splitlines()[2]) < 400
+    change(place/"two", score=dict(metric="official", overall=101, interval=None, questions=1))
+    assert [folder.name for folder, _ in read_runs(place).damaged] == ["two"]
+
+def test_names_that_several_have_are_refused_with_the_choices(place):
+    change(place/"two", name="baseline")
+    with pytest.raises(UserError, match=r"2 runs are called 'baseline': give the number or the folder of one \(1: .*two.*; 2: .*one"): runs(place).open("baseline")
+    with pytest.raises(UserError, match="did you mean 'baseline'"): runs(place).open("basline")
+    with pytest.raises(UserError, match="no run number 0"): runs(place)[0]
+    with pytest.raises(UserError, match="not by None"): runs(place)[None]
+    assert runs(place).open("one").folder == place/"one" and runs(place).compare(1, 2, seed=3).overall.a >= 0
+
+def test_comparing_from_the_table(place):
+    found = runs(place).compare("baseline", "small")
+    assert found.run_a.name == "baseline" and "A  baseline: BEiT-3 sample model" in str(found)
+
+def test_no_folder_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="no folder beit3_runs here, so there are no runs"): runs()
+    (tmp_path/"beit3_runs").mkdir()
+    assert len(runs()) == 0 and runs()._repr_html_() == "<p>beit3_runs: 0 runs.</p>" and len(runs().table) == 0
+    (tmp_path/"file").write_text("")
+    with pytest.raises(UserError, match="file is no folder"): runs("file")
+    with pytest.raises(UserError, match="a path, not 7"): runs(7)
+
+def test_remarks_are_counted(place):
+    lines = [dict(question_ids=[1, 2], add=["glare", "odd"]), dict(question_ids=[1], remove=["glare", "odd"], note="?"), dict(question_ids=[2], note=""), [], {"question_ids": [[1]]}]
+    (place/"one"/"notes.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n{torn\n" + "["*50_000)
+    assert count_notes(place/"one") == (1, 1) and "1 tag, 1 note" in str(runs(place)) and "remarks" in runs(place)._repr_html_()
+
+def test_a_hundred_runs_are_there_at_once(place):
+    for i in range(100): shutil.copytree(place/"one", place/f"copy-{i}")
+    begun = time.monotonic()
+    assert len(runs(place)) == 102
+    assert time.monotonic() - begun < 2
+
+
+# --- deleting
+
+def test_deleting_says_what_it_deleted(place, capsys):
+    table = runs(place)
+    kept = table["small"].number
+    table.delete("baseline")
+    assert f"deleted the run “baseline” with 23 answers: {place/'one'}" in capsys.readouterr().out
+    assert not (place/"one").exists() and len(table) == 1 and table[kept].name == "small"
+    with pytest.raises(UserError, match="no run in"): table.open("baseline")
+    table.refresh()
+    assert table[1].name == "small"
+
+def kept(folder): return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+@pytest.mark.parametrize("strange", ["thesis.txt", "pictures/me.png", "probes/seed-0/blank/mine.txt", "probes/notes", "sub/answers-0.jsonl", "run.json.bak", "answers-x.jsonl"])
+def test_a_folder_with_something_else_is_left(strange, place):
+    (place/"one"/strange).parent.mkdir(parents=True, exist_ok=True)
+    (place/"one"/strange).write_text("dear")
+    before = kept(place)
+    with pytest.raises(UserError, match="is left as it is: .* is no part of a run"): runs(place).delete("baseline")
+    assert kept(place) == before
+
+@pytest.mark.parametrize("name", ["answers-1.jsonl", "pictures", "probes", "notes.jsonl"])
+def test_links_are_not_followed(name, place, tmp_path):
+    dear = tmp_path/"dear"
+    dear.mkdir()
+    (dear/"file").write_text("dear")
+    (place/"one"/name).symlink_to(dear)
+    with pytest.raises(UserError, match="no part of a run"): runs(place).delete("baseline")
+    assert (dear/"file").read_text() == "dear" and (place/"one"/"run.json").exists()
+    (place/"other").symlink_to(place/"two")
+    with pytest.raises(UserError, match="is a link"): delete_run(place/"other")
+    assert (place/"two"/"run.json").exists()
+
+def test_a_run_in_use_is_left(place):
+    run = list_run(place/"one")
+    journal = Journal(place/"one"/"answers-0.jsonl", json.loads((place/"one"/"answers-0.jsonl").read_text().splitlines()[0])["run"])
+    try:
+        assert [is_locked(path) for path in journals_of(place/"one")] == [True]
+        with pytest.raises(UserError, match="is in use"): delete_run(place/"one")
+        (place/"one"/json.loads((place/"one"/"run.json").read_text())["submission"]).unlink()
+        assert run.state == "finished" and list_run(place/"one").state == "running"
+    finally: journal.close()
+    assert list_run(place/"one").state == "unfinished" and "deleted" in delete_run(place/"one")
+
+def test_all_that_a_run_leaves_can_be_deleted(vqa, tmp_path):
+    from beit3_colab.scenes.description import make_scene
+    from beit3_colab.scenes.drawing import draw_scene
+    run = evaluate(vqa, questions=[dict(image=draw_scene(make_scene(i)), question="Is it night?", answers="no") for i in range(3)], output_dir=tmp_path/"own", progress=False)
+    assert (run.folder/"pictures").is_dir()
+    assert "with 3 answers" in delete_run(run.folder)
+    run = evaluate(vqa, limit=5, output_dir=tmp_path/"probed", progress=False)
+    run.probe(["blank", "typo"], limit=2, vqa=vqa, progress=False)
+    (run.folder/"notes.jsonl").write_text("")
+    assert any((run.folder/"probes").rglob("answers-0.jsonl")) and "deleted" in delete_run(run.folder)
+    assert list(tmp_path.iterdir()) == []
+
+def test_what_is_no_run_is_not_deleted(place, tmp_path):
+    (tmp_path/"dear").mkdir()
+    for folder in (tmp_path/"dear", tmp_path/"nowhere"):
+        with pytest.raises(UserError): delete_run(folder)
+    assert (tmp_path/"dear").exists()
+
+
+# --- the command
+
+def test_the_command_lists(place, capsys, monkeypatch):
+    assert main(["runs", str(place)]) == 0
+    assert "baseline" in capsys.readouterr().out
+    (place/"torn").mkdir()
+    (place/"torn"/"run.json").write_text("{")
+    assert main(["runs", str(place), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {run["name"] for run in found["runs"]} == {"baseline", "small"} and "cut short" in found["damaged"][0]["reason"]
+    monkeypatch.chdir(place.parent)
+    assert main(["runs"]) == 0 and "small" in capsys.readouterr().out
+    assert main(["runs", "nowhere"]) == 2 and "no folder nowhere" in capsys.readouterr().err
+
+def test_the_command_finds_names(place, capsys, monkeypatch):
+    monkeypatch.chdir(place.parent)
+    assert main(["compare", "baseline", "small"]) == 0 and "A  baseline" in capsys.readouterr().out
+    change(place/"two", name="baseline")
+    assert main(["report", "baseline"]) == 2 and "2 runs are called 'baseline'" in capsys.readouterr().err
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete(shell, capsys):
+    pytest.importorskip("shtab")
+    assert main(["completion", shell]) == 0
+    out = capsys.readouterr().out
+    for word in ("evaluate", "name", "epochs", "probes", "runs"): assert word in out, word
+
+def test_completion_without_shtab(capsys, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "shtab", None)
+    assert main(["completion", "bash"]) == 2 and "pip install shtab" in capsys.readouterr().err
