@@ -17,7 +17,23 @@ from processes import environment, free_port
 
 ARTEFACTS = ROOT/".ci-artifacts" # what continuous integration keeps: pictures of what was seen
 FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync".split()
+AXE = ROOT/"tests"/"front_end"/"node_modules"/"axe-core"/"axe.min.js" # see `front_end_tools.install`
 COLAB = ("ipywidgets==7.7.1", "ipython==7.34.0", "ipykernel==6.17.1", "jupyterlab_widgets<3") # what Colab has
+
+# Called with an element: whether it begins inside the part of the notebook that is in sight
+IN_SIGHT = """e => {
+  const r = e.getBoundingClientRect(), window = e.closest('.jp-WindowedPanel-outer, .jp-Notebook').getBoundingClientRect();
+  return e.offsetParent !== null && r.height > 0 && r.top >= window.top - 2 && r.top + Math.min(r.height, 40) <= window.bottom + 2 }"""
+
+# Called with an element: pictures in it whose shape on the page is not that of their files
+SQUASHED = """root => [...root.querySelectorAll('img')].filter(i => i.offsetParent && i.naturalWidth).filter(i => {
+  const kept = ['contain', 'scale-down', 'cover'].includes(getComputedStyle(i).objectFit);
+  return !kept && Math.abs(i.clientWidth*i.naturalHeight/(i.clientHeight*i.naturalWidth) - 1) > .03 }).map(i => [i.clientWidth, i.clientHeight, i.naturalWidth, i.naturalHeight].join())"""
+
+# Called with an element: how many broken links ipywidgets draws in it
+BROKEN = """root => [root, ...root.querySelectorAll('.jupyter-widgets-disconnected')].filter(e => {
+  const mark = getComputedStyle(e, '::before');
+  return e.offsetParent && e.classList.contains('jupyter-widgets-disconnected') && !['none', 'normal'].includes(mark.content) && mark.display !== 'none' }).length"""
 
 # Called with an element: all texts in it that can be seen, each with its contrast to what is behind it
 CONTRAST = """root => {
@@ -143,6 +159,25 @@ class NotebookPage:
     def settle(self):
         "Wait until what was clicked has been answered and drawn: the kernel takes its messages in turn, and many may come of one click."
         self.js("return panel.sessionContext.session.kernel.requestExecute({code: '', silent: true}).done.then(() => new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn))))")
+
+    def ask(self, code):
+        "What some code prints in the kernel, after everything that was clicked before."
+        return self.js("""return new Promise(done => {
+            const future = panel.sessionContext.session.kernel.requestExecute({code: argument, store_history: false});
+            let text = '';
+            future.onIOPub = m => { if (m.header.msg_type === 'stream') text += m.content.text; if (m.header.msg_type === 'error') text += m.content.traceback.join('\\n') };
+            future.done.then(() => requestAnimationFrame(() => requestAnimationFrame(() => done(text))));
+        })""", code).strip()
+
+    def restart(self):
+        "Restart the kernel; what it knew is gone."
+        self.js("return panel.sessionContext.session.kernel.restart()")
+        self.wait("panel.sessionContext.session.kernel.connectionStatus === 'connected' && panel.sessionContext.session.kernel.status === 'idle'", "a kernel")
+
+    def find_faults(self, part):
+        "What axe-core finds in an element: rule, how bad, and the first place."
+        if not self.page.evaluate("Boolean(window.axe)"): self.page.evaluate(AXE.read_text())
+        return part.evaluate("async e => (await axe.run(e)).violations.map(v => `${v.id} (${v.impact}, ${v.nodes.length}): ${v.nodes[0].html.slice(0, 200)}`)")
 
     def text(self, number): return self.cell(number).locator(".jp-OutputArea").inner_text()
     def cell(self, number): return self.page.locator(".jp-Notebook .jp-Cell").nth(number)

@@ -334,3 +334,22 @@ def test_every_rule_has_its_words_in_one_table():
 @pytest.mark.parametrize("metric", ["bleu", "", "Official VQA accuracy"])
 def test_unknown_rule(metric):
     with pytest.raises(UserError, match=f"metric must be 'official' or 'exact', not {metric!r}"): score([annotation(1)], {1: "cat"}, metric=metric)
+
+
+def test_intervals_are_found_when_they_are_first_asked_for(monkeypatch):
+    import copy, dataclasses, pickle
+    import beit3_colab.scoring.score as module
+    calls, whole = [], module.bootstrap_intervals
+    monkeypatch.setattr(module, "bootstrap_intervals", lambda *given: calls.append(given) or whole(*given))
+    notes = {i: module.Annotation(i, i, "is", "yes/no", "yes", ("yes",)*10) for i in range(4)}
+    said = {0: "yes", 1: "no", 2: "yes", 3: "yes"}
+    first = module.score(notes, said)
+    named = first.told(label="a label")
+    assert first.overall == named["overall"] == 75 and not calls
+    assert named.interval == first.interval and named.intervals.keys() == {"yes/no"} and None not in first.intervals
+    read = len(calls)
+    again = module.score(notes, said)
+    for other in (again, copy.copy(again), copy.deepcopy(again), pickle.loads(pickle.dumps(module.score(notes, said)))):
+        assert other == first and repr(other) == repr(first) and dataclasses.asdict(other) == dataclasses.asdict(first)
+    assert dataclasses.replace(module.score(notes, said), label="a label") == named != first
+    assert read and not hasattr(first, "no_such_field")

@@ -373,7 +373,7 @@ _REASONS = {
     errno.EDQUOT: "is over its quota: free some space",
     errno.EROFS: "is on a read-only disk: choose another",
     errno.EPERM: "may not be written to: change its attributes or choose another",
-    errno.ENOENT: "cannot be made there: choose another",
+    errno.ENOENT: "cannot be made: there is no place of that name, or it takes no folders; choose another",
     errno.ENAMETOOLONG: "has too long a name: choose another",
     errno.EACCES: "may not be written to: change its permissions or choose another",
     errno.ENOTDIR: "lies inside a file: choose another",

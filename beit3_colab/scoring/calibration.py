@@ -499,7 +499,9 @@ class Calibration:
         return float(found[0]) if alone else found
 
     @property
-    def method(self) -> str: return self.fit.method # "temperature" or "isotonic"
+    def method(self) -> str: # "temperature" or "isotonic"
+        "How confidences are calibrated: temperature or isotonic."
+        return self.fit.method
 
     def least_confidence(self,
         at_risk: float, # the largest share of the answers that may be wrong, between 0 and 1

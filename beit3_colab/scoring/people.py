@@ -112,7 +112,9 @@ class PeopleScore(NamedTuple):
     wrong: int # of them, whose answer is worth nothing by the others'
 
     @property
-    def unanimous(self) -> bool: return self.agreement == 1 # whether all said the same
+    def unanimous(self) -> bool: # whether all said the same
+        "Whether everybody gave the same answer."
+        return self.agreement == 1
 
 @lru_cache(maxsize=2**16)
 def _judge(answers: tuple[str, ...], metric: str) -> PeopleScore: # answers: sorted

@@ -186,7 +186,11 @@ def without_search():
     gc.disable()
     try: yield
     finally:
-        if was_on: gc.enable()
+        if was_on:
+            if not gc.get_freeze_count(): # what was made counts as looked at: looking at millions of records takes long
+                gc.freeze()
+                gc.unfreeze()
+            gc.enable()
 
 # %% ../../nbs/06_scoring/10_result_rows.ipynb #117e7272
 def checked_rows(

@@ -227,12 +227,19 @@ def _text_answers(pairs: Iterable[tuple]) -> dict: # question_id → answer
                      "classes?", plural(len(others), "answer"), found[next(iter(others))])
     return found
 
+def _is_plain(results, ids) -> bool:
+    "Whether results are what is made of them anyway: a text for ids that there are. Those of a run always are."
+    if type(results) is not dict or not results or "question_id" in results: return False
+    if not set(map(type, results)) <= {int, str} or set(map(type, results.values())) != {str}: return False
+    return results.keys() <= (ids.keys() if isinstance(ids, Mapping) else ids)
+
 def read_results(
     results, # a file, list of {"question_id", "answer"}, dict question_id → answer, a table or two arrays of these
     ids: Collection[int|str] = (), # of the questions, such as the annotations; without them ids are integers
 ) -> dict[int|str, str]: # question_id → answer
     "Read a model's answers. Raises `UserError` for a wrong type, a repeated question or no result at all."
     if not isinstance(ids, (Mapping, Set)): ids = dict.fromkeys(ids) # in which each is found at once
+    if _is_plain(results, ids): return dict(results)
     answers, repeated, converted, types = {}, [], [], _id_types(ids)
     for given_id, answer in _read_pairs(results, ids, types):
         question_id = _read_id(given_id, ids, types)
@@ -279,7 +286,9 @@ class SubmissionCheck:
     note: str="" # which EvalAI phase takes it
 
     @property
-    def ok(self) -> bool: return not self.problems
+    def ok(self) -> bool:
+        "Whether the file can be submitted."
+        return not self.problems
 
     def _head(self) -> str:
         verdict = "Fine" if self.ok else plural(len(self.problems), "problem")

@@ -7,9 +7,10 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ..machine.docstrings import with_parameters
-from ..machine.messages import clean_line, format_interval, plural, printable, text_html, UserError
+from ..machine.messages import clean_line, did_you_mean, first_few, format_interval, plural, printable
+from ..machine.messages import short_repr, text_html, UserError
 from ..data.answer_list import soft_label_score
 from ..data.dataset import Annotation, few_answers, metric_of, TEN
 from .figures import FigureTable
@@ -31,6 +32,12 @@ def order_answer_types(
     return sorted(types, key=lambda t: (known.get(t, len(known)), t))
 
 # %% ../../nbs/06_scoring/04_score.ipynb #d1eb7606
+class _Intervals:
+    "Knows how intervals are found, which takes longer than all other figures."
+    def __init__(self, *given): self.given = given # for `bootstrap_intervals`
+
+    def find(self): return dict(bootstrap_intervals(*self.given))
+
 @dataclass(frozen=True, repr=False)
 class Score:
     """VQA accuracy (or exact match, see `beit3_colab.scoring.rules`) in percent, with 95 % intervals.
@@ -51,15 +58,57 @@ class Score:
     figures: tuple = () # more that the data set's official program says, see `beit3_colab.scoring.figures.Figure`
 
     @property
-    def name(self) -> str: return find_rule(self.metric).short_name # for the head of a column
+    def name(self) -> str: # for the head of a column
+        "What the figure is called in the head of a column."
+        return find_rule(self.metric).short_name
+
+    def __post_init__(self):
+        if not isinstance(self.interval, _Intervals): return
+        vars(self)["_resample"] = vars(self).pop("interval")
+        del vars(self)["intervals"]
+
+    def __getattr__(self, name): # the intervals, when they are first asked for: nothing else is ever missing
+        if name not in ("interval", "intervals") or "_resample" not in vars(self): raise AttributeError(name)
+        found = vars(self)["_resample"].find()
+        vars(self).update(interval=found.pop(None), intervals=found)
+        vars(self).pop("_resample", None)
+        return vars(self)[name]
+
+    def __getstate__(self): # what is kept or sent has its intervals
+        self.interval
+        return vars(self).copy()
+
+    def told(self,
+        **changes, # fields
+    ) -> Score: # the intervals are still found when they are first asked for
+        "The same figures with another label, other notes or other further figures."
+        changed = object.__new__(type(self))
+        vars(changed).update(vars(self), **changes)
+        return changed
 
     def rows(self): # yields (name, percent, interval, number of questions): overall, then each answer type
         yield "overall", self.overall, self.interval, self.num_questions
         for t in order_answer_types(self.per_answer_type):
             yield t, self.per_answer_type[t], self.intervals[t], self.counts[t]
 
+    def __getitem__(self,
+        name: str, # "overall", an answer type or a question type
+    ) -> float: # percent
+        "One of the accuracies. Raises `UserError` for a type that there is not."
+        known = {**self.per_question_type, **self.per_answer_type, "overall": self.overall}
+        if isinstance(name, str) and name in known: return known[name]
+        near = did_you_mean(name, known) if isinstance(name, str) else ""
+        raise UserError(f"there is no accuracy of {short_repr(name)}{near or f'; there are {first_few(reversed(known), 5)}'}")
+
+    def __float__(self) -> float: return float(self.overall) # percent
+
+    def __format__(self, spec): # f"{score:.2f}"
+        "The overall accuracy in a format of numbers; without a format the whole table."
+        return format(self.overall, spec) if spec else str(self)
+
     @property
     def caption(self) -> str: # the rule, the numbers, how the intervals were found
+        "The rule, the numbers of questions and pictures, and how the intervals were found."
         alone = "no interval: one image does not tell how much images differ"
         how = "95 % intervals by resampling images" if self.num_images > 1 else alone
         title = find_rule(self.metric).title
@@ -67,6 +116,7 @@ class Score:
 
     @property
     def foot(self) -> str: # below a table: `caption`, and a line for each of `notes`
+        "What stands below a table: `caption`, and a line for each of `notes`."
         return "\n".join([self.caption, *self.notes])
 
     def __str__(self):
@@ -141,15 +191,15 @@ def _summarise(
     answer_types = _positions([a.answer_type for a in notes])
     question_types = _positions([a.question_type for a in notes])
     image_ids = [a.image_id for a in notes]
-    intervals = bootstrap_intervals(image_ids, values, {None: list(range(len(notes))), **answer_types}, resamples, seed)
+    later = _Intervals(image_ids, values, {None: list(range(len(notes))), **answer_types}, resamples, seed)
     mean = lambda positions: _percent([values[i] for i in positions])
     return Score(
         overall=_percent(values),
         per_answer_type={t: mean(p) for t, p in answer_types.items()},
         per_question_type={t: mean(p) for t, p in question_types.items()},
         per_question={a.question_id: round(100*v, 2) for a, v in zip(notes, values)},
-        interval=intervals.pop(None),
-        intervals=intervals,
+        interval=later, # found when it is first asked for
+        intervals={},
         counts={t: len(p) for t, p in answer_types.items()},
         num_questions=len(notes),
         num_images=len(set(image_ids)),
@@ -188,9 +238,22 @@ def score(
     ids = [q for q in match_questions(annotations, answers, partial) if annotations[q].counted]
     if not ids: raise UserError("none of the questions that are answered is counted by the data set's rule")
     notes = [annotations[q] for q in ids]
-    values = [rule(answers[q], a.answers) for q, a in zip(ids, notes)]
+    values = _values(rule, [answers[q] for q in ids], notes)
     found = _summarise(notes, values, rule, resamples, seed)
-    return found if metric or found.notes else replace(found, notes=notes_of_data(rule.name, annotations))
+    return found if metric or found.notes else found.told(notes=notes_of_data(rule.name, annotations))
+
+def _values(rule: Rule, answers: list, notes: list[Annotation]) -> list[float]: # 0 to 1
+    "What each answer is worth; many questions have the same answer and the same ten of people."
+    known, values = {}, []
+    for answer, note in zip(answers, notes):
+        if type(answer) is not str or type(note.answers) is not tuple:
+            values.append(rule(answer, note.answers))
+            continue
+        key = answer, note.answers
+        value = known.get(key)
+        if value is None: value = known[key] = rule(*key)
+        values.append(value)
+    return values
 
 # %% ../../nbs/06_scoring/04_score.ipynb #3bb4e553
 class _RunningRatio:
@@ -261,18 +324,32 @@ class RunningScore:
         self._types[answer_type].add(image_id, value)
 
     @property
-    def num_questions(self) -> int: return self._all.n
+    def num_questions(self) -> int:
+        "Questions so far."
+        return self._all.n
+
     @property
-    def num_images(self) -> int: return len(self._all.images)
+    def num_images(self) -> int:
+        "Different pictures so far."
+        return len(self._all.images)
+
     @property
-    def overall(self) -> float: return self._all.accuracy # percent; nan before the first answer
+    def overall(self) -> float: # percent; nan before the first answer
+        "Accuracy so far in percent; nan before the first answer."
+        return self._all.accuracy
+
     @property
-    def interval(self) -> tuple[float, float]|None: return self._all.interval # None for fewer than two images
+    def interval(self) -> tuple[float, float]|None: # None for fewer than two images
+        "95 % interval in percent; None for fewer than two pictures."
+        return self._all.interval
+
     @property
     def per_answer_type(self) -> dict[str, float]: # percent
+        "Accuracy of each answer type in percent."
         return {t: self._types[t].accuracy for t in order_answer_types(self._types)}
     @property
     def intervals(self) -> dict[str, tuple[float, float]|None]: # answer type → interval, percent
+        "95 % interval of each answer type in percent."
         return {t: self._types[t].interval for t in order_answer_types(self._types)}
 
     def __str__(self):
@@ -285,7 +362,7 @@ class RunningScore:
     __repr__ = __str__
 
 # %% ../../nbs/06_scoring/04_score.ipynb #1905f1d3
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SoftScore:
     "BEiT-3's validation score in percent. Not VQA accuracy."
     soft_score: float # mean of 0, 30, 60, 90, 100, rounded to 2 decimals
@@ -298,6 +375,8 @@ class SoftScore:
         count = plural(self.num_questions, "question")
         lines = [f"{label}BEiT-3 soft score {self.soft_score:.2f} ({count}; not VQA accuracy)", *self.notes]
         return printable("\n".join(lines))
+
+    def __repr__(self): return str(self)
 
     def _repr_html_(self): return f"<p>{'<br>'.join(map(text_html, str(self).splitlines()))}</p>"
 
