@@ -76,11 +76,11 @@ def test_official_weights_and_questions_on_a_machine_that_is_lost(colab, monkeyp
         assert after[:len(before)] == before and len(after) == len(set(after)) >= 400 # continued, nothing twice
         asked = [r.path for r in server.requests]
         assert len(asked) == len(set(asked))
-        # of 74 pictures those of the questions that were left, and of the answers shown
-        assert sum(p.endswith(".jpg") for p in asked) < 60
+        # of 74 pictures those of the questions that were left, of the answers shown, and of the browser's first page and the next
+        assert sum(p.endswith(".jpg") for p in asked) < 74
     text = printed(notebook)
     figures = f"Official VQA accuracy, {len(after)} questions, 74 images; 95 % intervals"
-    assert f"{name} on val, {len(after)} questions\n{figures}" in text
+    assert f" px on VQAv2 val, {len(after)} questions\n{figures}" in text
     assert f"partial_vqav2_val_{len(after)}.json\nThis is part of val: it can be scored" in text
     assert [p.rpartition("/")[2] for p in colab.asked("downloaded")] == [f"partial_vqav2_val_{len(after)}.json"]
     outputs = [o for c in notebook.cells for o in c.get("outputs", [])]
@@ -126,7 +126,13 @@ def test_browse_answers(colab, monkeypatch):
     outputs = [o.get("data", {}) for c in notebook.cells for o in c.get("outputs", [])]
     html = [o["text/html"] for o in outputs if "text/html" in o]
     assert sum("image/png" in o for o in outputs) == 5 # attention and four figures
-    assert [h.count("<img") for h in html if "Run the cell to browse all" in h] == [8, 4, 4, 4]
+    pages = [h.count("<img") for h in html if "Run the cell to browse all" in h]
+    assert pages[:2] + pages[-2:] == [8, 4, 4, 4] and len(pages) == 6 and pages[2] == pages[3] > 1 # mistakes, tagged ones
+    assert "\nrun.browse(tag='look again', per_page=4)\n" in printed(notebook) # the call that was copied
+    asked, = (h for h in html if "chosen questions" in h and "<table" in h and "mistakes, 128 px" in h and ".compare(1, 2)" not in h)
+    listed, = (h for h in html if ".compare(1, 2)" in h) # runs()
+    assert "0.00" in asked and all(name in listed for name in ("192 px", "128 px", "mistakes, 128 px", "tags, 1 note"))
+    assert "the brown thing is a ball" in html[-1] # by the run that was opened again
     assert any("Finished" in h and "overall" in h for h in html)
     assert any("Stopped" in h and "continues" in h for h in html)
     total, answered = map(int, re.search(r"^\((\d+), (\d+)\)$", printed(notebook), re.M).groups())
