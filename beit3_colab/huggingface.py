@@ -65,6 +65,7 @@ class Beit3Config(PretrainedConfig):
 
     @property
     def architecture(self) -> architecture.Beit3Config: # raises `UserError` for sizes that do not fit together
+        "The same sizes as a `Beit3Config` of `beit3_colab.model`."
         fields = architecture.Beit3Config.__dataclass_fields__
         return architecture.Beit3Config(**{name: getattr(self, name) for name in fields})
 
@@ -186,7 +187,10 @@ class Beit3Tokenizer(PreTrainedTokenizer):
         super().__init__(**{**special, **kwargs, "model_max_length": model_max_length})
 
     @property
-    def vocab_size(self) -> int: return len(self.reading)
+    def vocab_size(self) -> int:
+        "Tokens that the tokenizer knows."
+        return len(self.reading)
+
     def get_vocab(self) -> dict[str, int]: # of the model file, and tokens that a user has added
         ids = list(range(len(self.reading)))
         added = getattr(self, "_added_tokens_encoder", {}) # transformers asks before it has made this
@@ -321,7 +325,9 @@ class Beit3Processor(ProcessorMixin):
         return BatchFeature(inputs)
 
     @property
-    def model_input_names(self) -> list[str]: return ["pixel_values", "input_ids", "attention_mask"]
+    def model_input_names(self) -> list[str]:
+        "Names of what the model takes."
+        return ["pixel_values", "input_ids", "attention_mask"]
 
     @classmethod
     def from_pretrained(cls, name, **kwargs):

@@ -79,7 +79,7 @@ def run_val(checkpoint, tmp_path, **options): return evaluate(checkpoint, split=
 def test_a_split_by_name(server, tmp_path):
     run = run_val(NAME, tmp_path)
     assert len(run.records) == len(run.questions) >= 60 and 0 < run.accuracy.overall < 100
-    label = f"{NAME} on val, {len(run.questions)} questions"
+    label = f"BEiT-3 base, {run.identity.image_size} px on VQAv2 val, {len(run.questions)} questions"
     assert run.label == label and f"\n{label}\nOfficial VQA accuracy, {len(run.questions)} questions, " in str(run.accuracy)
     assert str(run.soft_score).startswith(label) and str(run.report()).startswith(label)
     assert run.submission.name == f"partial_vqav2_val_{len(run.questions)}.json" and "not be submitted" in run.evalai

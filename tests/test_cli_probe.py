@@ -96,12 +96,12 @@ def test_bad_input_is_one_line(run, capsys, more, says):
     assert status == 2 and err.count("\n") == 1 and says in err and err.startswith("beit3-colab") and len(err) < 700
     assert out == "" and ("--csv" not in more or not (run/"probes").exists()) # nothing is asked first
 
-@pytest.mark.parametrize("place", ["nowhere", "."])
-def test_what_is_no_run_folder_is_refused(place, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("place,why", [("nowhere", "run folder nowhere does not exist"), (".", ". is not a run folder")])
+def test_what_is_no_run_folder_is_refused(place, why, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["probe", place]) == 2
     out, err = capsys.readouterr()
-    assert out == "" and err.count("\n") == 1 and "not a run folder" in err
+    assert out == "" and err.count("\n") == 1 and why in err
 
 def test_names_are_checked_before_anything_is_loaded(run):
     code = ("import sys\nfrom beit3_colab.commands.cli import main\n"

@@ -54,7 +54,7 @@ def run_riddles(vqa, folder, **more):
 
 def test_a_new_data_set_to_the_end(riddles, vqa, tmp_path):
     run = run_riddles(vqa, tmp_path/"run")
-    assert run.label == "sample on riddles, 40 questions" and run.submission.name == "submit_riddles_riddles.json"
+    assert run.label == "BEiT-3 sample model on riddles, 40 questions" and run.submission.name == "submit_riddles_riddles.json"
     assert run.evalai == "Send all 40 to the sphinx." and run.metric == "official"
     results = json.loads(run.submission.read_text())
     assert [r["question_id"] for r in results] == [q.question_id for q in run.questions]

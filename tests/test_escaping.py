@@ -1,7 +1,9 @@
 "Hostile text stays text in everything that makes HTML. The makers are found in the source, and each must have been run here."
 import ast
+import json
 import re
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +14,19 @@ from beit3_colab.data.own import open_questions
 from beit3_colab.data.own_rows import RowReader
 from beit3_colab.data.records import Row
 from beit3_colab.data.rows import read_rows
+from beit3_colab.evaluation.background import BackgroundRun
 from beit3_colab.look.attention_view import explore_attention
+from beit3_colab.look.cards import safe
 from beit3_colab.look.evidence import Evidence
+from beit3_colab.look.picking import call_html, copy_html
 from beit3_colab.look.report_evidence import evidence_sections, missing_html
-from beit3_colab.look.report_page import REPORT_SCRIPT, REPORT_STYLE
+from beit3_colab.look.grid import Grid, ONE_A_PICTURE
+from beit3_colab.look.report import link_rows
+from beit3_colab.look.report_page import REPORT_SCRIPT, REPORT_STYLE, table_html
 from beit3_colab.look.run import compare
+from beit3_colab.look.facets import why_nothing
+from beit3_colab.look.overview import Overview
+from beit3_colab.look.runs import runs
 from beit3_colab.look.search import AnswerIndex, Filter
 from beit3_colab.look.tables import read_csv
 from beit3_colab.machine.addresses import seal_address
@@ -26,6 +36,7 @@ from beit3_colab.progress.bars import NotebookBar
 from beit3_colab.model.vqa import load_model
 from beit3_colab.progress.snapshot import Rank, Snapshot, TypeAccuracy
 from beit3_colab.progress.widget import WidgetDisplay, head_html
+from beit3_colab.run.remarks import clean_tag
 from beit3_colab.scoring.results import check_submission
 from hostile import FORMULA, NASTY, PICTURE, SCRIPT, SECRETS, SHOWN, check, every_html, make_probed, make_results, make_run, make_secret_run, without_answers
 from trainings import learn, some_rows
@@ -61,7 +72,8 @@ def vqa():
 
 
 def figures(run, vqa):
-    return [run.report()._repr_html_(), run.accuracy._repr_html_(), run.soft_score._repr_html_(), check_submission([{"question_id": 9, "answer": NASTY, NASTY: 1}, {"question_id": NASTY, "answer": ""}, NASTY], run.questions)._repr_html_(),
+    linked = link_rows(table_html(NASTY, (NASTY, NASTY), [(NASTY, NASTY)]), [[1, 2]])
+    return [linked, run._repr_html_(), run.data._repr_html_(), run.report()._repr_html_(), run.accuracy._repr_html_(), run.soft_score._repr_html_(), check_submission([{"question_id": 9, "answer": NASTY, NASTY: 1}, {"question_id": NASTY, "answer": ""}, NASTY], run.questions)._repr_html_(),
             check_submission([{"question_id": q.question_id, "answer": "yes"} for q in run.questions], run.questions)._repr_html_()]
 
 def progress(run, vqa):
@@ -96,12 +108,56 @@ def browser(run, vqa):
             shown.controls["ask-text"].value = NASTY
             shown._show_position() # as after new answers
             made += every_html(shown.widget)
+        shown.grid.cards.children[0].children[1].click()
+        for factor in (1, 0): shown.controls["zoom"].value = factor; made += every_html(shown.widget)
         shown.controls["words"].value = NASTY
         made += [*every_html(shown.widget), shown.saved_view()]
         shown.controls["reset"].click()
         shown.guard(lambda: 1/len(NASTY[:0]))(); made.append(shown.status.value)
+        grid = Grid(shown.pictures, 12, shown.guard, shown._load, shown.open, group=lambda rows: [rows]) # one card for all
+        grid.controls["cards"].value = ONE_A_PICTURE
+        grid.show(range(len(shown.index)))
+        made += every_html(grid.widget)
         shown._ipython_display_()
     return made
+
+def remarks(run, vqa):
+    "Tags and notes that are markup: on cards, in the detail, in the saved view, and in a report."
+    tag, note = clean_tag(NASTY.replace(",", " ")[:60]), NASTY[:1000]
+    run.remarks.tag(run.questions[:2], tag).note(run.questions[0], note)
+    shown, path = run.browse(), run.folder/"remarks.html"
+    shown.picks.add(shown.chosen_ids())
+    made = [*every_html(shown.widget), shown.saved_view(), run.remarks._repr_html_(), copy_html(NASTY, NASTY, NASTY), call_html(shown.code()), call_html("x"*30_000)]
+    shown.open(run.questions[0].question_id)
+    shown.controls["note-field"].value = note + "!"
+    made += every_html(shown.widget)
+    shown.back()
+    shown.controls["cards"].value = "one a picture"
+    made += every_html(shown.widget)
+    shown.controls["words"].value = NASTY
+    made += every_html(shown.widget)
+    page = run.to_html(path, questions=run.questions[:2]).read_text(encoding="utf-8")
+    made.append(re.search("<div id='cards'>.*?</div>\\s*<p id='none'", page, re.S).group().replace("<p id='none'", "<p>"))
+    run.remarks.path.unlink()
+    return made
+
+def overviews(run, vqa):
+    "Filters and bars that filter; their buttons, menus and lists hold plain text, see test_overview.py."
+    shown = run.browse()
+    bar, made = shown.filters, []
+    view = Overview(shown.index, bar, shown.guard)
+    view.button.value = True
+    for part in view.parts.values():
+        for button in [b for b in part.buttons.children if b.layout.display is None][:2]:
+            button.value = True
+            bar.show_fit(shown.rows)
+            made += [*every_html(bar.widget), *every_html(view.widget)]
+            bar.clear()
+    for words in (NASTY, f"colour:{NASTY}", '"' + NASTY.replace('"', "") + '"'):
+        bar.controls["words"].value = words
+        bar.show_fit(shown.rows)
+        made += [*every_html(bar.widget), safe(why_nothing(shown.index, bar.filter), 1000)]
+    return [*made, *every_html(shown.widget)]
 
 def attention(run, vqa):
     view = explore_attention(vqa, run.data.read_image(run.questions[0]), NASTY)
@@ -120,16 +176,24 @@ def comparison(run, vqa):
         made += every_html(shown.widget)
         shown.controls["reset"].click()
         shown._ipython_display_()
-    return made + compared(run, other)
+    return made + compared(run, other, vqa)
 
-def compared(run, other):
+def compared(run, other, vqa):
     "The same of three runs, and the pages; their names are markup."
     made = []
     for kept in (lambda run: run, without_answers):
         two, many = compare(kept(run), kept(other)), compare({"<b>x": kept(run), SCRIPT[:30].replace(",", ""): kept(other), "C": kept(run)})
-        shown = many.browse()
+        run.remarks.tag(run.questions[0], SCRIPT[:30].replace(",", "")).note(run.questions[0], NASTY)
+        shown = many.browse(vqa={"<b>x": vqa, "C": vqa})
+        shown.controls["overview"].value = True
+        shown.controls["cards"].value = "one a picture"
+        shown.controls["pick-all"].click()
+        made += [*every_html(shown.widget), shown.saved_view()]
         shown.grid.cards.children[0].children[1].click()
+        shown.controls["attention"].value = True
+        shown.controls["ask-text"].value = NASTY
         made += [many._repr_html_(), *every_html(shown.widget)]
+        (run.folder/"notes.jsonl").unlink()
         shown.controls["words"].value = NASTY + "not there"
         made += [*every_html(shown.widget)]
         shown.controls["reset"].click()
@@ -142,7 +206,7 @@ def compared(run, other):
 def report(run, vqa):
     made = []
     for n, (shown, model) in enumerate(((run, vqa), (without_answers(run), None))):
-        page = shown.to_html(run.folder/f"{n}.html", vqa=model).read_text(encoding="utf-8")
+        page = shown.to_html(run.folder/f"{n}.html", vqa=model, title=NASTY, note=f"{NASTY}\n{NASTY}").read_text(encoding="utf-8")
         assert page.count("<script") == 1 and page.count("<style") == 1 and f"<script>{REPORT_SCRIPT}</script>" in page and f"<style>{REPORT_STYLE}</style>" in page
         title = re.search("<title>([^<]*)</title>", page) # a browser takes no formulas there
         made.append(page.replace(REPORT_SCRIPT, "").replace(REPORT_STYLE, "").replace(title.group(), ""))
@@ -170,6 +234,7 @@ def evidence(run, vqa):
     made += [Evidence(without_answers(probed))._repr_html_(), missing_html([(NASTY, NASTY)])]
     for shown in (pairs.browse(), results["typo"].browse(vqa=vqa), results["noise-3"].compare().browse(), results.browse("reworded").browser):
         shown.grid.cards.children[0].children[1].click()
+        shown.controls["zoom"].value = 1
         made += [*every_html(shown.widget), shown.saved_view()]
         shown.controls["words"].value = NASTY + "not there"
         made += every_html(shown.widget)
@@ -185,6 +250,40 @@ def training(run, vqa):
     return [found._repr_html_()]
 
 
+def run_table(run, vqa):
+    "A folder of runs whose names are markup, with a damaged one; and a background run that failed, as a cell shows it."
+    place = run.folder.parent/"listed"
+    for i, name in enumerate(SHOWN): make_named(place/str(i), name)
+    (place/"<b onclick=x>").mkdir()
+    (place/"<b onclick=x>"/"run.json").write_text(json.dumps({"identity": NASTY}))
+    failed = BackgroundRun.__new__(BackgroundRun)
+    failed.begun, failed.error, failed._over = False, UserError(NASTY), threading.Event()
+    failed._over.set()
+    return [runs(place)._repr_html_(), failed._line()["text/html"]]
+
+def make_named(folder, name):
+    "A hostile run that somebody gave a hostile name."
+    folder.mkdir(parents=True)
+    made = make_run(folder)
+    made.rename(name)
+
+
+SCENARIOS = (
+    figures,
+    progress,
+    download,
+    browser,
+    overviews,
+    remarks,
+    attention,
+    comparison,
+    report,
+    somebody,
+    evidence,
+    training,
+    run_table,
+)
+
 def test_hostile_text_stays_text_in_every_maker_of_html(run, vqa, monkeypatch):
     shown, called, makers = [], set(), html_makers()
     def display(*things, **options):
@@ -197,7 +296,7 @@ def test_hostile_text_stays_text_in_every_maker_of_html(run, vqa, monkeypatch):
     assert len(makers) > 40 and any(name == "score._repr_html_" for name in makers.values())
     def watch(frame, event, _):
         if event == "call": called.add((frame.f_code.co_filename, frame.f_code.co_firstlineno))
-    for scenario in (figures, progress, download, browser, attention, comparison, report, somebody, evidence, training):
+    for scenario in SCENARIOS:
         shown.clear()
         before = sys.getprofile()
         sys.setprofile(watch)

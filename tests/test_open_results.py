@@ -266,7 +266,7 @@ def test_a_browser_asks_for_no_confidence_where_none_is_known(theirs):
     browser = theirs.browse(sort="mistakes")
     c = browser.controls
     assert c["min_confidence"].layout.display == c["max_confidence"].layout.display == "none"
-    assert dict(map(reversed, c["sort"].options)) == {n: t for n, t in SORTS.items() if n not in ("confident", "unsure")} | {"mistakes": "mistakes first"}
+    assert dict(map(reversed, c["sort"].options)) == {n: t for n, t in SORTS.items() if n not in ("confident", "unsure", "margin")} | {"mistakes": "mistakes first"}
     verdicts = (browser.index.accuracy[browser.rows] > 0).tolist()
     assert verdicts == sorted(verdicts) and browser.status.value == ""
     wrong = browser.index.table["question_id"].iloc[[row for row in browser.rows if browser.index.accuracy[row] == 0]].tolist()

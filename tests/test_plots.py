@@ -139,7 +139,7 @@ def test_attention_of_odd_questions(vqa, question, tmp_path):
     assert not any(t.get_parse_math() for t in texts(figure) if "$" in t.get_text())
 
 def test_attention_without_a_question_is_refused(vqa):
-    with pytest.raises(UserError, match="there is no question in ' '"): show_attention(vqa, Image.new("RGB", (50, 40), "red"), " ")
+    with pytest.raises(UserError, match=r"the question is empty \(' '\)"): show_attention(vqa, Image.new("RGB", (50, 40), "red"), " ")
 
 def test_attention_is_drawn_over_the_photo_as_the_model_saw_it(vqa, tmp_path):
     exif = Image.Exif()

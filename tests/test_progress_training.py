@@ -62,7 +62,7 @@ def test_an_evaluation_keeps_its_words():
     assert describe(half) == "50 of 100 questions (50 %), 5.0/s, 0:10 left, accuracy 71.2 ± 3.1 %" and describe_rate(Snapshot(5, 5, resumed=5)) == ", all answered before"
     assert "accuracy so far" in head_html(half) and "50 of 100 questions answered" in head_html(half) and "Every answer so far is kept" in summary_html(replace(half, state="stopped"), RUN)
 
-RUN = SimpleNamespace(folder="runs/a", records=[], submission=None, identity=SimpleNamespace(checkpoint="sample", split="val"), accuracy=None)
+RUN = SimpleNamespace(folder="runs/a", records=[], submission=None, title="sample on val", accuracy=None)
 
 @pytest.mark.parametrize("columns, shown, hidden", [(300, "host 1.9 GB", ""), (110, "loss 3.142", "host"), (60, "19:39 left", "loss"), (20, "", "left")])
 def test_a_narrow_terminal_loses_whole_clauses_from_the_end(columns, shown, hidden):

@@ -119,7 +119,7 @@ def test_every_import_is_a_requirement():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import): imported |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0: imported.add(node.module.split(".")[0])
-    outside = {{"PIL": "pillow", "IPython": "ipython"}.get(m, m) for m in imported - set(sys.stdlib_module_names) - {"beit3_colab", "google", "triton", "pyarrow"}} # the first come with Colab and with PyTorch; who has no pyarrow is told when a Parquet file is given
+    outside = {{"PIL": "pillow", "IPython": "ipython"}.get(m, m) for m in imported - set(sys.stdlib_module_names) - {"beit3_colab", "google", "triton", "pyarrow", "shtab"}} # the first come with Colab and with PyTorch; who has no pyarrow is told when a Parquet file is given, who has no shtab when a shell's completion is asked for
     assert outside <= required, f"not in settings.ini: {outside - required}"
     assert "nbdev" not in required and "fastcore" not in required
 

@@ -364,7 +364,7 @@ def test_longer_words_are_columns_of_their_own(owl, name):
 @pytest.mark.parametrize("name, meant", [("anwsers", "answers"), ("awnser", "answers"), ("answerss", "answers"), ("Answrs", "answers"), ("qestion_id", "question_id"), ("question_di", "question_id"), ("imgae_id", "image_id")])
 def test_a_letter_amiss_is_told(owl, name, meant):
     with pytest.raises(UserError) as caught: open_questions([owl | {name: "1"}])
-    assert f"unknown field '{name}'; did you mean '{meant}'? Mend it; nothing" in str(caught.value)
+    assert f"unknown field '{name}'; did you mean '{meant}'? Correct it; nothing" in str(caught.value)
 
 def test_names_of_other_data_sets_are_told_all_at_once():
     row = dict(img_id="owl", sent="Is it?", question_id=1, question_type="is it", answer_type="yes/no", label={"yes": 1})

@@ -213,7 +213,7 @@ def test_unreadable_pictures_end_the_training_by_name(bad, kind):
     with pytest.raises(ImageError) as raised: read(bad, [(0, range(6))])
     said = str(raised.value)
     for part in ("gone.jpg does not exist (question 101)", "cut.jpg cannot be read", "(question 102)", "page.jpg is a web page", "(question 103)",
-                 "empty.jpg is empty", "(question 104)", "Mend them", "bad_images='blank' (--bad-images blank)", "in their place"): assert part in said
+                 "empty.jpg is empty", "(question 104)", "Correct them", "bad_images='blank' (--bad-images blank)", "in their place"): assert part in said
     assert "question 100" not in said and "question 105" not in said
 
 @both
@@ -226,7 +226,7 @@ def test_a_message_about_many_pictures_is_short(folder):
     lost = Dataset("train", questions([f"{'long'*40}{i}.jpg" for i in range(500)]), None, folder)
     with pytest.raises(ImageError, match="and 490 more questions") as raised: read(lost, [(0, range(500))])
     assert len(str(raised.value)) < 4000
-    with pytest.raises(ImageError, match=r"\(question 100\)\. Mend it, .* in its place$"): read(lost, [(0, [0])])
+    with pytest.raises(ImageError, match=r"\(question 100\)\. Correct it, .* in its place$"): read(lost, [(0, [0])])
 
 class Given(Dataset):
     "A data set of somebody's own whose pictures are in memory."

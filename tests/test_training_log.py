@@ -126,7 +126,7 @@ def test_a_full_disk_leaves_no_half_row(tmp_path, monkeypatch, taken):
     assert [row["step"] for row in read_log(tmp_path)] == [1, 2]
 
 def test_a_folder_that_takes_nothing_is_named(tmp_path):
-    with pytest.raises(UserError, match="cannot be made there|is a file"): TrainingLog(tmp_path/"nowhere")
+    with pytest.raises(UserError, match="cannot be made|is a file"): TrainingLog(tmp_path/"nowhere")
 
 
 # TensorBoard

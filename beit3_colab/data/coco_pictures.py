@@ -50,9 +50,14 @@ class FolderwisePictures(PictureSource):
     ): self.parts = parts
 
     @property
-    def remote(self) -> bool: return any(part.remote for part in self.parts.values())
+    def remote(self) -> bool:
+        "Whether pictures of a folder are fetched from a server."
+        return any(part.remote for part in self.parts.values())
+
     @property
-    def described(self) -> bool: return all(map(is_described, self.parts.values()))
+    def described(self) -> bool:
+        "Whether another process reads each picture as these do, by its description."
+        return all(map(is_described, self.parts.values()))
 
     def _part(self, name) -> PictureSource: # for a name of no folder that is known: the first, which says so
         return self.parts.get(name.partition("/")[0]) or next(iter(self.parts.values()))
@@ -95,7 +100,9 @@ class FolderwisePictures(PictureSource):
 class COCOPictures:
     "For a data set whose pictures are COCO's: where they are read from."
     @property
-    def by_name(self) -> bool: return self.data_path is None # whether the data set was opened without a folder
+    def by_name(self) -> bool: # whether the data set was opened without a folder
+        "Whether the data set was opened by its name, without a folder."
+        return self.data_path is None
 
     def picture_parts(self, questions: list[Question]) -> list[str]: # such as ["val2014"]
         "The folders of COCO that the pictures are from."

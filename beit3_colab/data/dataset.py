@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
-from ..machine.messages import check_choice, check_whole_number, plural, short_name, UserError
+from ..machine.messages import check_choice, check_whole_number, plural, short_name, text_html, UserError
+from ..machine.long import shorten_repr
 from .known import Access, made_elsewhere
 from ..downloads.records import read_note
 from ..pictures.sources import FolderPictures, PictureSource
@@ -152,10 +153,20 @@ class Dataset:
 
     def __post_init__(self):
         if self.source is None: object.__setattr__(self, "source", FolderPictures(self.image_root)) # it is frozen
+        for name in ("questions", "annotations", "soft_targets"):
+            object.__setattr__(self, name, shorten_repr(getattr(self, name)))
 
     def __repr__(self):
         count = plural(len(self.questions), "question")
         return f"{type(self).__name__}({self.label}: {count}, pictures in {self.image_root})"
+
+    def _repr_html_(self):
+        answered = "" if self.annotations is None else f", people’s answers to {len(self.annotations):,}"
+        pictures = len({q.image or q.image_id for q in self.questions})
+        counts = f"{plural(len(self.questions), 'question')} about {plural(pictures, 'picture')}{answered}"
+        calls = ("<code>.questions</code> lists them · <code>.annotations</code> has what people answered · "
+                 "<code>.read_image(question)</code> opens a picture")
+        return f"<p><b>{text_html(self.label)}</b>: {counts}; pictures in {text_html(self.image_root)}</p><p>{calls}</p>"
 
     @classmethod
     def load(cls,
@@ -191,12 +202,23 @@ class Dataset:
         return self.rule or metric_of(self.annotations)
 
     @property
-    def label(self) -> str: return f"{self.name} {self.split}" # beside figures
+    def label(self) -> str: # beside figures
+        "Name and split, such as “vqav2 val”."
+        return f"{self.name} {self.split}"
+
     @property
-    def data_path(self) -> Path|None: return self.image_root # what `load` is given to find it again
+    def data_path(self) -> Path|None: # what `load` is given to find it again
+        "Folder that the data was opened from."
+        return self.image_root
+
     @property
-    def remote(self) -> bool: return self.source.remote # whether pictures come from a server
-    def image_path(self, question: Question) -> Path: return self.source.path(question.image)
+    def remote(self) -> bool: # whether pictures come from a server
+        "Whether pictures are fetched from a server when they are read."
+        return self.source.remote
+
+    def image_path(self, question: Question) -> Path:
+        "Where the picture of a question lies."
+        return self.source.path(question.image)
 
     def read_image(self,
         question: Question, # about the picture

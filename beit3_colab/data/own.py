@@ -85,7 +85,10 @@ class OwnQuestions(Dataset):
         return data
 
     @property
-    def label(self) -> str: return self.split
+    def label(self) -> str:
+        "What tables and figures call these questions."
+        return self.split
+
     def image_path(self, question: Question) -> Path: return self.source.fetch(question.image) # addresses are fetched
     def check_pictures(self, questions, bad_images="stop"): pass # they were read when the questions were opened
 
@@ -238,7 +241,7 @@ def _describe(problems, of_elsewhere, blank) -> str:
         if rest != problems[where]: causes = causes.replace(f"{where}: {rest}", f"{where} {rest}")
     causes += "" if causes.endswith(("?", "!", ".")) else "."
     return (f"{len(problems):,} of the questions cannot be asked: {causes} {of_elsewhere}"
-            f"Mend {'it' if len(problems) == 1 else 'them'}{blank}; nothing was answered yet")
+            f"Correct {'it' if len(problems) == 1 else 'them'}{blank}; nothing was answered yet")
 
 # %% ../../nbs/05_data/16_own.ipynb #a1707daf
 def _rows(data, sealed) -> list[dict]:

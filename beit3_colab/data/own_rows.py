@@ -182,6 +182,7 @@ class RowReader:
 
     @property
     def of_a_run(self) -> bool: # whether the rows are those of a table that a run has written
+        "Whether the rows are those of a table that a run has written."
         return any({"top5", "image_error"} & set(map(str, names)) for names in self.columns)
 
     def notes(self) -> list[str]: # what should be said of the columns

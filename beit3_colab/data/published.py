@@ -444,7 +444,9 @@ class PublishedDataset(Dataset):
             raise
 
     @property
-    def data_path(self) -> Path|None: return self.place # what `load` is given to find it again
+    def data_path(self) -> Path|None: # what `load` is given to find it again
+        "Folder that the data was opened from; None where it came from the cache."
+        return self.place
 
     def results_name(self, whole: bool, count: int) -> str: # whether every question is in it; how many are
         "Name of the results file. Answers by the numbers of rows never get the name that a submission has."

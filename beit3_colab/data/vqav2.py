@@ -94,7 +94,9 @@ class VQAv2(COCOPictures, Dataset):
         return replace(cls.load(split, path), fetches=access.fetches)
 
     @property
-    def label(self) -> str: return self.split
+    def label(self) -> str:
+        "What tables and figures call the split."
+        return self.split
 
     def answer_list(self, expected: int|None = None) -> list[str]|None:
         "unilm's file, or built from the train and val annotations (takes seconds); None where neither is there."
@@ -343,7 +345,9 @@ def _tell_cut(cut: list) -> tuple[str, ...]:
 class OfficialVQAv2(VQAv2):
     "A split of VQAv2 in the cache folder, fetched by name."
     @property
-    def data_path(self) -> None: return None # the name is enough
+    def data_path(self) -> None: # the name is enough
+        "None: the name is enough to find the files again."
+        return None
 
     def answer_list(self, expected: int|None = None) -> list[str]:
         "The answer list of the official annotations, VQAv2's 3,129 without `expected`; see `official_answers`."

@@ -60,11 +60,19 @@ class Download:
     public_only: bool = False # whether one's own network is not asked: the address stands in a file
 
     @property
-    def part(self) -> Path: return self._beside(".part") # the bytes so far
+    def part(self) -> Path: # the bytes so far
+        "File that the bytes go to until all are there."
+        return self._beside(".part")
+
     @property
-    def part_note(self) -> Path: return self._beside(".part.json") # which version they are of
+    def part_note(self) -> Path: # which version they are of
+        "File that says which version the bytes so far are of."
+        return self._beside(".part.json")
+
     @property
-    def record(self) -> Path: return self._beside(".json") # what was fetched
+    def record(self) -> Path: # what was fetched
+        "File that says what was fetched."
+        return self._beside(".json")
 
     def _beside(self, suffix): return self.target.with_name(self.target.name + suffix)
 

@@ -132,7 +132,9 @@ class Evidence:
         return Part(kind.title, about, figures_table(kind.headlines(found)), "", tuple(found.notes))
 
     @cached_property
-    def parts(self) -> list[Part]: return [self.part(name) for name in _PARTS] # in the order of the page
+    def parts(self) -> list[Part]: # in the order of the page
+        "What there is to tell, a part each."
+        return [self.part(name) for name in _PARTS]
 
     @cached_property
     def table(self): # pandas.DataFrame

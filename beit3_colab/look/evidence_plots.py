@@ -10,6 +10,7 @@ from ..machine.messages import clean_text, plural, UserError
 from ..run.comparison import as_heading
 from .figures import check_path, new_figure, note_figure, PLAIN, save_figure, title_figure
 from .plots import axis_name, count_option
+from .showing import shown_in_cells
 
 # %% auto #0
 __all__ = ['deletion_table', 'plot_deletion', 'probe_table', 'plot_probes', 'coverage_table', 'plot_coverage',
@@ -81,6 +82,7 @@ def deletion_table(
     return both.assign(place=order).sort_values(["curve", "place", "share"], ignore_index=True).drop(columns="place")
 
 # %% ../../nbs/11_look/20_evidence_plots.ipynb #41ba36fc
+@shown_in_cells
 def plot_deletion(
     results, # `ProbeResults` with coverings
     path: str|Path|None = None, # .png, .svg or .pdf to save to
@@ -132,6 +134,7 @@ def probe_table(
     return found.reset_index(drop=True)
 
 # %% ../../nbs/11_look/20_evidence_plots.ipynb #1d6030ea
+@shown_in_cells
 def plot_probes(
     results, # `ProbeResults`
     path: str|Path|None = None, # .png, .svg or .pdf to save to
@@ -172,6 +175,7 @@ def coverage_table(
     return pd.DataFrame(rows, columns=["figure", "value", "low", "high", "questions"])
 
 # %% ../../nbs/11_look/20_evidence_plots.ipynb #ece8fadf
+@shown_in_cells
 def plot_coverage(
     confidence, # `Confidence` of a run
     path: str|Path|None = None, # .png, .svg or .pdf to save to
@@ -219,6 +223,7 @@ def calibration_fit_table(
     return table[table["equal"] == "width"].drop(columns="equal").reset_index(drop=True)
 
 # %% ../../nbs/11_look/20_evidence_plots.ipynb #1e7e2913
+@shown_in_cells
 def plot_calibration_fit(
     confidence, # `Confidence` of a run
     path: str|Path|None = None, # .png, .svg or .pdf to save to
@@ -262,6 +267,7 @@ def people_table(
     return rows[keep].reset_index(drop=True)
 
 # %% ../../nbs/11_look/20_evidence_plots.ipynb #c885939f
+@shown_in_cells
 def plot_people(
     people, # `People` of a run
     top: int = 8, # question types, the most frequent ones
@@ -305,6 +311,7 @@ def pairs_table(
     return pd.DataFrame(rows, columns=["group", "name", "figure", "value", "low", "high", "pairs"])
 
 # %% ../../nbs/11_look/20_evidence_plots.ipynb #53e7deaa
+@shown_in_cells
 def plot_pairs(
     pairs, # `Pairs` of a run
     top: int = 8, # question types, the most frequent ones

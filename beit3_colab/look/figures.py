@@ -13,6 +13,7 @@ from ..machine.files import atomic_write, check_parent
 from ..pictures.reading import open_picture
 from ..model.attention import attention_map, check_loaded, find_method, question_words, token_positions
 from .cards import confidence_text
+from .showing import shown_in_cells
 
 # %% auto #0
 __all__ = ['PLAIN', 'new_figure', 'title_figure', 'note_figure', 'check_path', 'encode_figure', 'save_figure', 'heat_map',
@@ -161,6 +162,7 @@ def map_text(
     return f"{about} ({method}, {layer_text(layer, layers)})"
 
 # %% ../../nbs/11_look/01_figures.ipynb #9c15d572
+@shown_in_cells
 def show_attention(
     vqa, # a loaded model with its tokenizer
     image, # path, URL, bytes, PIL picture or array [H, W, 3]

@@ -11,10 +11,12 @@ from ..machine.addresses import is_sealed
 from ..pictures.reading import ImageError
 from ..scoring.rules import correctness, MARKS, normalize_answer, find_rule
 from ..scoring.intervals import bootstrap_intervals
+from ..run.chosen import question_ids
 from ..run.answered import AnsweredQuestions
 from ..run.comparison import as_heading
 from .figures import check_path, new_figure, note_figure, PLAIN, save_figure, title_figure
 from .cards import confidence_text
+from .showing import shown_in_cells
 
 # %% auto #0
 __all__ = ['UNSURE', 'plotted_answers', 'count_option', 'axis_name', 'choose_rows', 'draw_picture', 'draw_answer', 'show_answers',
@@ -27,8 +29,8 @@ def plotted_answers(
     human: bool = True, # only those that people answered too
 ): # pandas.DataFrame, rows of `run.answers`
     "The answers of a run. Raises `UserError` when there are none yet, or human answers are needed and not public."
-    if not hasattr(run, "answers"):
-        raise UserError(f"a run is needed, not {short_repr(run)}; open_run(folder) opens one")
+    if not (hasattr(run, "answers") and hasattr(run, "annotations")): # a model has answers, too: its list of them
+        raise UserError(f"a run is needed, not {short_repr(run)}; evaluate(…) makes one, and open_run(folder) opens one")
     if human and run.annotations is None:
         reason = "the human answers are not public for this split, so there is no accuracy to draw"
         raise UserError(f"{run.label}: {reason}; use a run on val or the sample")
@@ -61,14 +63,14 @@ def _notes(figure, run, width: int): note_figure(figure, getattr(run.accuracy, "
 # %% ../../nbs/11_look/02_plots.ipynb #fff2ddfb
 def choose_rows(
     run: AnsweredQuestions, # finished or not
-    rows, # rows of `run.answers`, one question_id or a list of them; None for the first eight pictures
+    rows, # rows of `run.answers`, question_ids or one of them, or a browser; None for the first eight pictures
 ): # pandas.DataFrame
     "Rows of `run.answers` to show. Raises `UserError` for an id without an answer."
     answers = plotted_answers(run, human=False)
     if rows is None: return answers.drop_duplicates("image_id").head(8)
     found = rows
-    if not hasattr(rows, "itertuples"):
-        ids = [rows] if isinstance(rows, (int, str, np.integer)) else list(rows)
+    if not hasattr(rows, "columns"):
+        ids = question_ids(rows, name="rows")
         place = dict(zip(answers["question_id"], range(len(answers))))
         if unknown := [i for i in ids if i not in place]:
             remedy = "rows takes question_ids or rows of run.answers"
@@ -128,9 +130,10 @@ def draw_answer(
     axes.set_xlabel(text, fontsize=9.5, color=color, family="DejaVu Sans", **PLAIN)
 
 # %% ../../nbs/11_look/02_plots.ipynb #eebb3276
+@shown_in_cells
 def show_answers(
     run: AnsweredQuestions, # finished or not
-    rows = None, # rows of `run.answers`, or question_ids, at most 100; without it one each for eight pictures
+    rows = None, # rows of `run.answers`, question_ids, or a browser, at most 100; without it one each for eight pictures
     columns: int = 4, # pictures side by side
     path: str|Path|None = None, # .png, .svg or .pdf to save to
 ): # matplotlib.figure.Figure
@@ -207,6 +210,7 @@ def axis_limits(
     return max(0., low) - .5, min(100., high) + .5
 
 # %% ../../nbs/11_look/02_plots.ipynb #1b21cbe0
+@shown_in_cells
 def plot_accuracy(
     run: AnsweredQuestions, # with human answers
     top: int = 15, # question types shown, the most frequent ones
@@ -270,6 +274,7 @@ def expected_calibration_error(
     return float(np.average((table["confidence"] - table["accuracy"]).abs(), weights=table["answers"]))
 
 # %% ../../nbs/11_look/02_plots.ipynb #8ee0e5b5
+@shown_in_cells
 def plot_calibration(
     run: AnsweredQuestions, # with human answers
     bins: int = 10, # of equal width
@@ -331,6 +336,7 @@ def confusion_table(
     return found.sort_values(list(order), ascending=list(order.values()), ignore_index=True)
 
 # %% ../../nbs/11_look/02_plots.ipynb #0b01d136
+@shown_in_cells
 def plot_confusions(
     run: AnsweredQuestions, # with human answers
     top: int = 10, # pairs shown

@@ -15,9 +15,10 @@ from ..machine.files import atomic_write, check_parent, explain_os_errors
 from ..pictures.reading import preprocess, read_image
 from ..pictures.thumbnails import Thumbnail
 from ..scoring.figures import format_figure_count, format_figure_interval
-from ..scoring.rules import find_rule
+from ..scoring.rules import find_rule, normalize_answer
 from ..model.attention import attention_map, check_loaded, find_method
 from ..run.answered import AnsweredQuestions
+from ..run.chosen import question_ids
 from ..run.comparison import as_heading, in_sentence
 from .figures import map_text
 from .plots import accuracy_table, calibration_table, confusion_table
@@ -27,14 +28,14 @@ from .detail import question_text
 from .browser import only_answerable, why_no_accuracy
 from .report_page import filters_html, page_html, private_places, remove_places, table_html
 from .cards import NOT_COUNTED, OWN_SCORES
-from .tables import uncounted_ids, with_uncounted
+from .tables import uncounted_ids, with_remarks, with_uncounted
 from .report_cards import draw_sample, heat_png, report_card, small_jpeg
 from .report_evidence import evidence_sections, notes_html, plot_html
 
 # %% auto #0
 __all__ = ['uncounted_note', 'accuracy_html', 'figures_html', 'costs_html', 'summary_section', 'is_confidence_told',
-           'plot_tables', 'plots_section', 'count_heat_maps', 'Shown', 'answer_cards', 'sample_text', 'answers_section',
-           'setup_section', 'write_report', 'report_body']
+           'answers_in_page', 'link_rows', 'plot_tables', 'plots_section', 'count_heat_maps', 'Shown', 'answer_cards',
+           'chosen_rows', 'sample_text', 'answers_section', 'setup_section', 'write_report', 'report_body']
 
 # %% ../../nbs/11_look/14_report.ipynb #50390e4c
 def uncounted_note(
@@ -115,8 +116,31 @@ def is_confidence_told(
     answers = run.answers
     return bool((answers["confidence"].notna() & answers["accuracy"].notna()).any())
 
+def answers_in_page(
+    run: AnsweredQuestions, # with human answers
+    shown: Shown, # which of its answers are in the page
+) -> dict[tuple[str, str], list[int]]: # people's answer and the model's, as in `confusion_table` → numbers of cards
+    "Where the answers are that a confusion is made of."
+    rows, found = draw_sample(run.answers, shown.n, shown.seed), {}
+    for number, row in enumerate(run.answers.iloc[rows].itertuples(), 1):
+        if not row.accuracy < 100: continue # right, or not scored
+        found.setdefault((normalize_answer(row.correct_answer), normalize_answer(row.answer)), []).append(number)
+    return found
+
+def link_rows(
+    table: str, # HTML of `table_html`
+    places: list[list[int]], # for each of its rows the numbers of cards
+) -> str: # HTML
+    "Add links to answers in the page to the rows of a table."
+    head, *rows = table.split("</tr>")[:-1] if "<thead>" in table else ["", *table.split("</tr>")[:-1]]
+    tail = table.rpartition("</tr>")[2]
+    linked = [" ".join(f"<a href='#a{n}' aria-label='answer {n} in this page'>{n}</a>" for n in numbers[:8]) for numbers in places]
+    rows = [f"{row}<td>{links}</td></tr>" for row, links in zip(rows, linked)]
+    return f"{head}<th scope=col>in this page</th></tr>{''.join(rows)}{tail}"
+
 def plot_tables(
     run: AnsweredQuestions, # with human answers
+    shown: Shown|None = None, # which answers the page has, for links to them
 ) -> list[str]: # HTML of each
     "The figures of the three plots; of two where no confidence is known."
     number = lambda value: "none" if value != value else f"{value:.1f}"
@@ -125,17 +149,22 @@ def plot_tables(
     percent, name = lambda share: number(100*share), run.accuracy.name
     bins = [(f"{100*r.low:.0f} – {100*r.high:.0f}", percent(r.confidence), percent(r.accuracy), f"{r.answers:,}")
             for r in calibration_table(run).itertuples()] if is_confidence_told(run) else []
-    pairs = [(r.correct, r.answered, f"{r.wrong:,}", f"{r.partly_right:,}")
-             for r in confusion_table(run).head(30).itertuples()]
+    mistaken = list(confusion_table(run).head(30).itertuples())
+    pairs = [(r.correct, r.answered, f"{r.wrong:,}", f"{r.partly_right:,}") for r in mistaken]
+    confusions = table_html("Confusions", ("people said", "the model said", "wrong", "partly right"), pairs)
+    if shown and pairs:
+        places = answers_in_page(run, shown)
+        confusions = link_rows(confusions, [places.get((r.correct, r.answered), []) for r in mistaken])
     return [
         table_html("By question type, percent", ("question type", name, "95 % interval", "questions"), types),
         *([table_html(f"Confidence and {name}, percent", ("confidence", "mean", name, "answers"), bins)] if bins else []),
-        table_html("Confusions", ("people said", "the model said", "wrong", "partly right"), pairs),
+        confusions,
     ]
 
 # %% ../../nbs/11_look/14_report.ipynb #b6deb3fa
 def plots_section(
     run: AnsweredQuestions, # finished or not
+    shown: Shown|None = None, # which answers the page has; confusions lead to them
 ) -> str: # HTML; empty without human answers
     "Accuracy by type, calibration and confusions, drawn and as tables."
     if not run.records or run.accuracy is None: return ""
@@ -146,7 +175,7 @@ def plots_section(
         (plot_confusions, "Most frequent confusions"),
     ]
     figures, why = "", "" if len(drawn) == 3 else f"<p class='soft'>No plot of calibration: {UNSURE}.</p>"
-    for (plot, caption), table in zip(drawn, plot_tables(run)): figures += plot_html(plot(run), caption, table, not figures)
+    for (plot, caption), table in zip(drawn, plot_tables(run, shown)): figures += plot_html(plot(run), caption, table, not figures)
     return f"<section aria-labelledby='plots'><h2 id='plots'>Plots</h2><div class='plots'>{figures}</div>{why}{notes_html(run.accuracy.notes)}</section>"
 
 # %% ../../nbs/11_look/14_report.ipynb #e474e40d
@@ -174,16 +203,20 @@ class Shown:
     layer: int|None = None # of the maps, see `attention_map`; None for all
     heat_maps: int|None = None # answers with one, see `count_heat_maps`
     method: str = "gradient" # what the maps are, see `attention_map`
+    only: tuple|None = None # question_ids, where they were chosen; None draws a sample
+    title: str|None = None # of the page; without it what the run is called
+    note: str = "" # what its author says of it, as text
 
     @property
     def explains(self) -> bool: # whether the maps are of an answer
+        "Whether the maps are of an answer, and not of where the model looks."
         return find_method(self.method, self.layer)[0] in ("gradient", "propagated")
 
     def made_by(self) -> str: # as it stands under the box
         "How the maps are made."
         return map_text(None, *find_method(self.method, self.layer), self.vqa.config.num_layers).split(" (", 1)[1][:-1]
 
-    def title(self) -> str: # of the box
+    def box_title(self) -> str: # of the box
         "What the maps show."
         return "Show what the answers rest on" if self.explains else "Show where the model looks"
 
@@ -196,7 +229,7 @@ def answer_cards(
 ) -> list[str]: # HTML of each
     "Cards with picture and heat map; a picture that cannot be read leaves its reason in its place."
     by_id, places = {q.question_id: q for q in run.questions}, private_places(run)
-    answers = list(with_uncounted(run, run.answers.iloc[rows]).itertuples(index=False))
+    answers = list(with_remarks(run, with_uncounted(run, run.answers.iloc[rows])).itertuples(index=False))
     questions = [by_id[row.question_id] for row in answers]
     side = shown.vqa.config.image_size if heat_maps else None
     sides = [side if i < heat_maps else None for i in range(len(questions))]
@@ -211,6 +244,7 @@ def answer_cards(
             note and note.answers,
             heat,
             remove_places(places, row.image_id),
+            f"a{len(cards) + 1}",
         ))
     return cards
 
@@ -249,14 +283,29 @@ def _read_thumbnail(run, question, side: int|None) -> tuple:
     except Exception as error: # whatever a source of pictures raises is shown in its place
         return Thumbnail(None, str(error) or type(error).__name__), None
 
+# %% ../../nbs/11_look/14_report.ipynb #6ab07c31
+def chosen_rows(
+    run: AnsweredQuestions, # finished or not
+    ids: tuple, # question_ids
+) -> list[int]: # positions in `run.answers`, in the order of the ids
+    "Where chosen answers stand. Raises `UserError` where one of the questions is not answered yet."
+    place = {i: row for row, i in enumerate(run.answers["question_id"].tolist())} if len(run.answers) else {}
+    if (open_ := next((i for i in ids if i not in place), None)) is not None:
+        raise UserError(f"question_id {short_repr(open_)} is not answered yet: wait for it, or leave it out of questions")
+    return [place[i] for i in ids]
+
 # %% ../../nbs/11_look/14_report.ipynb #87a23cec
 def sample_text(
     run: AnsweredQuestions, # with answers
     rows, # positions in `run.answers` that are shown
     seed: int, # of their draw
+    chosen: bool = False, # by somebody, and not drawn
 ) -> str: # a sentence or two
     "How the answers were drawn."
     if not len(rows): return "No answer to show."
+    if chosen:
+        more = f", of {len(run.answers):,}" if len(rows) < len(run.answers) else ""
+        return f"{plural(len(rows), 'answer')}{more}: chosen by whoever made this page, in their order. What stands above is about all answers of the run."
     if len(rows) == len(run.answers): return f"All {len(rows):,} answers."
     how = f"{len(rows):,} of {len(run.answers):,} answers, drawn at random (seed {seed})"
     shown, whole = (_verdicts(run, part) for part in (run.answers.iloc[rows], run.answers))
@@ -275,14 +324,14 @@ def answers_section(
     shown: Shown, # which answers, and how
 ) -> str: # HTML
     "The sample of answers with its filters, and how it was drawn."
-    rows = draw_sample(run.answers, shown.n, shown.seed)
+    rows = draw_sample(run.answers, shown.n, shown.seed) if shown.only is None else chosen_rows(run, shown.only)
     answers, maps = run.answers.iloc[rows], count_heat_maps(shown.vqa, shown.heat_maps, len(rows))
     cards = answer_cards(run, rows, shown, maps)
     index, found = AnswerIndex(answers), list(_verdicts(run, answers).items())
     filters = filters_html(index.counts("answer_type"), found, index.told_confidence)
     scores = f"<p class='soft'>{OWN_SCORES}</p>" if run.loadable and index.told_confidence else ""
     return (
-        f"<section aria-labelledby='answers'><h2 id='answers'>Answers</h2><p>{sample_text(run, rows, shown.seed)}</p>{scores}"
+        f"<section aria-labelledby='answers'><h2 id='answers'>Answers</h2><p>{sample_text(run, rows, shown.seed, shown.only is not None)}</p>{scores}"
         "<noscript><p class='soft'>Filters need JavaScript; all answers are below.</p></noscript>"
         f"{filters}{_heat_box(shown, maps, len(rows)) if maps else ''}"
         f"<div id='cards'>{''.join(cards)}</div>"
@@ -293,7 +342,7 @@ def _heat_box(shown, maps, n) -> str: # the box to tick, and the scale
     some = "" if maps == n else f" (first {maps:,} answers)"
     made = f"{shown.made_by()}, of {text_html(shown.vqa.name, 100)}"
     return (
-        f"<input id='heat' type='checkbox'><label for='heat'>{shown.title()}{some}</label>"
+        f"<input id='heat' type='checkbox'><label for='heat'>{shown.box_title()}{some}</label>"
         f"<p class='scale'>{made}: least<i></i>most; each picture has its own scale</p>"
     )
 
@@ -314,8 +363,11 @@ def write_report(
     vqa = None, # a loaded model, to draw what its answers rest on; without it the run's own, if it is still there
     layer: int|None = None, # one layer of the maps, as in `attention_map`; without it all
     heat_maps: int|None = None, # answers with a map; without it all, but 24 for a full-size model on a CPU
-    seed: int = 0, # of the draw of answers
+    seed: int = 0, # number that decides which answers are drawn
     method: str = "gradient", # what the maps are: one of `METHODS`, see `attention_map`
+    questions = None, # exactly these instead of a sample: question_ids, rows of `run.answers`, or a browser
+    title: str|None = None, # of the page; without it what the run is called
+    note: str = "", # a few lines of your own below the title, as text
 ) -> Path: # the file
     """Write a report that opens without a kernel, without the internet, and without JavaScript.
     Raises `UserError` for a folder that is not there."""
@@ -325,9 +377,13 @@ def write_report(
     check_parent(path)
     check_loaded(vqa)
     find_method(method, layer)
-    shown = Shown(n, seed, vqa if vqa is not None else run.vqa, layer, heat_maps, method)
+    for name, text in dict(title=title, note=note).items():
+        if text is not None and not isinstance(text, str): raise UserError(f"{name} (--{name}) must be text, not {short_repr(text)}")
+    only = None if questions is None else tuple(question_ids(questions, {q.question_id for q in run.questions}))
+    if only == (): raise UserError("questions is empty: pick an answer or more")
+    shown = Shown(n, seed, vqa if vqa is not None else run.vqa, layer, heat_maps, method, only, title, note)
     body = report_body(run, shown)
-    with explain_os_errors(path.parent): return atomic_write(path, page_html(run.label, body))
+    with explain_os_errors(path.parent): return atomic_write(path, page_html(title or run.label, body))
 
 # %% ../../nbs/11_look/14_report.ipynb #798b1e05
 def report_body(
@@ -337,14 +393,16 @@ def report_body(
     "What stands on the page: title, contents, sections, and by what it was made."
     sections = {
         ("summary", "Summary"): summary_section(run),
-        ("plots", "Plots"): plots_section(run),
+        ("plots", "Plots"): plots_section(run, shown),
         **evidence_sections(run),
         ("answers", "Answers"): answers_section(run, shown),
         ("setup", "What was run"): setup_section(run),
     }
     links = "".join(f"<li><a href=#{name}>{title}</a></li>" for (name, title), section in sections.items() if section and title)
-    about = f"<p class='soft'>{text_html(run.about)}</p>"
-    head = f"<h1>{text_html(run.label, 300)}</h1>{about}"
+    about = f"<p class='soft'>{text_html(run.about)}, {datetime.now():%Y-%m-%d}</p>"
+    if shown.title: about = f"<p>{text_html(run.label, 300)}</p>{about}"
+    if shown.note: about += f"<p class='note'>{'<br>'.join(text_html(line, 2000) for line in shown.note.splitlines()[:100])}</p>"
+    head = f"<h1>{text_html(shown.title or run.label, 300)}</h1>{about}"
     made = f"Made by beit3_colab {beit3_colab.__version__} on {datetime.now():%Y-%m-%d}."
     return (
         f"<header>{head}<nav aria-label='Contents'><ul>{links}</ul></nav></header>\n"

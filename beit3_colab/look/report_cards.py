@@ -142,6 +142,7 @@ def report_card(
     people: Iterable[str]|None = None, # what people answered; None where it is not known
     heat: tuple[bytes, str]|None = None, # from `heat_png`
     image_name = None, # of the picture; without it its id
+    anchor: str = "", # the card's place on the page, at which it opens large; without it it does not
 ) -> str: # HTML, an <article>
     "One answer as a card: everything is text and pictures, the filters need only its data attributes."
     scored = hasattr(row, "accuracy")
@@ -153,10 +154,15 @@ def report_card(
     answer = f"<b>{text_html(answer_text(row), 200)}</b>{confidence_text(row.confidence, ' <span>confidence {}</span>')}"
     name = text_html(where_from(row.question_id, clean_line(image_name, 60)), 200)
     return (
-        f"<article {data}>{frame_html(image_name, picture, heat)}"
+        f"<article{f' id={anchor}' if anchor else ''} {data}>{_opening(frame_html(image_name, picture, heat), anchor, image_name)}"
         f"<div class='facts'><h3>{text_html(text, 600)}</h3><p class='said'>{answer}</p>"
         f"{_facts_html(row, verdict, people)}<p class='name'>{name}</p></div></article>\n"
     )
+
+def _opening(frame: str, anchor: str, name) -> str: # a picture that opens its card, and a cross that closes it
+    if not anchor: return frame
+    words = f"Open the answer about picture {attribute_html(name, 60)}"
+    return f"<a class='open' href='#{anchor}' aria-label='{words}'>{frame}</a><a class='close' href='#answers' aria-label='Close'>✕</a>"
 
 def _facts_html(row, verdict, people) -> str:
     facts = f"<p class='verdict'>{chip_html(row.accuracy)}</p>" if verdict != "unknown" else ""
@@ -167,4 +173,6 @@ def _facts_html(row, verdict, people) -> str:
     others = [(answer, confidence) for answer, confidence in row.top5[1:] if confidence >= .005]
     next_best = [f"{text_html(answer, 40)} {confidence_text(confidence)}" for answer, confidence in others]
     if next_best: facts += f"<p class='more'>next: {', '.join(next_best)}</p>"
+    if tags := getattr(row, "tags", ()): facts += f"<p class='more'>tags: {text_html(', '.join(tags), 600)}</p>"
+    if note := getattr(row, "note", ""): facts += f"<p class='more'>note: {text_html(note, 4000)}</p>"
     return facts + told_html(row, 1500)

@@ -12,7 +12,8 @@ from pathlib import Path
 from ..machine.docstrings import with_parameters
 from ..machine.messages import short_name, text_html, UserError
 from ..data.dataset import Dataset
-from ..run.answered import AnsweredQuestions
+from ..run.answered import AnsweredQuestions, part_of
+from ..run.chosen import question_ids
 from ..run.comparison import PairedComparison
 from ..run.confidence import Confidence, confidence_of
 from ..run.folder import RunFolder
@@ -25,10 +26,10 @@ from .comparison_browser import ComparisonBrowser
 from .comparison_page import write_comparison
 from .evidence import Evidence
 from .export import save_answers, to_dataset, to_fiftyone
-from .many_browser import ManyBrowser
 from .pair_browser import PairTable
 from .probe_browser import Probes
 from .report import write_report
+from .showing import shown_in_cells
 from .tables import full_table, write_csv
 
 # %% auto #0
@@ -61,7 +62,9 @@ class RuleTable(ScoresByRule):
         return f"<div class='beit3-rules'>{'<br>'.join(told)}</div>"
 
     @cached_property
-    def places(self) -> dict[int|str, int]: return {i: place for place, i in enumerate(self.ids)} # question_id → place in `ids`
+    def places(self) -> dict[int|str, int]: # question_id → place in `ids`
+        "Place of each question_id in `ids`."
+        return {i: place for place, i in enumerate(self.ids)}
 
     def to_csv(self,
         path: str|Path, # of the file
@@ -74,22 +77,46 @@ class RuleTable(ScoresByRule):
 @with_parameters
 class Looks:
     "Ways to look at answers, whoever gave them: for `AnsweredQuestions` and what stands on it."
+    @shown_in_cells
     def browse(self,
         vqa = None, # a loaded model, to ask and to see where it looks; without it the run's own, if it is still there
-        **options, # sort, per_page, questions, and filters such as correctness="wrong": see `browser.browse`
+        sort: str|None = None, # confident, unsure, best, worst, mistakes (most confident first), answer, order, disagreement …; None: mistakes where people's answers are known
+        per_page: int = 12, # cards on a page, 1 to 100
+        questions = None, # only these: question_ids, one of them, rows of `run.answers`, or another browser
+        words: str = "", # in question or answer: beginnings of words; "in quotes" together; -without, a|b, answer:yes
+        correctness: str|None = None, # right, partly right, wrong or unknown
+        answer: str = "", # the model's whole answer
+        correct_answer: str = "", # what most people said
+        answer_type: str|None = None, # yes/no, number or other
+        question_type: str|None = None, # such as "how many"
+        min_confidence: float = 0., # 0 to 1
+        max_confidence: float = 1., # 0 to 1
+        people: str|None = None, # whether people agree: all agree, most agree, people disagree …
+        image: str = "", # number or name of a picture
+        unreadable: bool = False, # only pictures that could not be read
+        tag: str|None = None, # that somebody gave; also any tag, no tag, with a note
+        **others, # of no use: refused with the names that there are
     ): # Browser, shown by a notebook
-        "Browse the answers over their pictures, also while the run goes on."
-        return browse(self, vqa, **options)
+        """Browse the answers over their pictures, also while the run goes on. Of what it gives, `answers` are the rows that
+        fit and `selected` those that are ticked."""
+        return browse(self, vqa, sort, per_page, questions, words, correctness, answer, correct_answer, answer_type,
+                      question_type, min_confidence, max_confidence, people, image, unreadable, tag, **others)
 
     def to_html(self,
         path: str|Path, # of the .html file
         n: int = 200, # answers in it, about 9 kB each
         vqa = None, # a loaded model, to draw where it looks; without it the run's own, if it is still there
-        **options, # layer, heat_maps, seed: see `beit3_colab.look.report.write_report`
+        questions = None, # exactly these instead of a sample: question_ids, rows of `run.answers`, or a browser
+        layer: int|None = None, # one layer of the maps; without it all
+        heat_maps: int|None = None, # answers with a map; without it all, but 24 for a full-size model on a CPU
+        seed: int = 0, # number that decides which answers are drawn
+        method: str = "gradient", # what the maps are: one of `beit3_colab.model.attention.METHODS`
+        title: str|None = None, # of the page; without it what the run is called
+        note: str = "", # a few lines of your own below the title, as text
     ) -> Path: # the file
         """Write a report of its own: summary, plots, a sample of answers with pictures and heat maps, what was run.
         It needs no kernel, no internet and no JavaScript."""
-        return write_report(self, path, n, vqa, **options)
+        return write_report(self, path, n, vqa, layer, heat_maps, seed, method, questions, title, note)
 
     def to_pandas(self): # pandas.DataFrame
         "All answers with everything that is known about them, see `beit3_colab.look.tables.full_table`."
@@ -109,21 +136,21 @@ class Looks:
     def confidence(self,
         folds: int = 5, # of pictures, for the calibration
         resamples: int = 1000, # how often the pictures are drawn, for the intervals
-        seed: int = 0, # of the deal and of the draws
+        seed: int = 0, # number that decides how pictures are dealt to folds, and which are drawn
     ) -> Confidence: # printed, a few small tables
         "What the confidence of the answers is worth. Raises `UserError` where nobody's answers are known, or no confidence is."
         return confidence_of(self, folds, resamples, seed)
 
     def people(self,
         resamples: int = 1000, # how often the pictures are drawn
-        seed: int = 0, # of the draws
+        seed: int = 0, # number that decides which pictures are drawn
     ) -> People: # printed, a table
         "The answers beside those of a person and the best there are. Raises `UserError` where people's are not known."
         return people_of(self, resamples, seed)
 
     def pairs(self,
         resamples: int = 1000, # how often the pictures are drawn
-        seed: int = 0, # of the draws
+        seed: int = 0, # number that decides which pictures are drawn
     ) -> PairTable: # printed, a table; browsable
         "Complementary pairs, of which both must be right. Raises `UserError` for data that has none, and where none is whole."
         return PairTable.of(self, resamples, seed)
@@ -131,15 +158,18 @@ class Looks:
     def probe(self,
         probes: str|list[str]|None = None, # names, such as ["blank", "noise-3"]; None for all: `beit3_colab.run.probes.PROBES`
         limit: int|None = None, # questions that are asked again, whole pictures drawn by the seed; None for all
-        seed: int = 0, # of all that is drawn
+        seed: int = 0, # number that decides all that is drawn
         vqa = None, # the run's model, told by the file of its weights; None: the one it still has, or found by name
-        **options, # batch_size, workers, progress: see `beit3_colab.run.probing.probe_run`
+        questions = None, # only these: question_ids, rows of `run.answers`, or a browser; None: as `limit` says
+        batch_size: int|str = "auto", # questions in a batch
+        workers: int|None = None, # threads that read and alter pictures; None: what suits the device
+        progress: bool|str = True, # show how far it is, see `evaluate`
     ) -> Probes: # accuracy before and after, what changed, each with interval; browsable
         """Ask the questions again with altered pictures or words. Answers are kept in the run's folder, and the same call
         goes on where it was interrupted. Raises `UserError` for answers of other tools, and for a model that is not the
         run's; weights that were changed in memory after they were loaded are not noticed."""
         from beit3_colab.run.probing import probe_run # which PyTorch is loaded for
-        return Probes.of(probe_run(self, probes, limit, seed, vqa, **options))
+        return Probes.of(probe_run(self, probes, limit, seed, vqa, batch_size, workers, progress, questions=questions))
 
     def probes(self,
         seed: int = 0, # of the probe
@@ -216,6 +246,11 @@ def open_results(
 # %% ../../nbs/11_look/15_run.ipynb #ec2417a4
 class ComparisonFiles:
     "Files that a comparison is written to, of two runs or of many."
+    next_steps = (
+        (".browse()", "shows the answers over their pictures"),
+        (".to_html('comparison.html')", "writes a page to keep or send"),
+        (".table", "has all of it as a DataFrame"),
+    )
     def to_csv(self,
         path: str|Path, # of the file
         spreadsheet: bool = False, # keep Excel and its like from taking texts for formulas
@@ -237,20 +272,59 @@ class ComparisonFiles:
 class Comparison(ComparisonFiles, PairedComparison):
     "Two runs, question by question. Printed, it is a small table."
     def browse(self,
-        **options, # change, words, answer_type, sort, per_page: see `beit3_colab.look.comparison_browser`
-    ): # ComparisonBrowser, shown by a notebook
-        "Both answers over their pictures."
-        return ComparisonBrowser(self, **options)
+        change: str|None = None, # from A to B: one of `changes`, such as "wrong → right"; None for all
+        right: str|int|None = None, # who is right: "all", "none", "only B", "some", "all wrong"; None for any
+        same: str|None = None, # "all the same" or "all different"; None for any
+        words: str = "", # in the question or in any of the answers
+        question_type: str|None = None, # such as "how many"; None for all, here and below
+        answer_type: str|None = None, # "yes/no", "number" or "other"
+        correctness: dict|None = None, # name of a run → "right", "partly right", "wrong" or "unknown"
+        answer: str = "", # a whole answer that any of the runs gave
+        min_confidence: float = 0., # of any run, 0 to 1
+        max_confidence: float = 1., # of the same run
+        image: int|str = "", # number or name of a picture
+        people: str|None = None, # "all agree", "most agree" or "people disagree"
+        correct_answer: str = "", # what most people said, the whole answer
+        tag: str|None = None, # that somebody gave a question in any of the runs; also "any tag", "no tag", "with a note"
+        sort: str|None = None, # "changed", "gain", "loss", "disagreement", "surest", "people", "order"; None: what changed first
+        per_page: int = 12, # cards on a page
+        vqa: dict|None = None, # loaded models, as in {"A": model_a, "B": model_b}; None for those that the runs still have
+    ) -> ComparisonBrowser: # shown by a notebook
+        "Both answers over their pictures, what changed first. Raises `UserError` for what there is not."
+        return ComparisonBrowser(
+            self, sort, per_page, vqa, change=change,
+            words=words, question_type=question_type, answer_type=answer_type, correctness=correctness, answer=answer,
+            min_confidence=min_confidence, max_confidence=max_confidence, image=image, people=people, correct_answer=correct_answer,
+            tag=tag, right=right, same=same)
 
 @with_parameters
 @dataclass(frozen=True, repr=False)
 class ManyComparison(ComparisonFiles, JointComparison):
     "Several runs on the questions that all have answered. Printed, it is a few small tables."
     def browse(self,
-        **options, # right, same, words, answer_type, sort, per_page: see `beit3_colab.look.many_browser`
-    ): # ManyBrowser, shown by a notebook
-        "All answers over their pictures."
-        return ManyBrowser(self, **options)
+        right: str|int|None = None, # who is right: "all", "none", "only B", "exactly 2", "some", "all wrong"; None for any
+        same: str|None = None, # "all the same", "some the same" or "all different"; None for any
+        words: str = "", # in the question or in any of the answers
+        question_type: str|None = None, # such as "how many"; None for all, here and below
+        answer_type: str|None = None, # "yes/no", "number" or "other"
+        correctness: dict|None = None, # name of a run → "right", "partly right", "wrong" or "unknown"
+        answer: str = "", # a whole answer that any of the runs gave
+        min_confidence: float = 0., # of any run, 0 to 1
+        max_confidence: float = 1., # of the same run
+        image: int|str = "", # number or name of a picture
+        people: str|None = None, # "all agree", "most agree" or "people disagree"
+        correct_answer: str = "", # what most people said, the whole answer
+        tag: str|None = None, # that somebody gave a question in any of the runs; also "any tag", "no tag", "with a note"
+        sort: str|None = None, # "apart", "gain", "loss", "disagreement", "surest", "people", "order"; None: furthest apart first
+        per_page: int = 12, # cards on a page
+        vqa: dict|None = None, # loaded models by the names of their runs; None for those that the runs still have
+    ) -> ComparisonBrowser: # shown by a notebook
+        "All answers over their pictures, those furthest apart first. Raises `UserError` for what there is not."
+        return ComparisonBrowser(
+            self, sort, per_page, vqa,
+            words=words, question_type=question_type, answer_type=answer_type, correctness=correctness, answer=answer,
+            min_confidence=min_confidence, max_confidence=max_confidence, image=image, people=people, correct_answer=correct_answer,
+            tag=tag, right=right, same=same)
 
 # %% ../../nbs/11_look/15_run.ipynb #c6a8d38f
 @with_parameters
@@ -260,6 +334,7 @@ def compare(
     seed: int = 0, # of the intervals and of the tests
     fetch_pictures: bool = False, # ask servers for pictures that are not in the cache, see `open_run`; for folders
     reference: str|None = None, # name of the run with which all others are compared; without it every pair is
+    questions = None, # only these: question_ids, rows of a run's answers, or a browser; None for all that are shared
 ) -> Comparison|ManyComparison: # differences with intervals and tests, who is right; browsable
     """Compare runs on the questions that all have answered. Two of them are A and B, and B − A is told with what
     changed; three or more, or runs with names, are compared pair by pair.
@@ -270,6 +345,9 @@ def compare(
         raise UserError("give the runs one by one, as in compare(a, b, c), or as a dict of name and run")
     given = name_runs(runs[0] if named else list(runs))
     opened = {name: _opened(run, data_path, fetch_pictures) for name, run in given.items()}
+    if questions is not None:
+        ids = question_ids(questions, {q.question_id for run in opened.values() for q in run.questions})
+        opened = {name: part_of(run, ids) for name, run in opened.items()}
     if named or reference is not None or len(opened) > 2: return ManyComparison.of(opened, seed, reference)
     return Comparison.of(*opened.values(), seed)
 

@@ -10,6 +10,7 @@ from ..machine.messages import clean_text, plural, UserError
 from ..scoring.rules import find_rule
 from ..training.log import read_log
 from .figures import check_path, new_figure, PLAIN, save_figure
+from .showing import shown_in_cells
 
 # %% auto #0
 __all__ = ['SMOOTH', 'smooth_loss', 'read_rows', 'plot_training', 'describe_training']
@@ -127,6 +128,7 @@ def _draw_validations(axes, found):
     axes.legend(fontsize=8.5, loc="upper center", bbox_to_anchor=(.5, -.24), ncols=4, frameon=False) # on no dot
 
 # %% ../../nbs/11_look/19_training_plots.ipynb #f9087c6c
+@shown_in_cells
 def plot_training(
     source, # folder of a training, or rows of its log
     label: str = "", # what was trained on what, for the title

@@ -34,7 +34,9 @@ class World:
     note: str = field(default="", compare=False) # what a person may have meant otherwise; "" mostly
 
     @property
-    def is_main(self) -> bool: return self.rank == 0
+    def is_main(self) -> bool:
+        "Whether this is the process that speaks for all."
+        return self.rank == 0
 
 # %% ../../nbs/01_machine/06_distributed.ipynb #7dc8ed39
 def _number(environment: Mapping[str, str], name: str) -> int:

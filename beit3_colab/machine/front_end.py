@@ -37,7 +37,9 @@ class Place:
     host: str = "" # whose machine: "colab", "kaggle", or "" for any other; also in a process that a notebook started
 
     @property
-    def is_notebook(self) -> bool: return self.front_end in _NOTEBOOKS # widgets and cells
+    def is_notebook(self) -> bool: # widgets and cells
+        "Whether a notebook shows what is displayed."
+        return self.front_end in _NOTEBOOKS
 
     def __str__(self):
         elsewhere = self.host not in ("", self.front_end)

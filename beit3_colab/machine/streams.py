@@ -105,7 +105,9 @@ class SafeStream:
         except (OSError, ValueError, AttributeError): return False
 
     @property
-    def encoding(self) -> str: return getattr(self.stream, "encoding", None) or "utf-8"
+    def encoding(self) -> str:
+        "Encoding of the stream below."
+        return getattr(self.stream, "encoding", None) or "utf-8"
 
     def __getattr__(self, name): # such as `fileno`, by which the width of a terminal is found
         if name == "stream": raise AttributeError(name)

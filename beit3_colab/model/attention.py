@@ -201,7 +201,9 @@ class Share(NamedTuple):
     area: float      # share of the picture, 0 to 1: what even attention would give
 
     @property
-    def times_even(self) -> float: return self.attention/self.area # 1: no more than even attention
+    def times_even(self) -> float: # 1: no more than even attention
+        "The share in multiples of what it would be if all were spread evenly."
+        return self.attention/self.area
 
 # %% ../../nbs/07_model/09_attention.ipynb #ce044aca
 def attention_share(

@@ -50,11 +50,20 @@ class Beit3Config:
             raise UserError(f"embed_dim {self.embed_dim} cannot be split into {self.num_heads} heads of equal size")
 
     @property
-    def grid_size(self) -> int: return self.image_size // self.patch_size
+    def grid_size(self) -> int:
+        "Patches along a side of the picture."
+        return self.image_size // self.patch_size
+
     @property
-    def num_patches(self) -> int: return self.grid_size ** 2
+    def num_patches(self) -> int:
+        "Patches of a picture."
+        return self.grid_size ** 2
+
     @property
-    def head_dim(self) -> int: return self.embed_dim // self.num_heads
+    def head_dim(self) -> int:
+        "Width of one attention head."
+        return self.embed_dim // self.num_heads
+
     def to_dict(self) -> dict: return asdict(self)
 
     @classmethod

@@ -85,15 +85,22 @@ def pair_up(
     many_questions = hasattr(question, "__iter__") and not isinstance(question, str)
     pictures = list(image) if many_pictures else [image]
     questions = list(question) if many_questions else [question]
+    if _is_swapped(image, question):
+        raise UserError("the picture comes first and the question second: ask(picture, question), and here it is the other way round")
     for q in questions:
         if not isinstance(q, str): raise UserError(f"a question must be text, not {short_repr(q)} ({type(q).__name__})")
-        if not q.strip(): raise UserError(f"there is no question in {short_repr(q)}")
+        if not q.strip(): raise UserError(f"the question is empty ({short_repr(q)}): write what is asked about the picture")
     if not many_questions: questions = questions*len(pictures)
     elif not many_pictures: pictures = pictures*len(questions)
     if len(pictures) != len(questions):
         raise UserError(f"{len(pictures)} pictures but {len(questions)} questions: "
                         "give one question for each picture, or one for all of them")
     return [(i if many_pictures else None, picture, q) for i, (picture, q) in enumerate(zip(pictures, questions), 1)]
+
+def _is_swapped(image, question) -> bool: # whether a text stands where the picture should, and a picture where the question should
+    if not isinstance(image, str) or os.path.exists(image[:4000]): return False
+    if isinstance(question, str): return not image.startswith("http") and len(question) < 4000 and os.path.isfile(question)
+    return isinstance(question, os.PathLike) or hasattr(question, "size") or hasattr(question, "read")
 
 # %% ../../nbs/07_model/10_vqa.ipynb #a59e3f9d
 def check_calibration(
@@ -179,11 +186,18 @@ class VQA:
         if tokenizer is not None: tokenizer.check_vocab_size(model.config.vocab_size)
 
     @property
-    def config(self): return self.model.config
+    def config(self):
+        "Sizes of the model: layers, width, picture size in pixels, classes."
+        return self.model.config
+
     @property
-    def device(self): return self.model.image_embedding.positions.device
+    def device(self):
+        "Where the model runs, such as cpu or cuda:0."
+        return self.model.image_embedding.positions.device
+
     @property
     def dtype(self):
+        "Number format of the weights, such as torch.float32."
         if self.rough: return DOUBLE_CHECK
         return torch.float8_e4m3fn if self.float8 else self.model.image_embedding.positions.dtype
 
@@ -203,6 +217,7 @@ class VQA:
 
     @property
     def fast(self) -> FastBeit3|None: # the model laid out for its GPU; None where the plain one runs
+        "The model's faster form, where there is one; None otherwise."
         weight = self.model.image_embedding.positions
         if not self.compiles or self.kernel_fault: return None
         if not can_fuse(weight.device, weight.dtype): return self._give_up_kernels(why_not(weight.device, weight.dtype))
@@ -213,6 +228,7 @@ class VQA:
 
     @property
     def mixes(self) -> bool: # whether `logits` takes questions of different lengths in one batch, by `counts`
+        "Whether `logits` takes questions of different lengths in one batch, by `counts`."
         return self.fast is not None and self.fast.mixes
 
     def logits(self,
@@ -432,7 +448,7 @@ def _tell_order(answers, file, folder) -> str:
 
 @with_parameters
 def load_model(
-    name_or_path: str|Path, # "sample", a published name, a checkpoint folder, a file of weights, or its https address
+    name_or_path: str|Path = "sample", # or a published name, a checkpoint folder, a file of weights, or its https address
     config: dict|str|Path|None = None, # what shapes do not tell (heads of an unpublished size): fields, or a JSON file
     answers: str|Path|list[str]|None = None, # answer list, or a file of it; without it the one beside the weights
     image_size: int|None = None, # pixels; without it the checkpoint's own

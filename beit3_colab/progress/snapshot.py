@@ -56,18 +56,22 @@ class Snapshot:
 
     @property
     def rate(self) -> float: # units a second
+        "Units a second, of this session."
         return (self.done - self.resumed) / self.seconds if self.seconds > 0 else 0.
 
     @property
     def seconds_left(self) -> float|None: # None before the first unit
+        "Seconds that the rest will take at the present rate; None while that is not known."
         return (self.total - self.done) / self.rate if self.rate > 0 else None
 
     @property
     def margin(self) -> float|None: # half of the interval, in percentage points
+        "Half the width of the interval, in points; None without one."
         return None if self.interval is None else (self.interval[1] - self.interval[0])/2
 
     @property
     def is_over(self) -> bool: # nothing more will come
+        "Whether the run has ended, in whatever way."
         return self.state in ("finished", "stopped", "failed")
 
 # %% ../../nbs/02_progress/01_snapshot.ipynb #edbcf037

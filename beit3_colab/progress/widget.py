@@ -238,10 +238,10 @@ def _result_rows(run):
 # %% ../../nbs/02_progress/05_widget.ipynb #f417e624
 def what_is_run(
     run, # a `RunFolder`, or a training's folder, which has a `label`
-) -> str: # such as "sample on val"
-    "Checkpoint and data, in a few words."
+) -> str: # such as "baseline", or "BEiT-3 sample model · built-in sample"
+    "The run's name, or its model and data, in a few words."
     if not hasattr(run, "records"): return run.label
-    return f"{run.identity.checkpoint} on {run.identity.split}"
+    return run.title
 
 def summary_html(
     snapshot: Snapshot, # the last one, whose state says how the run ended
@@ -262,13 +262,14 @@ def summary_html(
         f"<p>{text_html(s.error)}</p>" if s.error else "",
         f"<p>{_how_to_go_on(run, counts_answers(s.unit))}</p>" if s.state in ("stopped", "failed") else "",
         score._repr_html_() if score is not None else "",
-        _table(main), folded, warnings_html(s.warnings, 20), notes_html(s.notes, True)]
+        _table(main), folded, warnings_html(s.warnings, 20), notes_html(s.notes, len(s.notes) > 1)]
     kind = "training" if s.unit == "sample" else "run"
     return f'<div role="group" aria-label="Summary of the {kind}">{"".join(parts)}</div>'
 
 # %% ../../nbs/02_progress/05_widget.ipynb #08f25734
 _CANNOT = "The progress of the run is a widget, which cannot be shown here: pass progress='bar' for text."
 _STOP_HINT = "{}. If nothing happens while the cell runs, interrupt the kernel."
+_REPORT = "run.to_html('report.html')" # the call that makes a page
 _AT_STOP = {True: "Stop after this batch; every answer is kept", False: "Stop after this step; the state is saved"}
 
 def _make_box(stop, unit):
@@ -304,6 +305,7 @@ class WidgetDisplay(Display):
 
     @property
     def unit(self) -> str: # what is counted
+        "What is counted."
         return "question" if self.snapshot is None else self.snapshot.unit
 
     def for_download(self): return NotebookBar()
@@ -361,7 +363,10 @@ class WidgetDisplay(Display):
         if self.run is None: return "No run folder was made." if counts_answers(self.unit) else "No folder was made."
         folder = repr(str(self.run.folder))
         opens = getattr(self.run, "opened_by", f"open_run({folder})")
-        if counts_answers(self.unit): return f"{_code(opens)} opens the answers again."
+        if counts_answers(self.unit):
+            if hasattr(self.run, "opened_by"): return f"{_code(opens)} opens the answers again." # a probe's
+            return (f"{_code('run.browse()')} looks at the answers, {_code(_REPORT)} makes a page; "
+                    f"{_code(opens)} opens them again.")
         if snapshot.state == "finished": what = "what was learnt"
         elif getattr(self.run, "best", None) is not None: what = "the best epoch so far"
         else: return f"The log is in {_code(str(self.run.folder))}; a model will be there after the first epoch."

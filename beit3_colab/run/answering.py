@@ -77,7 +77,9 @@ class Share:
     folder: Path        # of the run, for messages
 
     @property
-    def on_gpu(self) -> bool: return self.vqa.device.type == "cuda"
+    def on_gpu(self) -> bool:
+        "Whether the model runs on a GPU."
+        return self.vqa.device.type == "cuda"
 
     def limited_by(self,
         seconds: dict[str, float], # from `Stopwatch.totals`
@@ -99,7 +101,7 @@ def _report_errors(window, share, warn):
     messages = [f"{error} (questions {_listed(window, row, share)})" for row, error in window.errors.items()]
     if share.task.choice.bad_images == "stop":
         more = f"; and {plural(len(messages) - MOST_TOLD, 'picture')} more" if len(messages) > MOST_TOLD else ""
-        raise UserError(f"{'; '.join(messages[:MOST_TOLD])}{more}. Mend {'it' if len(messages) == 1 else 'them'}, "
+        raise UserError(f"{'; '.join(messages[:MOST_TOLD])}{more}. Correct {'it' if len(messages) == 1 else 'them'}, "
                         "or pass bad_images='blank' (--bad-images blank) to answer with a grey picture; "
                         f"answers so far are in {short_name(share.folder)}, and the same command with that output_dir "
                         "continues")

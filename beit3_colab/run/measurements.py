@@ -31,7 +31,7 @@ def what_limited(
     return f"{'the network' if remote else 'the disk'} that pictures come from ({share} waited)"
 
 # %% ../../nbs/09_run/04_measurements.ipynb #038b819c
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     "Where the time went, how fast it was, how much memory it took. Prints as a small table."
     label: str              # checkpoint, split and number of questions
@@ -45,9 +45,13 @@ class Report:
     notes: tuple[str, ...] = () # sentences without which the run's figures would be misread
 
     @property
-    def questions_per_second(self) -> float: return self.questions/max(self.seconds.get("answering", 0.), 1e-9)
+    def questions_per_second(self) -> float:
+        "Questions answered in a second, of the time that answering took."
+        return self.questions/max(self.seconds.get("answering", 0.), 1e-9)
     @property
-    def images_per_second(self) -> float: return self.images/max(self.seconds.get("answering", 0.), 1e-9)
+    def images_per_second(self) -> float:
+        "Pictures read in a second, of the time that answering took."
+        return self.images/max(self.seconds.get("answering", 0.), 1e-9)
 
     def rows(self) -> list[tuple[str, str]]: # name and value, for people
         "All of it as texts."
@@ -71,6 +75,8 @@ class Report:
 
     def __str__(self):
         return printable("\n".join([self.label, *(f"  {name:18} {value}" for name, value in self.rows())]))
+
+    def __repr__(self): return str(self)
 
     def _repr_html_(self):
         cells = ((f"<td>{text_html(n)}</td>", f"<td style='text-align:left'>{text_html(v)}</td>") for n, v in self.rows())

@@ -254,14 +254,24 @@ class OtherResults(AnsweredQuestions):
         return cls(path, table._replace(rows=[]), data, joined) # half of the memory: `joined` has what is needed
 
     @property
-    def place(self) -> Path: return self.path
+    def place(self) -> Path:
+        "The file of results."
+        return self.path
+
     @property
     def label(self) -> str: # the file's name, the tool and the data
+        "What tables and pictures call these answers."
         return f"{clean_line(self.path.name, 80)} ({clean_line(self.table.tool, 40)}) on {name_data(self.data)}"
+
     @property
-    def about(self) -> str: return f"Answers to questions about pictures, as {clean_line(self.table.tool, 40)} wrote them down"
+    def about(self) -> str:
+        "What this is, in a line."
+        return f"Answers to questions about pictures, as {clean_line(self.table.tool, 40)} wrote them down"
+
     @property
-    def records(self) -> dict[int|str, dict]: return self.joined.records
+    def records(self) -> dict[int|str, dict]:
+        "All answers by question_id, as the file has them."
+        return self.joined.records
 
     @property
     def notes(self) -> tuple[str, ...]: # sentences
@@ -271,6 +281,7 @@ class OtherResults(AnsweredQuestions):
 
     @cached_property
     def accuracy(self) -> Score|None: # in percent, by the rule of the data set; None where nobody's answers are known
+        "Accuracy in percent, by the rule of the data set; None where nobody's answers are known."
         found = super().accuracy
         return None if found is None else replace(found, notes=found.notes + tool_note(self, found))
 

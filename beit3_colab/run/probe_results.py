@@ -121,9 +121,10 @@ class ProbeNote:
 
     def widen(self,
         variant: str, # that is asked
-        limit: int|None, # of questions now; None: all
+        limit: int|None, # of questions now; None: all; 0: some that somebody picked, of which nothing is noted
     ):
         "Note how much is asked for; less than before changes nothing."
+        if limit == 0: return
         before = self.limits.get(variant, 0)
         self.limits[variant] = None if before is None or limit is None else max(before, limit)
 
@@ -190,12 +191,15 @@ class AlteredPictures:
 
     @property
     def source(self): # of pictures; altered ones lie in no file
+        "Where the pictures come from; altered ones lie in no file."
         return MadePictures() if is_altered(self.variant) else self.data.source
     def image_path(self, question: Question) -> Path: # there where the picture is not altered
         return self.source.path(question.image)
 
     @cached_property
-    def partners(self) -> Partners: return Partners(self.data.questions, self.seed)
+    def partners(self) -> Partners:
+        "For each question the picture that takes the place of its own."
+        return Partners(self.data.questions, self.seed)
 
     def read_image(self,
         question: Question, # of the variant or of the run
@@ -272,11 +276,20 @@ class ProbedAnswers(AnsweredQuestions):
         return [question_as_asked(q, self.variant, self.records[q.question_id]) for q in self.original]
 
     @property
-    def place(self) -> Path: return probes_folder(self.run.folder, self.seed)/self.variant.name
+    def place(self) -> Path:
+        "Folder of the probe."
+        return probes_folder(self.run.folder, self.seed)/self.variant.name
+
     @property
-    def label(self) -> str: return f"{self.run.label}: {self.variant.title}"
+    def label(self) -> str:
+        "What tables and pictures call these answers."
+        return f"{self.run.label}: {self.variant.title}"
+
     @property
-    def loadable(self) -> tuple[str, str]|None: return self.run.loadable
+    def loadable(self) -> tuple[str, str]|None:
+        "Checkpoint and `weights_key`, as `load_model` takes them."
+        return self.run.loadable
+
     @property
     def notes(self) -> tuple[str, ...]: # sentences
         "What is said of the run, and what was done to its questions."
@@ -337,7 +350,9 @@ class Kept:
     def _of_asked(self, found): return {i: found[i] for i in self.asked if i in found}
 
     @property
-    def waiting(self) -> int: return len(self.asked) - self.count - len(self.left_out) # questions, not asked yet
+    def waiting(self) -> int: # questions, not asked yet
+        "Questions that are not asked yet."
+        return len(self.asked) - self.count - len(self.left_out)
 
     def forget_many(self):
         "Take many records out of memory."
@@ -606,7 +621,9 @@ class ProbeResults(Mapping):
         return rows, steady
 
     @property
-    def scored(self) -> bool: return any("before" in row for row in self._rows[0]) # whether human answers are known
+    def scored(self) -> bool: # whether human answers are known
+        "Whether people's answers are known."
+        return any("before" in row for row in self._rows[0])
 
     @cached_property
     def table(self): # pandas.DataFrame

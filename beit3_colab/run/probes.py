@@ -33,7 +33,9 @@ class Variant:
     back: Callable|None = None # answer → what it says of the picture as it was
 
     @property
-    def needs_map(self) -> bool: return self.order in ("map", "reverse") # whether a map of relevance is needed
+    def needs_map(self) -> bool: # whether a map of relevance is needed
+        "Whether a map of relevance is needed."
+        return self.order in ("map", "reverse")
 
     def alter_picture(self,
         picture: np.ndarray, # [S, S, 3] uint8: what the model saw in the run

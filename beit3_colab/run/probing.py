@@ -29,7 +29,9 @@ from ..pictures.decoding import load_image, usual_workers
 from ..progress.choosing import make_display, showing
 from ..progress.display import Display, StopAsked, Stopped
 from ..progress.snapshot import RateHistory, Snapshot
+from .answered import part_of
 from .answering import pictures_to_device
+from .chosen import question_ids
 from .folder import RunFolder
 from .journal import Journal, journal_path
 from .probe_results import probe_fingerprint, probed_part, ProbeNote, ProbeResults
@@ -466,7 +468,9 @@ class ProbeView:
     finds_folder = True # the same call goes on
 
     @property
-    def opened_by(self) -> str: return f"run.probes(seed={self.seed})" if self.seed else "run.probes()"
+    def opened_by(self) -> str:
+        "The call that opens the probe again."
+        return f"run.probes(seed={self.seed})" if self.seed else "run.probes()"
 
 class ProbeTally:
     "Counts the answers of a probe and shows how far it is."
@@ -479,7 +483,10 @@ class ProbeTally:
         self.warnings, self.history, self.started, self.now = [], RateHistory(), time.monotonic(), ""
 
     @property
-    def total(self) -> int: return self.asking.count() # answers, of all variants
+    def total(self) -> int: # answers, of all variants
+        "Answers of all probes together."
+        return self.asking.count()
+
     def warn(self,
         text: str, # what the user should know
     ):
@@ -531,6 +538,7 @@ def probe_run(
     batch_size: int|str = "auto", # questions in a batch
     workers: int|None = None, # threads that read and alter pictures; None: what suits the device
     progress: bool|str|Display = True, # show how far it is, see `evaluate`
+    questions = None, # only these: question_ids, rows of `run.answers`, or a browser; None: as `limit` says
 ) -> ProbeResults: # accuracy before and after, what changed, each with interval
     """Ask a run's questions again with altered pictures or words. Answers are kept in the run's folder, and the same call
     goes on where it was interrupted. Raises `UserError` for answers that are not of this library, and for a model that
@@ -538,13 +546,18 @@ def probe_run(
     check_run(run)
     if workers is not None: check_whole_number("workers", workers)
     variants = find_variants(probes)
+    if questions is not None: run, limit = _picked(run, questions, limit), None
     part = probed_part(run, limit, seed)
     folder = probes_folder(run.folder, seed)
     display = make_display(progress)
     with showing(display): vqa, answers = find_model(run, vqa)
     asking = Asking(run, (vqa, answers), refuse_unknown_words(run, vqa, variants, part, probes), part, seed)
-    with exclusively(vqa, display): _probe(asking, folder, limit, (batch_size, workers), display)
+    with exclusively(vqa, display): _probe(asking, folder, limit if questions is None else 0, (batch_size, workers), display)
     return ProbeResults.open(run, seed, variants, limit)
+
+def _picked(run, questions, limit): # `RunFolder`: the run as if nothing else had been asked
+    if limit is not None: raise UserError("questions names the questions, and limit draws some: leave one of them out")
+    return part_of(run, question_ids(questions, {q.question_id for q in run.questions}))
 
 def refuse_unknown_words(
     run: RunFolder, # that is probed

@@ -68,7 +68,9 @@ class RuleRow(NamedTuple):
     lower: int # questions that are worth less
 
     @property
-    def differing(self) -> int: return self.higher + self.lower # questions whose score is another
+    def differing(self) -> int: # questions whose score is another
+        "How many answers this rule judges otherwise."
+        return self.higher + self.lower
 
 # %% ../../nbs/09_run/14_rule_table.ipynb #755750d0
 @with_parameters

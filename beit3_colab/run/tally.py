@@ -41,6 +41,7 @@ class Pace:
 
     @property
     def rate(self) -> float: # questions a second over the last 20 looks
+        "Questions a second, over the last 20 looks."
         if len(self._looks) < 2: return 0.
         (first_time, first), (last_time, last) = self._looks[0], self._looks[-1]
         return (last - first)/max(last_time - first_time, 1e-9)
@@ -83,6 +84,7 @@ class Tally:
         self.seen = "" # what is known of the questions that the figure is about
         if run.annotations is not None and run.notes: self.seen = " (training data)"
         self.warnings = []
+        self.notes = [] # what is good to know
         self.history = RateHistory()
         self.shares = group.known_shares()
         self.paces = {} # rank → its pace
@@ -121,6 +123,13 @@ class Tally:
         "Keep a warning for the report, and show it."
         self.warnings.append(text)
         self.display.warn(text)
+
+    def note(self,
+        text: str, # what is good to know
+    ):
+        "Keep a note for the summary, and show it."
+        self.notes.append(text)
+        self.display.note(text)
 
     def look(self):
         "Look at the other journals, at the status files and at memory."
@@ -173,6 +182,7 @@ class Tally:
             resumed=self.resumed,
             seconds=max(0., now - self.started),
             warnings=tuple(self.warnings),
+            notes=tuple(self.notes),
             host_bytes=self._peak.host,
             device_bytes=self._peak.device,
             ranks=tuple(map(self._rank, range(len(self.shares)))) if len(self.shares) > 1 else (),

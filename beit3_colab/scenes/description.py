@@ -122,6 +122,7 @@ class SceneObject:
 
     @property
     def center(self) -> tuple[float, float]: # x, y in pixels
+        "Middle of the object, x and y in pixels."
         x0, y0, x1, y1 = self.box
         return (x0 + x1)/2, (y0 + y1)/2
 
@@ -138,7 +139,9 @@ class Scene:
     objects: tuple[SceneObject, ...] # from the back to the front
 
     @property
-    def outdoors(self) -> bool: return "shelf" not in PLACES[self.place]
+    def outdoors(self) -> bool:
+        "Whether the scene is outside."
+        return "shelf" not in PLACES[self.place]
 
 # %% ../../nbs/08_scenes/01_description.ipynb #3dd3ae11
 def _plan(dice: Dice, place: str) -> list[tuple[str, str, str]]:

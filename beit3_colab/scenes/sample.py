@@ -229,9 +229,14 @@ class Sample(Dataset):
         return cls("sample", drawn.questions, drawn.annotations, drawn.image_root)
 
     @property
-    def label(self) -> str: return self.split
+    def label(self) -> str:
+        "What tables and figures call the sample."
+        return self.split
+
     @property
-    def data_path(self) -> None: return None # it is drawn where it is needed
+    def data_path(self) -> None: # it is drawn where it is needed
+        "None: the sample is drawn, and lies nowhere else."
+        return None
 
     def complementary_pairs(self) -> QuestionPairs:
         "Pairs that are made of the questions, as VQAv2 has them: one text, two pictures, two answers."

@@ -234,10 +234,14 @@ class TrainingFolder:
         self.info = read_training_file(self.folder)
 
     @property
-    def identity(self) -> TrainingIdentity: return TrainingIdentity(**self.info["identity"])
+    def identity(self) -> TrainingIdentity:
+        "Everything that the result depends on: checkpoint, questions, recipe."
+        return TrainingIdentity(**self.info["identity"])
 
     @property
-    def log(self) -> list[dict]: return read_log(self.folder) # rows of steps and of epochs, see `training.log`
+    def log(self) -> list[dict]: # rows of steps and of epochs, see `training.log`
+        "Rows of steps and of epochs, as dicts."
+        return read_log(self.folder)
 
     @property
     def results(self) -> list[EpochResult]: # of each epoch that is over, and of the start
@@ -248,14 +252,18 @@ class TrainingFolder:
 
     @property
     def steps(self) -> tuple[int, int]: # optimizer steps that are done, and of the whole training
+        "Steps that are done, and steps in all."
         done = max((row["step"] for row in self.log if row.get("kind") == "step"), default=0)
         return done, self.info["steps"]
 
     @property
-    def finished(self) -> bool: return self.info.get("finished") is not None
+    def finished(self) -> bool:
+        "Whether the training came to its end."
+        return self.info.get("finished") is not None
 
     @property
     def state(self) -> str: # such as "finished" or "step 120 of 400"
+        "“finished”, or which step of how many."
         if self.finished: return "finished"
         done, of = self.steps
         return f"step {done:,} of {of:,}"
@@ -275,7 +283,9 @@ class TrainingFolder:
         return f"{i.checkpoint} trained on {i.data}, {plural(i.num_questions, 'question')}"
 
     @property
-    def notes(self) -> tuple[str, ...]: return tuple(self.info["notes"]) # what should be known of it
+    def notes(self) -> tuple[str, ...]: # what should be known of it
+        "Sentences that must stand beside each figure of this training."
+        return tuple(self.info["notes"])
 
     def __repr__(self):
         best = "" if self.best is None else f", best {self.best}"

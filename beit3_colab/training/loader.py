@@ -203,5 +203,5 @@ def _describe(errors) -> str:
     told = "; ".join(f"{message} (question {short_repr(q)})" for q, message in errors[:MOST_TOLD])
     more = f"; and {plural(len(errors) - MOST_TOLD, 'more question')}" if len(errors) > MOST_TOLD else ""
     them, their = ("it", "its") if len(errors) == 1 else ("them", "their")
-    return (f"{told}{more}. Mend {them}, or pass bad_images='blank' (--bad-images blank) to train with a grey picture "
+    return (f"{told}{more}. Correct {them}, or pass bad_images='blank' (--bad-images blank) to train with a grey picture "
             f"in {their} place")

@@ -81,9 +81,14 @@ class Memory:
     micro_batch: int # how many they are
 
     @property
-    def fixed(self) -> int: return self.weights + self.gradients + self.states # whatever is computed at once
+    def fixed(self) -> int: # whatever is computed at once
+        "Bytes that do not depend on the batch."
+        return self.weights + self.gradients + self.states
+
     @property
-    def total(self) -> int: return self.fixed + self.activations
+    def total(self) -> int:
+        "Bytes in all."
+        return self.fixed + self.activations
 
     def describe(self) -> str:
         "One sentence for people."

@@ -53,10 +53,12 @@ class Order:
 
     @property
     def steps(self) -> int: # of an epoch
+        "Steps of an epoch."
         return self.count//self.batch_size if self.faithful else -(-self.count//self.batch_size)
 
     @property
     def dropped(self) -> int: # questions that an epoch does not see
+        "Questions that an epoch leaves out."
         return self.count - self.steps*self.batch_size if self.faithful else 0
 
     def rows(self,

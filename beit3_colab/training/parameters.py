@@ -48,7 +48,9 @@ class ParameterGroup:
     lr_scale: float # what the schedule's learning rate is multiplied by
 
     @property
-    def count(self) -> int: return sum(p.numel() for p in self.parameters) # weights
+    def count(self) -> int: # weights
+        "How many weights the group has."
+        return sum(p.numel() for p in self.parameters)
 
 def _scale(place: Place, recipe: Recipe, num_layers: int, faithful: bool) -> float:
     if recipe.layer_decay < 1: return recipe.layer_decay**(num_layers + 1 - place.layer)

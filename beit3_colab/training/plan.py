@@ -129,6 +129,7 @@ class FinetunePlan:
 
     @property
     def is_loaded(self) -> bool: # whether the checkpoint is a loaded model and not the name or path of one
+        "Whether the checkpoint is a loaded model, and not the name of one."
         return hasattr(self.checkpoint, "logits")
 
     @property

@@ -83,10 +83,14 @@ class Setting(NamedTuple):
     notes: list[str]     # what should be known
 
     @property
-    def steps(self) -> int: return self.order.steps*self.recipe.epochs # of the whole training
+    def steps(self) -> int: # of the whole training
+        "Steps of the whole training."
+        return self.order.steps*self.recipe.epochs
 
     @property
-    def rows(self) -> int: return len(self.targets.rows) # questions that are learnt from
+    def rows(self) -> int: # questions that are learnt from
+        "Questions that are learnt from."
+        return len(self.targets.rows)
 
     def identity(self) -> TrainingIdentity: return _identify(self)
 

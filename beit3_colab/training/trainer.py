@@ -83,10 +83,12 @@ class Progress:
 
     @property
     def loss(self) -> float|None: # mean of this epoch so far
+        "Mean loss of this epoch so far; None before its first step."
         return self.loss_sum/self.loss_rows if self.loss_rows else None
 
     @property
     def epochs_over(self) -> int: # that were examined
+        "Epochs that were examined."
         return self.results[-1]["epoch"] if self.results else 0
 
     def end_epoch(self, row: dict): # see `results`
@@ -351,6 +353,7 @@ class Trainer:
 
     @property
     def is_whole(self) -> bool: # whether weights and counts are of the same step
+        "Whether weights and counts are of the same step."
         return self.step.steps + self.step.skipped == self.progress.step
 
     @contextmanager
