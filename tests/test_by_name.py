@@ -500,7 +500,8 @@ def test_pictures_of_ones_own_come_first(server, picture_zip, vqa, tmp_path):
 def test_command_line(server, tmp_path, capsys):
     arguments = ["evaluate", "--checkpoint", NAME, "--split", "val", "--limit", "20", "--device", "cpu", "--quiet", "--output-dir", str(tmp_path/"run")]
     assert main(arguments) == 0
-    assert f"{NAME} on val" in capsys.readouterr().out
+    out = capsys.readouterr().out # the label as a person would write it, and whose training data it was
+    assert out.startswith("BEiT-3 base, 64 px on VQAv2 val, ") and f"training data of {NAME}: a figure on val" in out
     assert main([*arguments[:-1], str(tmp_path/"other"), "--images", str(tmp_path/"no.zip")]) == 2
     assert "is neither 'auto', 'zip' or 'single'" in capsys.readouterr().err
 

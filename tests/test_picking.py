@@ -199,10 +199,20 @@ def test_figures_of_chosen_questions_say_so(run, tmp_path):
     "Questions that one run answered wrongly are no fair measure of it, nor of a difference."
     wrong = run.answers.query("accuracy < 100")
     other = evaluate("sample", image_size=128, questions=wrong, device="cpu", output_dir=tmp_path/"other", progress=False)
-    assert CHOSEN in other.accuracy.notes and open_run(other.folder).chosen and not run.chosen and CHOSEN not in run.accuracy.notes
+    assert CHOSEN in other.accuracy.notes and open_run(other.folder).hand_picked and not run.hand_picked and CHOSEN not in run.accuracy.notes
     whole = compare(run, run)
     for found in (compare(run, other), compare(run, run, questions=wrong), compare({"a": run, "b": run, "c": other})):
         assert str(found).count(CHOSEN) == 1, found
     assert CHOSEN not in str(whole)
     drawn = evaluate("sample", limit=10, device="cpu", output_dir=tmp_path/"drawn", progress=False)
-    assert not drawn.chosen # by the seed
+    assert not drawn.hand_picked # by the seed
+
+def test_rows_with_another_question_or_picture_are_questions_of_ones_own(run, tmp_path):
+    "What the rows say is asked, and not what the run once asked."
+    rows = run.answers.head(6)
+    files = [str(tmp_path/f"{i}.png") for i in range(6)]
+    for question, path in zip(run.questions, files): run.data.read_image(question).save(path)
+    other = evaluate("sample", questions=rows.assign(image=files, question="Is there a dog?"), device="cpu", output_dir=tmp_path/"other", progress=False)
+    assert set(other.answers["question"]) == {"Is there a dog?"} and other.annotations is None
+    same = evaluate("sample", questions=rows, device="cpu", output_dir=tmp_path/"same", progress=False)
+    assert same.answers["question"].tolist() == rows["question"].tolist() and same.metric == "official"

@@ -65,7 +65,7 @@ def models_html(
             lines.append(f"{safe(name, 60)}: another tool gave these answers; its model cannot be asked here.")
             continue
         checkpoint, key = run.loadable
-        which = f", weights_key={safe(repr(key), 80)}" if key else ""
+        which = f", image_size={run.identity.image_size}" + (f", weights_key={safe(repr(key), 80)}" if key else "")
         call = f"vqa={{{safe(repr(name), 60)}: load_model({safe(repr(checkpoint), 120)}{which})}}"
         lines.append(f"To see what {safe(name, 60)} looks at, and to ask it: <code>.browse({call})</code>")
     return "".join(f"<div class='beit3-hint'>{line}</div>" for line in lines)

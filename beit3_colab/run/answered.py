@@ -88,7 +88,7 @@ class AnsweredQuestions:
         return ()
 
     @property
-    def chosen(self) -> bool:
+    def hand_picked(self) -> bool:
         "Whether the questions were chosen one by one, and neither drawn nor taken whole."
         return self.partial
 

@@ -9,7 +9,7 @@ from numbers import Integral, Real
 from ..machine.messages import first_few, short_name, short_repr, UserError
 
 # %% auto #0
-__all__ = ['ATTRS', 'question_ids', 'mark_source', 'source_of', 'is_of_run', 'are_ids']
+__all__ = ['ATTRS', 'question_ids', 'mark_source', 'is_changed', 'source_of', 'is_of_run', 'are_ids']
 
 # %% ../../nbs/09_run/25_chosen.ipynb #7d7aa733
 _WAYS = "give ids, one id, a column of ids, rows of run.answers, or a browser"
@@ -66,13 +66,39 @@ def _refuse_unknown(ids, known):
 # %% ../../nbs/09_run/25_chosen.ipynb #4c0d82f0
 ATTRS = "beit3_colab" # key in `DataFrame.attrs`
 
+_ROW = ("question_id", "question", "image") # what is asked about which picture
+
+class _Source(dict):
+    "Arguments of `evaluate`, as plain values, with the rows as they were marked; a copy of a table shares it, a file has none of the rows."
+    rows = None # name → column of the marked table
+    def __copy__(self): return self
+    def __deepcopy__(self, memo): return self
+    def __reduce__(self): return dict, (dict(self),)
+
 def mark_source(
     table, # pandas.DataFrame of answers
     source: Mapping[str, str|None], # arguments of `evaluate` that find their data: dataset, split, data_path, images, questions
 ): # the same table
     "Note which data a table's questions are of."
-    table.attrs[ATTRS] = dict(source)
+    table.attrs[ATTRS] = _Source(source)
+    table.attrs[ATTRS].rows = {name: table[name] for name in _ROW if name in table}
     return table
+
+def is_changed(
+    questions, # as a caller gave them
+) -> bool: # whether they are rows of a run in which another question or picture was put: those are questions of one's own
+    "Whether rows ask something else than the run did."
+    columns, marked = getattr(questions, "columns", ()), _mark_of(questions)
+    told = [name for name in _ROW[1:] if name in columns]
+    if not isinstance(marked, _Source) or not told or "question_id" not in columns: return False
+    if any(name not in marked.rows for name in told): return True
+    def pairs(table): return zip(table["question_id"].tolist(), zip(*(table[name].tolist() for name in told)))
+    before = dict(pairs(marked.rows))
+    return any(before.get(i) != row for i, row in pairs(questions))
+
+def _mark_of(questions):
+    attrs = getattr(questions, "attrs", None)
+    return attrs.get(ATTRS) if isinstance(attrs, Mapping) else None
 
 _FIELDS = ("dataset", "split", "data_path", "images", "questions")
 
@@ -83,8 +109,7 @@ def source_of(
     if hasattr(questions, "chosen_source"): return questions.chosen_source() # a browser
     columns = getattr(questions, "columns", None)
     if columns is not None and "question_id" not in columns and questions.index.name != "question_id": return None
-    attrs = getattr(questions, "attrs", None)
-    found = attrs.get(ATTRS) if isinstance(attrs, Mapping) else None
+    found = _mark_of(questions)
     if not isinstance(found, Mapping): return None
     return {name: value for name, value in found.items() if name in _FIELDS and isinstance(value, str)}
 

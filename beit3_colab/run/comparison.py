@@ -418,7 +418,7 @@ def notes_of_runs(
     people = [judge.annotations[i] for i in ids if is_counted(judge.annotations.get(i))]
     rule = rule_note(judge.metric, people)
     found = [rule] if rule else list(notes_of_data(judge.metric, judge.data and judge.data.annotations))
-    if any(run.chosen for run in runs.values()): found.append(CHOSEN)
+    if any(run.hand_picked for run in runs.values()): found.append(CHOSEN)
     for note in dict.fromkeys(note for run in runs.values() for note in run.notes if note != CHOSEN):
         names = [name for name, run in runs.items() if note in run.notes]
         found.append(f"{' and '.join(filter(None, [', '.join(names[:-1]), names[-1]]))}: {note}")

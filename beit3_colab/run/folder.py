@@ -143,10 +143,10 @@ class RunFolder(AnsweredQuestions):
     def notes(self) -> tuple[str, ...]: # sentences that must stand beside each figure of this run
         "What the checkpoint has seen of the data in its training, where that is known, and how the questions were chosen."
         seen = () if self.data is None else tuple(self.data.notes_on(self.origin))
-        return (*seen, CHOSEN) if self.chosen else seen
+        return (*seen, CHOSEN) if self.hand_picked else seen
 
     @property
-    def chosen(self) -> bool:
+    def hand_picked(self) -> bool:
         "Whether the questions were chosen one by one, and neither drawn nor taken whole."
         return self.partial or is_chosen(self.info)
 

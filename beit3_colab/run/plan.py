@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..machine.docstrings import complete_docstring
 from ..machine.messages import check_choice, check_whole_number, read_count, short_repr, UserError
 from ..data.answer_list import read_answer_list
-from .chosen import are_ids, is_of_run, question_ids, source_of
+from .chosen import are_ids, is_changed, is_of_run, question_ids, source_of
 from .run_file import check_run_name
 
 if TYPE_CHECKING: # both take seconds to load, and a command line that only shows its help needs neither
@@ -144,7 +144,7 @@ def chosen_fields(
     Raises `UserError` for rows that do not say whose they are."""
     if plan.question_ids is not None: return dict(question_ids=_some_ids(plan.question_ids, "question_ids"))
     given = plan.questions
-    if given is None or not (source_of(given) or is_of_run(given) or are_ids(given)): return {}
+    if given is None or is_changed(given) or not (source_of(given) or is_of_run(given) or are_ids(given)): return {}
     ids, source = _some_ids(given, "questions"), source_of(given)
     named = any(value is not None for value in (plan.dataset, plan.split, plan.data_path))
     if named: return dict(questions=None, question_ids=ids) # of the data that the caller names
