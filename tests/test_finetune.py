@@ -1,4 +1,5 @@
 "finetune(): what is learnt and held out, what comes of it, and that it is what an evaluation says."
+import html
 import json
 import math
 from pathlib import Path
@@ -209,6 +210,7 @@ def test_the_plan_is_the_signature():
 
 def test_a_training_can_be_looked_at(tuned):
     assert "best epoch" in repr(tuned) and "<table>" in tuned._repr_html_()
+    assert ".plot()" in tuned._repr_html_() and ".compare().browse()" in tuned._repr_html_() and f"evaluate({str(tuned.folder)!r}" in html.unescape(tuned._repr_html_()) # what can be done next
     assert isinstance(open_training(tuned.folder), TrainingFolder)
     assert tuned.plot().axes
 

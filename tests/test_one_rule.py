@@ -242,4 +242,6 @@ def test_the_head_of_the_browser():
     summary = (50., {"right": 1, "partly right": 0, "wrong": 1})
     assert "<script>" not in result_html("2 answers", summary, "exact", ("<script>",)) and "&lt;script&gt;" in result_html("2 answers", summary, "exact", ("<script>",))
     assert result_text("2 answers", summary, "exact", ("A note.",)).endswith("1 wrong. A note.")
+    for make in (result_html, result_text): # a rule that cannot say "partly" is not told to have said it of none
+        assert "partly" not in make("2 answers", summary, "exact") and "½ 0 partly right" in make("2 answers", summary, "official")
     assert result_text("2 answers", (None, {}), "exact", ("A note.",)) == "2 answers"

@@ -250,6 +250,22 @@ def test_own_questions_are_opened_from_their_file(tmp_path):
     assert (found.accuracy.overall, found.accuracy.metric, found.accuracy.num_questions) == (50., "exact", 2)
     assert any("1 question" in note and "without an answer" in note for note in found.notes)
 
+UNSEEN = ["a\u202eb\u200bc", "nul\0here", "soft\u00adhyphen", "\ufeffmark", "wo\u2060rd", " red\u200e \n", "half\ud83dway", "plain"]
+
+@pytest.mark.parametrize("people, metric", [(1, "exact"), (10, "official")])
+def test_the_same_text_on_both_sides_is_right_whatever_it_holds(people, metric, tmp_path):
+    "Characters that nobody sees come with copies from web pages and tables. What is taken out of people's answers is taken out of a file's, too."
+    from PIL import Image
+    Image.new("RGB", (32, 32), "red").save(tmp_path/"a.png")
+    (tmp_path/"q.json").write_text(json.dumps([dict(image="a.png", question=f"What is it, {i}?", answers=[text]*people) for i, text in enumerate(UNSEEN)]))
+    (tmp_path/"theirs.json").write_text(json.dumps([dict(question_id=i, answer=text) for i, text in enumerate(UNSEEN, 1)]))
+    found = open_results(tmp_path/"theirs.json", "own", data_path=tmp_path/"q.json")
+    assert found.metric == metric and set(found.answers["accuracy"]) == {100}, found.answers[["answer", "correct_answer", "accuracy"]].map(ascii)
+    assert found.answers["answer"].tolist() == found.answers["correct_answer"].tolist()
+
+def test_the_official_rule_takes_no_character_out():
+    assert find_rule("official")("re\u200bd", ("red",)*10) == 0 and find_rule("official")("re\u200bd", ("re\u200bd",)*10) == 1
+
 def test_every_task_that_is_known_is_of_a_data_set():
     from beit3_colab.run.other_results import _TASKS
     assert {name for name, _ in _TASKS.values()} <= set(DATASETS)

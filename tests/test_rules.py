@@ -420,3 +420,11 @@ def test_a_figure_as_text():
     assert format_figure(Figure("d", 12.3456, None, 1, "")) == "12.35" and format_figure(Figure("d", .067878, None, 1, "")) == "0.0679"
     html = figures_table([Figure("<script>", 1., (0., 2.), 1, group="<b>", note="<i>")])._repr_html_()
     assert "<script>" not in html and "<b>:" not in html and "&lt;i&gt;" in html
+
+def test_rules_that_know_only_right_and_wrong_say_so():
+    said = ["yes", "no", "2", "two", "100", "100.0", "96", "98", "10%", "photograph", "photographs", "a cat", "cat", ""]
+    for rule in dict.fromkeys(RULES.values()):
+        counts = {"one answer": 1, "choices": 1, "three answers": 3, "any": 1}.get(rule.needs, 10)
+        given = [[right]*counts for right in said[:-1]] if counts == 1 else [[right]*(counts - 2) + ["no"]*2 for right in said[:-1]] + [["yes"] + ["no"]*(counts - 1)]
+        found = {rule(answer, people) for answer in said for people in given}
+        assert (found <= {0., 1.}) == rule.all_or_nothing, rule.name

@@ -4,6 +4,7 @@ import re
 from dataclasses import asdict, replace
 
 import pytest
+import torch
 
 from beit3_colab import UserError, compare, evaluate, open_run
 from beit3_colab.data.dataset import Dataset, Question
@@ -11,6 +12,8 @@ from beit3_colab.run.comparison import count_renumbered
 from beit3_colab.run.journal import Identity, check_same_run, describe_differences, open_folder
 from beit3_colab.run.plan import Plan
 from beit3_colab.run.task import dataset_name, find_dataset
+from beit3_colab.model.vqa import load_model, VQA
+from beit3_colab.run.run_list import read_runs
 from beit3_colab.scenes import draw_scene, make_scene
 
 ASKED = Identity("sample", "w"*64, "a"*64, "t"*64, "sample", "q"*64, 53, 192, "float32")
@@ -29,6 +32,9 @@ def told(info=None, kept=KEPT, **changed):
     (dict(checkpoint="mine", weights_sha256="v"*64), "checkpoint sample there, mine now"),
     (dict(checkpoint="mine"), "checkpoint sample there, mine now (the same weights)"),
     (dict(weights_sha256="in memory"), "weights from a file there, in memory now"),
+    (dict(weights_sha256=f"{'v'*64}, in memory"), "weights from a file there, in memory now"),
+    (dict(weights_sha256=f"{'v'*64}, changed in memory"), "weights from a file there, changed in memory now"),
+    (dict(weights_sha256=f"{'v'*64}, model_ema"), "other weights under the same name"),
     (dict(answers_sha256="b"*64), "another answer list"),
     (dict(tokenizer_sha256="u"*64), "another tokenizer"),
     (dict(tokenizer_sha256=None), "a tokenizer there, none now"),
@@ -168,3 +174,42 @@ def test_missing_pictures_are_listed_in_short(tmp_path):
     assert len(str(error.value)) < 1800
     with pytest.raises(UserError, match="is about VQAv2's pictures") as error: data.choose_pictures(data.questions, "z"*9999)
     assert len(str(error.value)) < 350
+
+WRITERS = {
+    "a step": lambda p: p.add_(.3*p.std()*torch.randn(p.shape, generator=torch.Generator().manual_seed(7))),
+    "p.data": lambda p: p.data.add_(.3*p.std()*torch.randn(p.shape, generator=torch.Generator().manual_seed(7))), # counted by no version
+}
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_a_model_that_was_changed_in_memory_is_another(write, tmp_path):
+    usual = evaluate("sample", device="cpu", output_dir=tmp_path/"usual", limit=60, progress=False)
+    vqa = load_model("sample", device="cpu")
+    assert vqa.hash_weights() == usual.identity.weights_sha256 and not vqa.is_changed
+    assert evaluate(vqa, output_dir=tmp_path/"usual", limit=60, progress=False).answers.equals(usual.answers)
+    with torch.no_grad():
+        for p in vqa.model.parameters(): write(p)
+    assert vqa.is_changed
+    with pytest.raises(UserError, match="holds another run.*weights from a file there, changed in memory now"):
+        evaluate(vqa, output_dir=tmp_path/"usual", limit=60, progress=False)
+    run = evaluate(vqa, output_dir=tmp_path/"changed", limit=60, progress=False)
+    assert not run.answers.answer.equals(usual.answers.answer) and run.identity.is_changed and not usual.identity.is_changed
+    assert "BEiT-3 sample model, changed in memory on the built-in sample" in open_run(tmp_path/"changed").label and run.loadable == ("sample", "")
+    assert [each.model for each in read_runs(tmp_path).runs if each.folder.name == "changed"] == ["BEiT-3 sample model, changed in memory, 192 px"]
+    again = evaluate(vqa, output_dir=tmp_path/"changed", limit=60, progress=False) # the same weights: the same run
+    assert again.identity == run.identity
+    with torch.no_grad(): next(vqa.model.parameters()).mul_(1.5)
+    with pytest.raises(UserError, match="other weights under the same name"): evaluate(vqa, output_dir=tmp_path/"changed", limit=60, progress=False)
+
+def test_models_in_memory_are_told_apart(tmp_path):
+    loaded = load_model("sample", device="cpu")
+    def made(): return VQA(loaded.model, loaded.answers, loaded.tokenizer)
+    run = evaluate(made(), output_dir=tmp_path/"run", limit=20, progress=False)
+    assert evaluate(made(), output_dir=tmp_path/"run", limit=20, progress=False).identity == run.identity
+    with torch.no_grad(): loaded.model.head[3].bias[0] += 9
+    with pytest.raises(UserError, match="other weights under the same name"): evaluate(made(), output_dir=tmp_path/"run", limit=20, progress=False)
+
+def test_another_number_format_is_no_change():
+    vqa = load_model("sample", device="cpu")
+    vqa.model.to(torch.bfloat16)
+    assert not vqa.is_changed
+    vqa.model.to(torch.float32) # rounded by now
+    assert vqa.is_changed

@@ -16,10 +16,12 @@ from ..machine.schema import check_fields, COUNT, Field, optional, TEXT
 from .job import Download
 
 # %% auto #0
-__all__ = ['NAME', 'RECORD', 'PART', 'log', 'sha256_of', 'read_note', 'read_record', 'same_address', 'write_record', 'is_whole',
-           'is_stored', 'store', 'discard', 'locked']
+__all__ = ['IN_MEMORY', 'CHANGED', 'NAME', 'RECORD', 'PART', 'log', 'sha256_of', 'read_note', 'read_record', 'same_address',
+           'write_record', 'is_whole', 'is_stored', 'store', 'discard', 'locked']
 
 # %% ../../nbs/03_downloads/03_records.ipynb #8a9a6317
+IN_MEMORY, CHANGED = "in memory", "changed in memory" # what stands after the digest of weights that are not those of a file
+
 def sha256_of(
     path: str|Path, # file
 ) -> str: # 64 hexadecimal digits

@@ -29,8 +29,8 @@ from .weights_file import INDEX_ENDING, list_files, open_weights, refuse_odd
 __all__ = ['WEIGHTS_FILE', 'CONFIG_FILE', 'ANSWERS_FILE', 'TOKENIZER_FILE', 'MODEL_TYPE', 'WHOLE_FOLDERS', 'CALIBRATION_FILE',
            'fitting', 'infer_config', 'check_shapes', 'refuse_undefined', 'build_model', 'save_folder', 'read_config',
            'check_sum', 'read_answers', 'refuse_two_lists', 'find_answers', 'find_tokenizer', 'sample_folder', 'locate',
-           'find_in_folder', 'others_in_folder', 'hash_weights', 'read_calibration', 'write_calibration', 'convert',
-           'answers_for', 'key_of_origin', 'save_official']
+           'find_in_folder', 'others_in_folder', 'hash_weights', 'hash_tensors', 'read_calibration',
+           'write_calibration', 'convert', 'answers_for', 'key_of_origin', 'save_official']
 
 # %% ../../nbs/07_model/07_checkpoint.ipynb #b829ba9c
 @contextlib.contextmanager
@@ -489,6 +489,16 @@ def hash_weights(
     sums = [(known or {}).get(path) or sha256_of(path) for path in list_files(file)]
     whole = sums[0] if len(sums) == 1 else hashlib.sha256("\n".join(sums).encode()).hexdigest()
     return f"{whole}, {key}" if key else whole
+
+def hash_tensors(
+    weights: dict[str, torch.Tensor], # name → tensor on any device
+) -> str: # SHA-256
+    "Digest of names, types, shapes and numbers, for weights that lie in no file."
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 def read_calibration(
     folder: Path|None, # of a checkpoint

@@ -14,6 +14,7 @@ from ..machine.messages import short_repr, UserError
 from ..machine.device import choose_dtype, find_device
 from ..machine.streams import explain_names
 from ..progress.choosing import showing
+from ..downloads.records import CHANGED, IN_MEMORY
 from ..pictures.reading import ImageError, normalize, open_picture, preprocess
 from ..data.answer_list import check_answer_list, hash_answers, read_answer_list
 from ..data.dataset import converted_from, Question
@@ -27,7 +28,7 @@ from .kernels import can_fuse, check_float8, KernelError, why_not
 from .fused import FastBeit3, repays_compilation
 from .tokenizer import tell_cut_questions, Tokenizer
 from .weights import PUBLISHED
-from .checkpoint import CALIBRATION_FILE, hash_weights, read_calibration, write_calibration
+from .checkpoint import CALIBRATION_FILE, hash_tensors, hash_weights, read_calibration, write_calibration
 from .checkpoint import build_model, check_sum, CONFIG_FILE, find_answers, find_tokenizer
 from .checkpoint import key_of_origin, locate, others_in_folder, read_config, save_folder
 from .checkpoint import WHOLE_FOLDERS
@@ -157,6 +158,11 @@ def make_doubt(
 _log = get_log("beit3_colab.model")
 _WINDOW = 4 # batches whose pictures are in memory at the same time
 
+def _sum_bits(tensor) -> torch.Tensor: # int64; eight bytes at a time where that goes: 0.1 s for a gigabyte
+    size = tensor.element_size()
+    if tensor.is_contiguous() and not tensor.numel()*size % 8: return tensor.reshape(-1).view(torch.int64).sum()
+    return tensor.view({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[size]).sum()
+
 # %% ../../nbs/07_model/10_vqa.ipynb #e39e6fa3
 @with_parameters
 class VQA:
@@ -181,7 +187,7 @@ class VQA:
         self._calibration = None # what its confidence is worth, see `calibration`
         self._fast = None # the compiled form, and the weights that it was made from
         self.kernel_fault, self._notice = "", "" # why the kernels do not run here, and whether it is still to be told
-        self._loaded = self._versions() # a calibration is of the weights as they are now
+        self._loaded = self._versions(), self._sums() # a calibration is of the weights as they are now
         self.answers = None if answers is None else check_answer_list(answers, model.config.num_classes)
         if tokenizer is not None: tokenizer.check_vocab_size(model.config.vocab_size)
 
@@ -306,18 +312,30 @@ class VQA:
         return self.answers
 
     def hash_weights(self) -> str: # SHA-256; of several files that of their sums; with the key where there is one
-        "What says which weights these are."
-        return hash_weights(self.source, self.weights_key, self.sums) if self.source else "in memory"
+        "What says which weights these are. Those that are not the file's, or no file's, are told by their numbers."
+        if self.source and not self.is_changed: return hash_weights(self.source, self.weights_key, self.sums)
+        return f"{hash_tensors(self.model.state_dict())}, {CHANGED if self.source else IN_MEMORY}"
+
+    def _parameters(self) -> list:
+        return [p for model in (self.model, self.rough) if model is not None for p in model.parameters()]
 
     def _versions(self) -> list: # a pair for each parameter
         "Which tensors the weights are, and how often each was written to; another device or dtype changes neither."
-        models = [model for model in (self.model, self.rough) if model is not None]
-        return [(id(p), None if p.is_inference() else p._version) for model in models for p in model.parameters()]
+        return [(id(p), None if p.is_inference() else p._version) for p in self._parameters()]
+
+    @torch.no_grad()
+    def _sums(self) -> list: # number format and sum of each parameter
+        "What tells weights that were written to by way of `p.data`, which no version counts: the sums of their bits."
+        found = self._parameters()
+        sums = torch.stack([_sum_bits(p.detach()).cpu() for p in found]).tolist() if found else []
+        return [(p.dtype, bits) for p, bits in zip(found, sums)]
 
     @property
     def is_changed(self) -> bool:
         "Whether weights were written to or replaced since the model was loaded."
-        return self._versions() != self._loaded
+        versions, sums = self._loaded
+        if self._versions() != versions: return True
+        return any(now != before and now[0] == before[0] for now, before in zip(self._sums(), sums))
 
     @property
     def calibration(self) -> Calibration|None: # None where nobody has given one

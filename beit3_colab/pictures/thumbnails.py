@@ -48,8 +48,9 @@ class Thumbnails:
         data, # a data set with `read_image(question)`, or None where the pictures are not known
         keep: int = 300, # pictures; one of 240 px has about 10 kB
         threads: int = 4, # that read and decode
+        abreast: int = 1, # how many pictures stand side by side in one
     ):
-        self.data, self.keep = data, keep
+        self.data, self.keep, self.abreast = data, keep, abreast
         self._found = OrderedDict() # picture and side → `Future`, the latest last
         self._lock = Lock()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="beit3-pictures")
@@ -58,12 +59,12 @@ class Thumbnails:
 
     def get(self,
         question, # a `Question`
-        side: int = 240, # longest side in pixels
+        side: int = 240, # longest side in pixels, of each picture
     ) -> Future: # of a `Thumbnail`; questions about one picture share it
         "Begin to read a picture, unless it is at hand."
         key = question.image or question.image_id, side
         with self._lock:
-            found = self._found.pop(key, None) or self._pool.submit(self._read, question, side)
+            found = self._found.pop(key, None) or self._pool.submit(self._read, question, side*self.abreast)
             self._found[key] = found
             while len(self._found) > self.keep: self._found.popitem(last=False)[1].cancel()
         return found

@@ -8,7 +8,7 @@ import sys
 from ..machine.front_end import in_notebook
 from ..machine.messages import clean_line, printable, text_html
 from ..machine.streams import bare_stream, SafeStream
-from .display import Display
+from .display import Display, next_lines
 from .snapshot import clauses, describe, describe_amount, describe_count, Snapshot
 
 # %% auto #0
@@ -31,6 +31,7 @@ class LogLines(Display):
         line = describe(snapshot)
         if line != self._line: print(line, file=self.stream, flush=True)
         self._line = line
+        for text in next_lines(self.run, snapshot): print(text, file=self.stream, flush=True)
 
     def warn(self, text): print(f"warning: {text}", file=self.stream, flush=True)
     def note(self, text): print(f"note: {text}", file=self.stream, flush=True)
@@ -67,14 +68,15 @@ class TextBar(Display):
         stream=None, # where to write; standard error without it
     ):
         super().__init__()
-        self.stream, self.bar, self._last_words = SafeStream(stream, orders=True), None, ""
+        self.stream, self.bar, self._last_words = SafeStream(stream, orders=True), None, []
 
     def for_download(self): # in a notebook each drawing as text would be saved as a line in red
         return NotebookBar() if self.stream.stream is bare_stream(sys.stderr) and in_notebook() else TextBar(self.stream)
 
     def draw(self, snapshot, final):
         of_bytes = snapshot.unit == "B"
-        if snapshot.state in ("stopped", "failed") and not of_bytes: self._last_words = describe(snapshot)
+        if snapshot.state in ("stopped", "failed") and not of_bytes: self._last_words = [describe(snapshot)]
+        else: self._last_words = next_lines(self.run, snapshot)
         if not snapshot.total and not of_bytes: return # getting ready
         if self.bar is None: self.bar = _make_tqdm(snapshot, self.stream)
         self.bar.total, self.bar.n = snapshot.total or None, snapshot.done
@@ -96,8 +98,8 @@ class TextBar(Display):
 
     def close(self):
         if self.bar is not None: self.bar.close()
-        if self._last_words: print(printable(self._last_words), file=self.stream, flush=True)
-        self.bar, self._last_words = None, ""
+        for line in self._last_words: print(printable(line), file=self.stream, flush=True)
+        self.bar, self._last_words = None, []
 
 # %% ../../nbs/02_progress/03_bars.ipynb #e8f02dc0
 def notebook_bar_html(

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/02_progress/02_display.ipynb #1968f6dc
 from __future__ import annotations
-import threading, time
+import shlex, threading, time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from ..machine.messages import printable
 from .snapshot import counts_answers, done_word, Snapshot
 
 # %% auto #0
-__all__ = ['StopAsked', 'Display', 'DownloadBar', 'Stopped', 'ending']
+__all__ = ['StopAsked', 'Display', 'next_lines', 'DownloadBar', 'Stopped', 'ending']
 
 # %% ../../nbs/02_progress/02_display.ipynb #0c0b91e5
 class StopAsked(Exception):
@@ -79,6 +79,20 @@ class Display:
     def warn(self, text: str): pass # something is wrong, or may be
     def note(self, text: str): pass # something is good to know; `Snapshot.notes` has it, too
     def close(self): pass
+
+# %% ../../nbs/02_progress/02_display.ipynb #f2142acc
+def next_lines(
+    run, # as `Display.begin` was given it; None without one
+    snapshot: Snapshot, # the last one
+) -> list[str]: # two lines, or none
+    "Where the answers of a finished run are, and what can be done with them, for a script."
+    if run is None or snapshot.state != "finished" or not counts_answers(snapshot.unit): return []
+    folder = str(run.folder)
+    if hasattr(run, "opened_by"): what = f"{run.opened_by} opens them again" # a probe's
+    else:
+        what = (f"open_run({folder!r}).browse() shows them in a notebook; "
+                f"beit3-colab report {shlex.quote(folder)} --html report.html makes a page")
+    return [printable(f"answers: {folder}"), printable(f"next: {what}")]
 
 # %% ../../nbs/02_progress/02_display.ipynb #220a4e8e
 class DownloadBar:

@@ -63,6 +63,7 @@ class Rule:
     empty: bool = False # whether a question that nobody answered gets 0; else it is refused
     made_for: tuple[str, ...] = () # names of data sets that the tool scores by it
     same_as: str = "" # another rule that gives the same wherever both apply, but for the last bit
+    all_or_nothing: bool = False # whether each answer is right or wrong, and none partly right
 
     def __call__(self,
         prediction: str, # the model's answer
@@ -115,6 +116,7 @@ _EXACT = Rule(
     about="Right is what one of the people answered, after the official normalisation, however few they were.",
     source="beit3_colab",
     made_for=("vqarad", "slake"),
+    all_or_nothing=True,
 )
 
 # %% ../../nbs/06_scoring/01_rules.ipynb #5c52b97d
@@ -148,7 +150,7 @@ _LMMS_RULES = (
           same_as="lmms_ok_vqa"),
     _tool("lmms_gqa", "lmms-eval's GQA rule", tools.lmms_gqa,
           "Equal to the one answer but for capitals, punctuation, and spaces around the model's answer.",
-          f"{_LMMS}/api/metrics.py at 75571cf, exact_match", needs="one answer", made_for=("gqa",)),
+          f"{_LMMS}/api/metrics.py at 75571cf, exact_match", needs="one answer", made_for=("gqa",), all_or_nothing=True),
 )
 
 # %% ../../nbs/06_scoring/01_rules.ipynb #7bf31403
@@ -164,7 +166,7 @@ _LAVIS_RULES = (
           same_as="aokvqa_da"),
     _tool("lavis_gqa", "LAVIS's GQA rule", tools.lavis_gqa,
           "Equal to the one answer after the official VQA normalisation of both: articles and number words go.",
-          f"{_LAVIS}/tasks/vqa.py at 506965b, GQATask", needs="one answer", made_for=("gqa",)),
+          f"{_LAVIS}/tasks/vqa.py at 506965b, GQATask", needs="one answer", made_for=("gqa",), all_or_nothing=True),
 )
 
 # %% ../../nbs/06_scoring/01_rules.ipynb #9c53490a
@@ -175,16 +177,17 @@ _VLMEVAL_RULES = (
           _VLMEVAL, needs="ten answers", read=tools.read_column, made_for=("textvqa", "vizwiz")),
     _tool("vlmeval_accuracy", "VLMEvalKit's accuracy", tools.vlmeval_accuracy,
           "Right is what one of the people answered, but for capitals and spaces at the ends.",
-          _VLMEVAL, read=tools.read_column),
+          _VLMEVAL, read=tools.read_column, all_or_nothing=True),
     _tool("vlmeval_gqa", "VLMEvalKit's GQA rule", tools.vlmeval_gqa,
           "Equal to the one answer but for capitals and spaces at the ends.",
-          _VLMEVAL, needs="one answer", read=tools.read_column, made_for=("gqa",), same_as="vlmeval_accuracy"),
+          _VLMEVAL, needs="one answer", read=tools.read_column, made_for=("gqa",), same_as="vlmeval_accuracy",
+          all_or_nothing=True),
     _tool("vlmeval_anls", "VLMEvalKit's ANLS", tools.vlmeval_anls,
           "The share of letters that are as in the nearest answer; 0 where fewer than a half are.",
           _VLMEVAL, read=tools.read_column, made_for=("docvqa",)),
     _tool("vlmeval_relaxed", "VLMEvalKit's relaxed accuracy", tools.vlmeval_relaxed,
           "A number may be 5 % off; what is no number must be one of the answers but for capitals.",
-          _VLMEVAL, read=tools.read_numbers),
+          _VLMEVAL, read=tools.read_numbers, all_or_nothing=True),
 )
 
 # %% ../../nbs/06_scoring/01_rules.ipynb #7172a88b
@@ -207,11 +210,12 @@ _DATA_SET_RULES = (
          "Equal to the letter: a third for each person who said so, 1 at most, and nobody is left out.",
          _AOKVQA, needs="three answers", empty=True, made_for=("aokvqa",)),
     _own("aokvqa_mc", "multiple choice accuracy", "A-OKVQA's", tools.aokvqa_mc,
-         "The choice that was made is the right one, to the letter.", _AOKVQA, needs="choices", made_for=("aokvqa",)),
+         "The choice that was made is the right one, to the letter.", _AOKVQA, needs="choices", made_for=("aokvqa",),
+         all_or_nothing=True),
     _own("gqa_official", "GQA accuracy", "GQA's", tools.gqa_official,
          "Equal to the one answer, to the letter.",
          "GQA's eval.py, copy in PKU-YuanGroup/Video-LLaVA videollava/eval/eval_gqa.py at 984e65b",
-         needs="one answer", made_for=("gqa",)),
+         needs="one answer", made_for=("gqa",), all_or_nothing=True),
 )
 
 # %% ../../nbs/06_scoring/01_rules.ipynb #f2260bd7

@@ -8,6 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
+from operator import attrgetter
 from ..machine.docstrings import with_parameters
 from ..machine.messages import clean_line, did_you_mean, first_few, format_interval, plural, printable
 from ..machine.messages import short_repr, text_html, UserError
@@ -19,7 +20,8 @@ from .intervals import bootstrap_intervals, unanimous_interval
 from .results import match_questions, read_annotations, read_results
 
 # %% auto #0
-__all__ = ['order_answer_types', 'Score', 'rule_note', 'notes_of_data', 'score', 'RunningScore', 'SoftScore', 'soft_score']
+__all__ = ['order_answer_types', 'Score', 'rule_note', 'notes_of_data', 'score', 'score_texts', 'RunningScore', 'SoftScore',
+           'soft_score']
 
 # %% ../../nbs/06_scoring/04_score.ipynb #1d66331d
 _TYPE_ORDER = ("yes/no", "number", "other") # the order of every VQA table
@@ -181,23 +183,24 @@ def _positions(names: list[str]) -> dict[str, list[int]]:
 
 # %% ../../nbs/06_scoring/04_score.ipynb #bac0ae09
 def _summarise(
-    notes: list[Annotation], # of the questions that are scored
+    columns: dict[str, list], # answer_type, question_type, image_id and question_id of the questions that are scored
+    notes: list[Annotation], # of these
     values: list[float], # what each answer is worth, 0 to 1
     rule: Rule, # by which
     resamples: int, # of the images
     seed: int, # of the draws
 ) -> Score: # in percent, with a note where too few people answered
     "Means and intervals of scored answers."
-    answer_types = _positions([a.answer_type for a in notes])
-    question_types = _positions([a.question_type for a in notes])
-    image_ids = [a.image_id for a in notes]
+    answer_types, question_types = _positions(columns["answer_type"]), _positions(columns["question_type"])
+    image_ids = columns["image_id"]
     later = _Intervals(image_ids, values, {None: list(range(len(notes))), **answer_types}, resamples, seed)
     mean = lambda positions: _percent([values[i] for i in positions])
+    percent = {v: round(100*v, 2) for v in set(values)} # there are few different ones
     return Score(
         overall=_percent(values),
         per_answer_type={t: mean(p) for t, p in answer_types.items()},
         per_question_type={t: mean(p) for t, p in question_types.items()},
-        per_question={a.question_id: round(100*v, 2) for a, v in zip(notes, values)},
+        per_question={i: percent[v] for i, v in zip(columns["question_id"], values)},
         interval=later, # found when it is first asked for
         intervals={},
         counts={t: len(p) for t, p in answer_types.items()},
@@ -237,14 +240,29 @@ def score(
     answers = read_results(results, annotations)
     ids = [q for q in match_questions(annotations, answers, partial) if annotations[q].counted]
     if not ids: raise UserError("none of the questions that are answered is counted by the data set's rule")
-    notes = [annotations[q] for q in ids]
-    values = _values(rule, [answers[q] for q in ids], notes)
-    found = _summarise(notes, values, rule, resamples, seed)
+    found = score_texts([annotations[q] for q in ids], [answers[q] for q in ids], rule, resamples, seed)
     return found if metric or found.notes else found.told(notes=notes_of_data(rule.name, annotations))
 
-def _values(rule: Rule, answers: list, notes: list[Annotation]) -> list[float]: # 0 to 1
-    "What each answer is worth; many questions have the same answer and the same ten of people."
-    known, values = {}, []
+def score_texts(
+    notes: list[Annotation], # of the questions that are scored
+    answers: list[str], # to each
+    rule: Rule, # by which
+    resamples: int=1000, # for the intervals: how often the images are drawn
+    seed: int=0, # for the intervals: of the random generator
+) -> Score: # figures in percent
+    "`score` for answers that are known to fit their questions, such as a run's own."
+    columns, values, known = dict(answer_type=[], question_type=[], image_id=[], question_id=[]), [], {}
+    for start in range(0, len(notes), _TOGETHER):
+        some = notes[start:start + _TOGETHER]
+        values += _values(rule, answers[start:start + _TOGETHER], some, known)
+        for name, column in columns.items(): column += map(attrgetter(name), some)
+    return _summarise(columns, notes, values, rule, resamples, seed)
+
+_TOGETHER = 2000 # questions that are looked at together: while the processor's caches still hold them
+
+def _values(rule: Rule, answers: list, notes: list[Annotation], known: dict) -> list[float]: # 0 to 1
+    "What each answer is worth; many questions have the same answer and the same ten of people: those are `known`."
+    values = []
     for answer, note in zip(answers, notes):
         if type(answer) is not str or type(note.answers) is not tuple:
             values.append(rule(answer, note.answers))

@@ -14,7 +14,7 @@ from ..data.answer_list import check_answer_list, read_answer_list
 from ..data.vqav2_online import official_answers
 from ..model.beit3 import Beit3Config, Beit3ForVQA, resize_positions
 from ..model.checkpoint import answers_for, check_shapes, check_sum, CONFIG_FILE, find_tokenizer, fitting
-from ..model.checkpoint import hash_weights, infer_config, locate, others_in_folder, read_config, refuse_undefined
+from ..model.checkpoint import hash_tensors, hash_weights, infer_config, locate, others_in_folder, read_config, refuse_undefined
 from ..model.tokenizer import Tokenizer
 from ..model.vqa import VQA
 from ..model.weights import download_pretraining, is_of_head, PRETRAINING, PUBLISHED, take_encoder, to_ours
@@ -173,14 +173,6 @@ def _open_tokenizer(given, beside, config) -> tuple[Tokenizer|None, list[str]]:
                        "learned anew, unless the checkpoint's own is the wrong one"]
 
 # %% ../../nbs/10_training/10_start.ipynb #828df861
-def _digest(weights) -> str:
-    "SHA-256 of names, types, shapes and numbers."
-    digest = hashlib.sha256()
-    for name, tensor in sorted(weights.items()):
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
-
 def _open_loaded(vqa: VQA, image_size, tokenizer, **given) -> Start:
     for name, value in given.items():
         option = name.replace("_", "-")
@@ -196,7 +188,7 @@ def _open_loaded(vqa: VQA, image_size, tokenizer, **given) -> Start:
     weights, config, resized = _resize(weights, config, image_size, kind)
     tokenizer, other = _open_tokenizer(tokenizer, vqa.tokenizer, config)
     answers = vqa.require_answers() if vqa.published else vqa.answers
-    return Start(weights, config, tokenizer, answers, kind, (*vqa.notes, *told, *resized, *other), _digest(weights))
+    return Start(weights, config, tokenizer, answers, kind, (*vqa.notes, *told, *resized, *other), hash_tensors(weights))
 
 # %% ../../nbs/10_training/10_start.ipynb #fec86a7e
 def open_start(
