@@ -2,6 +2,7 @@
 import json
 import os
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -124,9 +125,12 @@ def test_no_folder_is_told(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="a path, not 7"): runs(7)
 
 def test_remarks_are_counted(place):
-    lines = [dict(question_ids=[1, 2], add=["glare", "odd"]), dict(question_ids=[1], remove=["glare", "odd"], note="?"), dict(question_ids=[2], note=""), [], {"question_ids": [[1]]}]
+    a, b = json.loads((place/"one"/"run.json").read_text(encoding="utf-8"))["question_ids"][:2]
+    lines = [dict(question_ids=[a, b], add=["glare", "odd"]), dict(question_ids=[a], remove=["glare", "odd"], note="?"), dict(question_ids=[b], note=""), [], {"question_ids": [[a]]}]
     (place/"one"/"notes.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n{torn\n" + "["*50_000)
     assert count_notes(place/"one") == (1, 1) and "1 tag, 1 note" in str(runs(place)) and "remarks" in runs(place)._repr_html_()
+    (place/"one"/"notes.jsonl").write_bytes(json.dumps(dict(question_ids=[a], note="whole")).encode() + b"\x18\n" + json.dumps(dict(question_ids=[-1], add=["x"])).encode())
+    assert count_notes(place/"one") == (1, 1) and count_notes(place/"one", [a, b]) == (0, 1) == (runs(place)["baseline"].tags, runs(place)["baseline"].notes)
 
 def test_a_hundred_runs_are_there_at_once(place):
     for i in range(100): shutil.copytree(place/"one", place/f"copy-{i}")
@@ -219,13 +223,165 @@ def test_the_command_finds_names(place, capsys, monkeypatch):
     change(place/"two", name="baseline")
     assert main(["report", "baseline"]) == 2 and "2 runs are called 'baseline'" in capsys.readouterr().err
 
+def test_the_command_takes_the_number_that_a_message_names(place, capsys, monkeypatch):
+    monkeypatch.chdir(place.parent)
+    change(place/"two", name="baseline")
+    assert main(["compare", "baseline", "1"]) == 2 and "give the number or the folder of one (1: " in capsys.readouterr().err
+    names = {}
+    for number in ("1", "2"):
+        assert main(["report", number]) == 0
+        names[number] = capsys.readouterr().out
+    assert names["1"] != names["2"] and main(["compare", "1", "2"]) == 0 and "A  " in capsys.readouterr().out
+    assert main(["report", "3"]) == 2 and "there is no run number 3" in capsys.readouterr().err
+    change(place/"two", name="1") # what is called so comes first
+    assert main(["report", "1"]) == 0 and capsys.readouterr().out.startswith("Run(1: ")
+    assert main(["report", "none"]) == 2 and "(`beit3-colab runs`)" in capsys.readouterr().err
+
+@pytest.mark.parametrize("arguments", [["report", "baseline", "--csv", "-"], ["report", "baseline", "--html", "-"], ["open", "x.json", "--answers-file", "-"]])
+def test_no_file_is_named_with_a_dash_alone(arguments, place, capsys, monkeypatch):
+    monkeypatch.chdir(place.parent)
+    with pytest.raises(SystemExit) as stop: main(arguments)
+    assert stop.value.code == 2 and "writes a file" in capsys.readouterr().err and not Path("-").exists()
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shells_complete(shell, capsys):
     pytest.importorskip("shtab")
     assert main(["completion", shell]) == 0
     out = capsys.readouterr().out
-    for word in ("evaluate", "name", "epochs", "probes", "runs"): assert word in out, word
+    for word in ("evaluate", "name", "epochs", "probes", "runs", "bfloat16", "published"): assert word in out, word
+    assert {"bash": "_shtab_compgen_files", "zsh": ":_files", "fish": "__fish_complete_path"}[shell] in out
+
+def complete_in_bash(script, place, line):
+    "What Tab offers at the end of a command line."
+    words = line.split(" ")
+    code = f'source "{script}"; COMP_WORDS=({" ".join(map(repr, words))}); COMP_CWORD={len(words) - 1}; _shtab_beit3_colab; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    return set(subprocess.run(["bash", "-c", code], cwd=place, capture_output=True, text=True, check=True).stdout.split())
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="no bash here")
+def test_file_names_and_values_are_completed(tmp_path, capsys):
+    "A script that knew only options would take file names away."
+    pytest.importorskip("shtab")
+    assert main(["completion", "bash"]) == 0
+    script, place = tmp_path/"script", tmp_path/"place"
+    script.write_text(capsys.readouterr().out)
+    (place/"runs").mkdir(parents=True)
+    for name in ("own.csv", "oval"): (place/name).write_text("")
+    for line, offered in [
+        ("beit3-colab report r", {"runs"}), ("beit3-colab compare runs o", {"own.csv", "oval"}), ("beit3-colab evaluate --questions ow", {"own.csv"}),
+        ("beit3-colab evaluate --output-dir ", {"runs"}), ("beit3-colab ask o", {"own.csv", "oval"}), ("beit3-colab runs ", {"runs", "own.csv", "oval"}),
+        ("beit3-colab evaluate --dtype fl", {"float32", "float16", "float8"}), ("beit3-colab finetune --recipe ", {"published", "small"}),
+        ("beit3-colab evaluate --dataset ok", {"okvqa"}), ("beit3-colab evaluate --split te", {"test", "test-dev"}), ("beit3-colab evaluate --checkpoint s", {"sample"}),
+        ("beit3-colab evaluate --checkpoint r", {"runs"}), ("beit3-colab probe runs --probes cap", {"capitals"}), ("beit3-colab evaluate --images z", {"zip"}),
+        ("beit3-colab finetune --answers bo", {"both"}), ("beit3-colab score --metric ex", {"exact"}), ("beit3-colab evaluate --name o", set()),
+        ("beit3-colab re", {"report"}), ("beit3-colab report --ht", {"--html"}),
+    ]: assert complete_in_bash(script, place, line) == offered, line
 
 def test_completion_without_shtab(capsys, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "shtab", None)
     assert main(["completion", "bash"]) == 2 and "pip install shtab" in capsys.readouterr().err
+
+def test_only_of_the_usual_folder_it_is_said_that_evaluate_makes_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="evaluate\\(\\) makes it"): runs()
+    with pytest.raises(UserError, match="no runs: give the folder that your runs are in"): runs("/nonexistent")
+    with pytest.raises(UserError, match="no runs: give the folder"): runs(tmp_path/"other")
+
+def test_of_one_picture_it_is_said_why_there_is_no_interval(place, vqa):
+    question = (run := runs(place).open("baseline")).questions[0]
+    run.data.read_image(question).save(place/"a.png")
+    evaluate(vqa, questions=[dict(image=str(place/"a.png"), question=text, answers=["yes"]) for text in ("Is it red?", "Is it a cat?")], output_dir=place/"three", progress=False)
+    table = runs(place)
+    assert table["three"].interval is None and table["three"].accuracy is not None
+    for text in (str(table), table._repr_html_()): assert text.count("none (one picture)") == 2 and "does not tell how much pictures differ" in text
+    shutil.rmtree(place/"three")
+    assert "one picture" not in str(runs(place))
+
+def test_the_text_ends_with_the_folder_and_what_is_next(place, capsys):
+    *_, folder, what = str(runs(place)).splitlines()
+    assert str(place) in folder and "2 runs" in folder and what.startswith(".open(1) opens a run")
+    assert main(["runs", str(place)]) == 0
+    *_, folder, what = capsys.readouterr().out.splitlines()
+    assert "2 runs" in folder and what.startswith("beit3-colab report FOLDER") and ".open(" not in what
+    shutil.rmtree(place/"one"), shutil.rmtree(place/"two")
+    assert str(runs(place)) == f"{place}: 0 runs."
+
+# --- which run is meant
+
+def test_a_name_that_is_the_folder_of_another_run_is_refused(place):
+    change(place/"two", name="one") # the folder of the other
+    table = runs(place)
+    for do in (table.open, table.delete, lambda key: table[key]):
+        with pytest.raises(UserError, match="2 runs are called 'one': give the number or the folder"): do("one")
+    assert (place/"one"/"run.json").exists() and (place/"two"/"run.json").exists()
+    for key in (place/"one", str(place/"one"), Path("one")): assert table[key].folder == place/"one"
+    assert table["two"].folder == place/"two" and table["baseline"].folder == place/"one"
+
+def test_another_run_in_the_folder_is_not_deleted(place):
+    table = runs(place)
+    number = table["baseline"].number
+    shutil.rmtree(place/"one")
+    shutil.copytree(place/"two", place/"one")
+    with pytest.raises(UserError, match="one holds another run than when it was listed: refresh"): table.delete(number)
+    assert (place/"one"/"run.json").exists()
+    shutil.rmtree(place/"one")
+    for do in (table.open, table.delete, lambda key: table.compare(key, "small")):
+        with pytest.raises(UserError, match=r"one is no longer there.*\.refresh\(\) looks again"): do(number)
+    table.refresh()
+    table.open("small").rename("renamed since")
+    table.delete("small")
+    assert not (place/"two").exists()
+
+def test_a_table_stays_where_it_was_when_the_working_folder_changes(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = runs("beit3_runs")
+    shutil.copytree(place, tmp_path/"elsewhere"/"beit3_runs")
+    monkeypatch.chdir(tmp_path/"elsewhere")
+    assert table.open("baseline").folder == place/"one" and table[place/"one"].name == "baseline"
+    table.delete("baseline")
+    assert not (place/"one").exists() and (tmp_path/"elsewhere"/"beit3_runs"/"one"/"run.json").exists()
+    table.refresh()
+    assert [run.name for run in table] == ["small"] and table.listed.place == place
+
+def test_deleting_says_that_tags_and_notes_went_too(place, capsys):
+    run = runs(place).open("baseline")
+    run.remarks.tag(run.questions[:2], "a", "b").note(run.questions[0], "x")
+    table = runs(place)
+    table.delete("baseline")
+    assert "with 23 answers, 2 questions with tags, 1 question with notes: " in capsys.readouterr().out
+    with pytest.raises(UserError, match=rf"no run number 9 in .*: there is {table['small'].number}$"): table[9]
+    for name in ("three", "four"): shutil.copytree(place/"two", place/name)
+    table.refresh()
+    with pytest.raises(UserError, match="there are 1 to 3$"): table[9]
+    table.delete(2)
+    with pytest.raises(UserError, match="there are 1, 3$"): table[2]
+def cut(folder, answers):
+    "A copy that was interrupted in the middle of the answer after these."
+    journal = folder/"answers-0.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:answers + 1]) + lines[answers + 1][:40])
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_an_accuracy_is_that_of_the_answers_there_are(place, finished):
+    cut(place/"two", 11)
+    if not finished: change(place/"two", submission=None)
+    row, opened = runs(place)["small"], runs(place).open("small")
+    assert len(opened.records) == row.answered == 11 and (row.accuracy, row.interval, row.state) == (None, None, "unfinished")
+    kept = json.loads((place/"two/run.json").read_text(encoding="utf-8"))["score"]
+    own = opened.answers["accuracy"]
+    scored = runs(place, score=True)["small"]
+    assert scored.accuracy == round(own.mean(), 2) != kept["overall"] and len(own) == 11
+    assert runs(place)["baseline"].accuracy is not None # a whole one keeps its own
+
+def test_a_long_journal_is_not_read(place, monkeypatch):
+    from beit3_colab.run import run_list
+    monkeypatch.setattr(run_list, "_COUNTED", 0)
+    monkeypatch.setattr(run_list, "count_answers", lambda folder: pytest.fail("read"))
+    assert runs(place)["small"].accuracy is not None
+
+def test_without_people_no_way_to_an_accuracy_is_promised(place, vqa):
+    question = (run := runs(place).open("baseline")).questions[0]
+    run.data.read_image(question).save(place/"a.png")
+    evaluate(vqa, questions=[dict(image=str(place/"a.png"), question="Is it red?")], name="own", output_dir=place/"three", progress=False)
+    assert "works it out where people's answers are known" in str(runs(place))
+    scored = runs(place, score=True)
+    assert scored["own"].accuracy is None and "works it out" not in str(scored) + scored._repr_html_()

@@ -4,6 +4,7 @@
 
 # %% ../../nbs/11_look/31_runs.ipynb #31c0de02
 from __future__ import annotations
+import os
 from dataclasses import replace
 from pathlib import Path
 from .run import compare, Comparison, ManyComparison, open_run, Run
@@ -14,11 +15,12 @@ from ..run.run_list import delete_run, ListedRun, read_runs, RunList
 from ..scoring.rules import find_rule
 
 # %% auto #0
-__all__ = ['run_cells', 'table_rows', 'list_notes', 'list_text', 'list_html', 'RunTable', 'runs']
+__all__ = ['SHELL_NEXT', 'run_cells', 'table_rows', 'list_notes', 'list_text', 'list_html', 'RunTable', 'runs']
 
 # %% ../../nbs/11_look/31_runs.ipynb #31c0de05
 _HEAD = ("", "name", "model", "data", "questions", "accuracy", "95 % interval", "when", "state", "remarks", "folder")
 _ALWAYS = (0, 2, 3, 4, 5, 7, 8) # columns that are there also where they are empty
+_ONE_PICTURE = "none (one picture)" # in place of an interval, and said below the table
 
 def run_cells(
     run: ListedRun, # of the list
@@ -32,7 +34,7 @@ def run_cells(
 def _figure(run) -> tuple[str, str]: # accuracy and interval
     if run.accuracy is None: return "–", ""
     rule = "" if run.metric in ("", "official") else f" ({_rule_name(run.metric)})"
-    return f"{run.accuracy:.2f}{rule}", "" if run.interval is None else "{:.2f} – {:.2f}".format(*run.interval)
+    return f"{run.accuracy:.2f}{rule}", _ONE_PICTURE if run.interval is None else "{:.2f} – {:.2f}".format(*run.interval)
 
 def _rule_name(metric) -> str: # of a run.json, which may say anything
     try: return find_rule(metric).short_name
@@ -59,7 +61,9 @@ def list_notes(
     notes = [f"{short_name(listed.place)}: {', '.join(counts)}."]
     if len(listed.runs) > most: notes.append(f"The newest {most:,} are shown; .table has all.")
     if any(run.judged and run.accuracy is None for run in listed.runs):
-        notes.append("–: no accuracy was kept when the run was made; runs(score=True) works it out from the answers.")
+        notes.append("–: no accuracy was kept when the run was made; runs(score=True) works it out where people's answers are known.")
+    if any(run.accuracy is not None and run.interval is None for run in listed.runs[:most]):
+        notes.append(f"{_ONE_PICTURE}: all questions are about one picture, and that does not tell how much pictures differ.")
     if listed.trainings: notes.append(f"Trainings: {_few(listed.trainings)}; open_training(folder) opens one.")
     notes += [f"Not listed: {clean_line(why, 300)}" for _, why in listed.damaged[:3]]
     if len(listed.damaged) > 3: notes.append(f"And {len(listed.damaged) - 3:,} more that cannot be listed.")
@@ -71,15 +75,18 @@ def _few(folders) -> str:
 # %% ../../nbs/11_look/31_runs.ipynb #31c0de08
 _SHOWN = 100 # rows
 _NEXT = ".open(1) opens a run, .compare(1, 2) compares, .delete(1) deletes; number, name or folder say which."
+SHELL_NEXT = "beit3-colab report FOLDER tells more of a run (--html FILE: on a page), beit3-colab compare FOLDER FOLDER compares."
 
 def list_text(
     listed: RunList, # what lies in a folder
+    what_next: str = _NEXT, # what can be done with it
 ) -> str: # lines
-    "The table for a terminal."
+    "The table for a terminal; at its end the folder, and what can be done."
     rows = table_rows(listed, _SHOWN) if listed.runs else []
     wide = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  ".join(cell.ljust(n) for cell, n in zip(row, wide)).rstrip() for row in rows]
-    return printable("\n".join([*lines, *list_notes(listed, _SHOWN)]))
+    folder, *notes = list_notes(listed, _SHOWN)
+    return printable("\n".join([*lines, *notes, folder, *([what_next] if listed.runs else [])]))
 
 def list_html(
     listed: RunList, # what lies in a folder
@@ -116,27 +123,36 @@ class RunTable:
         fetch_pictures: bool = False, # ask servers for pictures that are not in the cache
     ) -> Run: # as `evaluate` returned it, without the model
         "Open a run. Raises `UserError` for one that there is not, and for a name that several have."
-        return open_run(self[run].folder, data_path, fetch_pictures)
+        return open_run(self._folder(self[run]), data_path, fetch_pictures)
+
+    def _folder(self, found: ListedRun) -> Path:
+        "Where a run of the list is now."
+        folder = self.listed.locate(found.folder)
+        if not os.path.lexists(folder/"run.json"):
+            raise UserError(f"{short_name(folder)} is no longer there: it was moved, renamed or deleted since it was "
+                            "listed; .refresh() looks again")
+        return folder
 
     def compare(self,
         *runs: int|str|Path, # numbers, names or folders
-        **options, # data_path, seed, fetch_pictures, reference: see `beit3_colab.compare`
+        **options, # data_path, seed, fetch_pictures, reference, questions: see `beit3_colab.compare`
     ) -> Comparison|ManyComparison: # as `beit3_colab.compare` gives it
         "Compare runs. Raises `UserError` as `open` does."
-        return compare(*(self[run].folder for run in runs), **options)
+        return compare(*(self._folder(self[run]) for run in runs), **options)
 
     def delete(self,
         run: int|str|Path, # number, name or folder
     ):
         """Delete a run and say what was deleted; nothing is asked. Raises `UserError`, and deletes nothing, where its
-        folder holds what is no part of a run, or is in use. Numbers of the table stay until `refresh()`."""
+        folder holds what is no part of a run or another run than was listed, or is in use. Numbers of the table stay
+        until `refresh()`."""
         found = self[run]
-        print(delete_run(found.folder))
+        print(delete_run(self._folder(found), found.fingerprint))
         self.listed = replace(self.listed, runs=tuple(each for each in self.listed.runs if each != found))
 
     def refresh(self):
         "Look at the folder again."
-        self.__init__(read_runs(self.listed.place), self._score)
+        self.__init__(read_runs(self.listed.locate(self.listed.place)), self._score)
 
     @property
     def table(self): # pandas.DataFrame
@@ -157,7 +173,7 @@ def _scored(listed: RunList) -> RunList:
     def scored(run):
         if run.accuracy is not None or not run.answered: return run
         try: found = open_run(run.folder).accuracy
-        except (UserError, OSError): return run
+        except (UserError, OSError): return replace(run, judged=False)
         if found is None: return replace(run, judged=False)
         return replace(run, accuracy=found.overall, interval=found.interval, metric=found.metric)
     return replace(listed, runs=tuple(map(scored, listed.runs)))

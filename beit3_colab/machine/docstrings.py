@@ -7,7 +7,7 @@ from __future__ import annotations
 import inspect, re, textwrap
 
 # %% auto #0
-__all__ = ['parameter_comments', 'with_parameters', 'complete_docstring']
+__all__ = ['parameter_comments', 'with_parameters', 'complete_docstring', 'cached_property']
 
 # %% ../../nbs/01_machine/07_docstrings.ipynb #f72536a7
 _PARAMETER = re.compile(r"\s+(?P<name>\*{0,2}\w+)\s*(?:[:=,][^#]*)?#\s*(?P<text>.*)")
@@ -47,3 +47,20 @@ def complete_docstring(
     lines = [f"    {name}: {comment}" for name, comment in comments.items() if name != "return"]
     result = ["", f"Returns: {comments['return']}"] if comments.get("return") else []
     return "\n".join([inspect.getdoc(function) or "", "", "Parameters:", *lines, *result])
+
+# %% ../../nbs/01_machine/07_docstrings.ipynb #1e265e11
+class cached_property(property):
+    "As that of `functools`, and a property: whoever only lists what there is has nothing computed."
+    def __set_name__(self, owner, name): self._kept_as = name
+
+    def __get__(self, instance, owner=None):
+        if instance is None: return self
+        made = instance.__dict__
+        if self._kept_as not in made: made[self._kept_as] = self.fget(instance)
+        return made[self._kept_as]
+
+    def __set__(self, instance, value): instance.__dict__[self._kept_as] = value
+
+    def __delete__(self, instance):
+        if self._kept_as not in instance.__dict__: raise AttributeError(self._kept_as)
+        del instance.__dict__[self._kept_as]

@@ -17,7 +17,7 @@ from .streams import check_working_folder
 
 # %% auto #0
 __all__ = ['replacing', 'atomic_write', 'check_regular', 'open_regular', 'read_file', 'leads_out', 'parse_json', 'read_json',
-           'drive_mount_point', 'check_drive', 'check_temporary', 'cache_folder', 'is_own', 'name_owner',
+           'drive_mount_point', 'check_drive', 'GivenPath', 'check_temporary', 'cache_folder', 'is_own', 'name_owner',
            'private_cache', 'explain_disk', 'explain_full_cache', 'explain_os_errors', 'check_parent', 'check_space']
 
 # %% ../../nbs/01_machine/03_files.ipynb #da79d340
@@ -131,9 +131,9 @@ def leads_out(
             or ".." in name.split("/") or not name.strip("./"))
 
 # %% ../../nbs/01_machine/03_files.ipynb #abe56194
-def _not_json(content: bytes, error: Exception, name: str) -> UserError:
+def _not_json(content: bytes, error: Exception, name: str, remedy: str) -> UserError:
     "Why a file is no JSON."
-    if not content.removeprefix(BOM_UTF8).strip(): return UserError(f"{name} is empty; fetch it again")
+    if not content.removeprefix(BOM_UTF8).strip(): return UserError(f"{name} is empty; {remedy}")
     found, is_coded = recognise(content), isinstance(error, UnicodeDecodeError)
     is_json = found and found.kind in ("json", "jsonl") # but for how its letters are written
     if found and not (is_coded and is_json): return UserError(f"{name} {found.instead_of('JSON')}")
@@ -143,7 +143,7 @@ def _not_json(content: bytes, error: Exception, name: str) -> UserError:
     if "integer string conversion" in str(error): return UserError(f"{name} has a number of thousands of digits")
     if not isinstance(error, json.JSONDecodeError): return UserError(f"{name} is not valid JSON: {error}")
     if error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated"):
-        return UserError(f"{name} is cut short after {plural(len(error.doc), 'character')}; fetch it again")
+        return UserError(f"{name} is cut short after {plural(len(error.doc), 'character')}; {remedy}")
     return UserError(f"{name} is not valid JSON: {_fault(error)}")
 
 def _fault(error: json.JSONDecodeError) -> str: # a clause
@@ -199,6 +199,7 @@ def parse_json(
     object_hook=None, # as for `json.loads`: called with each object as it is parsed
     lines: bool=False, # JSON Lines are read as a list
     unique: bool=False, # a key that an object has twice is refused; without `object_hook`
+    remedy: str="fetch it again", # of what is empty or cut short
 ): # the parsed content
     "Parse JSON: all of it in this library is read here. Raises `UserError` with the name for what is none."
     hooks = _unique(name) if unique else dict(object_hook=object_hook)
@@ -209,7 +210,7 @@ def parse_json(
         return json.loads(text, **hooks)
     except UserError: raise
     except (ValueError, RecursionError, MemoryError) as error:
-        raise _not_json(_as_bytes(content), error, name) from None
+        raise _not_json(_as_bytes(content), error, name, remedy) from None
 
 def _as_bytes(content) -> bytes:
     return content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
@@ -247,6 +248,20 @@ def check_drive(
     if mounted: return path
     raise UserError(f"{path} is in Google Drive, which is not mounted at {point}: run "
                     "`from beit3_colab.place import mount_drive; mount_drive()` in a cell of the notebook first")
+
+# %% ../../nbs/01_machine/03_files.ipynb #92a69a9a
+class GivenPath:
+    "A path as it was given, that leads to the same place when the working folder is changed."
+    def __init__(self,
+        given: str|Path, # relative to the working folder of this moment, or absolute
+    ): self.given, self.fixed = Path(given), Path(given).absolute()
+
+    @property
+    def now(self) -> Path:
+        "The path as it was given; where it leads elsewhere meanwhile, the absolute one."
+        try: same = self.given.absolute() == self.fixed
+        except OSError: same = False # the working folder was deleted
+        return self.given if same else self.fixed
 
 # %% ../../nbs/01_machine/03_files.ipynb #3fa40f2b
 def check_temporary():

@@ -4,23 +4,25 @@
 
 # %% ../../nbs/09_run/23_remarks.ipynb #1801986b
 from __future__ import annotations
-import errno, os, stat
+import errno, hashlib, json, os, stat, threading, time
+from contextlib import contextmanager
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
-import json
-from ..machine.files import check_regular, explain_os_errors, parse_json, read_file
+from ..machine.files import check_regular, explain_os_errors, GivenPath, parse_json, read_file
 from ..machine.limits import limit, raise_limit
 from ..machine.messages import clean_line, first_few, plural, printable, short_name, short_repr, text_html, UserError
 from ..machine.schema import check_fields, Field, is_id, optional, TEXT
 from .chosen import question_ids
 
 # %% auto #0
-__all__ = ['TAG_LETTERS', 'NOTE_LETTERS', 'TAGS', 'IDS_AT_ONCE', 'clean_tag', 'clean_note', 'read_change', 'append_lines',
-           'read_changes', 'Remarks']
+__all__ = ['TAG_LETTERS', 'NOTE_LETTERS', 'TAGS', 'NOTES_FILE', 'IDS_AT_ONCE', 'clean_tag', 'clean_note', 'read_change',
+           'read_lines', 'read_notes', 'append_lines', 'Remarks', 'ShownRemarks']
 
 # %% ../../nbs/09_run/23_remarks.ipynb #ca242c55
 TAG_LETTERS, NOTE_LETTERS = 60, 4000 # characters, at most
 TAGS = 50 # of a question, at most
+_OF_FILTERS = ("any tag", "no tag", "with a note") # what a filter means otherwise, see `beit3_colab.look.search.TAGGED`
 
 def clean_tag(
     tag, # as somebody wrote it
@@ -55,16 +57,15 @@ def _is_tag(value) -> bool:
     except UserError: return False
 
 def _is_time(value) -> bool:
-    try: datetime.fromisoformat(value)
+    try: return 1900 <= datetime.fromisoformat(value).year <= 2200 # pandas has no others
     except ValueError: return False
-    return True
 
 def read_change(
     line: bytes, # of the file, without its end
     where: str, # file and line, for messages
 ) -> dict: # with time, question_ids, and add, remove or note
     "One change. Raises `UserError` for a line that none of us has written."
-    found = check_fields(parse_json(line, where), _CHANGE, where, _REMEDY)
+    found = check_fields(parse_json(line, where, remedy=_REMEDY), _CHANGE, where, _REMEDY)
     if unknown := next((name for name in found if name not in _CHANGE), None):
         raise UserError(f"{where} has a field {short_repr(unknown)}, which this release does not know; update beit3_colab, or {_REMEDY}")
     return found
@@ -72,62 +73,113 @@ def read_change(
 # %% ../../nbs/09_run/23_remarks.ipynb #ffdc9032
 _CANCEL = b"\x18"
 
+def _is_json(line: bytes) -> bool:
+    try: parse_json(line, "")
+    except UserError: return False
+    return True
+
+def read_lines(
+    content: bytes, # of the file, or what follows lines that were read before
+    name: str, # of the file, for messages
+    number: int = 0, # lines before it
+    known=None, # ids that may be in it; None: any
+) -> tuple[list[dict], list[int]]: # changes, in the order in which they were made; numbers of the lines that were torn
+    "What lines say. Raises `UserError` naming the line that is no change."
+    found, torn, lines = [], [], content.split(b"\n")
+    for i, line in enumerate(lines, 1):
+        where, is_cancelled = f"{name}, line {number + i}", line.endswith(_CANCEL)
+        line = line.removesuffix(_CANCEL)
+        if not line.strip() and not is_cancelled: continue
+        if (is_cancelled or i == len(lines)) and not _is_json(line):
+            torn.append(number + i)
+            continue
+        change = read_change(line, where)
+        if known is not None and (strange := next((i for i in change["question_ids"] if i not in known), None)) is not None:
+            raise UserError(f"{where}: question_id {short_repr(strange)} is not in this run; {_REMEDY}")
+        found.append(change)
+    return found, torn
+
+# %% ../../nbs/09_run/23_remarks.ipynb #36ec9dfb
+def read_notes(
+    path: Path, # file, there or not
+) -> bytes: # its content; empty where there is none
+    "Read the file. Raises `UserError` for what is no file of ours."
+    name = f"notes {short_name(path)}"
+    try: return read_file(path, name, "remarks_bytes", follow=False)
+    except (FileNotFoundError, NotADirectoryError): return b""
+    except IsADirectoryError: raise UserError(f"{name} is a folder, not a file; move it away") from None
+    except OSError as error: raise UserError(f"{name} cannot be read: {error.strerror}") from None
+
 def append_lines(
     path: Path, # file that is made where there is none
-    lines: list[bytes], # without their ends
+    make, # called while nobody else writes; gives the lines, without their ends
 ):
     "Append lines, in one write. Raises `UserError` for what is no file of ours, and for a place that cannot be written to."
     check_regular(path, f"notes {short_name(path)}", follow=False)
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     place = os.open(path, flags, 0o666)
     try:
-        found = os.fstat(place)
-        if not stat.S_ISREG(found.st_mode): raise UserError(f"notes {short_name(path)} is no longer a file")
-        content = b"\n".join([*lines, b""])
-        if found.st_size + len(content) > limit("remarks_bytes"):
+        if not stat.S_ISREG(os.fstat(place).st_mode): raise UserError(f"notes {short_name(path)} is no longer a file")
+        _wait_for_others(place)
+        if not (lines := make()): return
+        content, size = b"\n".join([*lines, b""]), os.fstat(place).st_size
+        if size + len(content) > limit("remarks_bytes"):
             raise UserError(f"notes {short_name(path)} would grow too long; {raise_limit('remarks_bytes')}")
-        if found.st_size:
-            os.lseek(place, -1, os.SEEK_END)
-            if os.read(place, 1) != b"\n": content = _CANCEL + b"\n" + content
+        content = _line_end(place, size) + content
         if os.write(place, content) < len(content): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     finally: os.close(place)
 
-def read_changes(
-    path: Path, # file, there or not
-    known=None, # ids that may be in it; None: any
-) -> list[dict]: # in the order in which they were made
-    "All changes. Raises `UserError` naming the line that is none."
-    name = f"notes {short_name(path)}"
-    try: content = read_file(path, name, "remarks_bytes", follow=False)
-    except (FileNotFoundError, NotADirectoryError): return []
-    except IsADirectoryError: raise UserError(f"{name} is a folder, not a file; move it away") from None
-    except OSError as error: raise UserError(f"{name} cannot be read: {error.strerror}") from None
-    found = []
-    for number, line in enumerate(content.split(b"\n")[:-1], 1):
-        if line.endswith(_CANCEL): continue
-        change = read_change(line, f"{name}, line {number}")
-        if known is not None and (strange := next((i for i in change["question_ids"] if i not in known), None)) is not None:
-            raise UserError(f"{name}, line {number}: question_id {short_repr(strange)} is not in this run; {_REMEDY}")
-        found.append(change)
-    return found
+_PATIENCE = 5. # seconds; a line is written in less than a thousandth
+
+def _wait_for_others(place: int):
+    "Lock an open file until it is closed. Without a lock no line is lost: writers only know less of each other."
+    try: import fcntl
+    except ImportError: return
+    end = time.monotonic() + _PATIENCE
+    while time.monotonic() < end:
+        try: return fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError: time.sleep(.01)
+        except OSError: return # a file system without locks
+
+def _line_end(place: int, size: int) -> bytes:
+    "What ends the last line of an open file: nothing, where it is ended."
+    tail, start = b"", size
+    while start and b"\n" not in tail:
+        start, end = max(0, start - (1 << 16)), start
+        os.lseek(place, start, os.SEEK_SET)
+        tail = os.read(place, end - start) + tail
+    last = tail.rpartition(b"\n")[2]
+    return b"" if not last else b"\n" if not last.strip() or _is_json(last) else _CANCEL + b"\n"
 
 # %% ../../nbs/09_run/23_remarks.ipynb #40a4646d
+NOTES_FILE = "notes.jsonl" # in a run's folder
 IDS_AT_ONCE = 5000 # questions that one line names, at most
+_LOCK = threading.RLock() # one thread looks at a time
 
 class Remarks:
     "Tags and notes beside the answers of a run, as they are now: what other notebooks write is seen."
     def __init__(self,
         run, # `AnsweredQuestions`
+        path: Path|None = None, # the file, there or not; None: in the folder of the answers, or beside their file
+        check = None, # called before each change; raises `UserError` where the place has other answers by now
     ):
-        self.run, self._seen = run, None
-        self._tags, self._notes, self._when = {}, {}, {}
+        self._check_place = check
+        self.run, self._seen, self._gone, self._was_read = run, None, "", False
+        try: self._place = GivenPath(run.place)
+        except NotImplementedError: self._place = None
+        if path is None and self._place is not None: path = _notes_at(self._place.fixed)
+        self._path = None if self._place is None else GivenPath(path)
+        self._empty()
+
+    def _empty(self):
+        self._tags, self._notes, self._when, self._too_many = {}, {}, {}, set()
+        self._settled, self._number, self._torn, self._problem = None, 0, [], "" # see `_read_on`
 
     @property
     def path(self) -> Path|None: # None where the answers lie nowhere
-        "The file: `notes.jsonl` in a run's folder, `NAME.notes.jsonl` beside a file of another tool."
-        try: place = Path(self.run.place).absolute()
-        except NotImplementedError: return None
-        return place/"notes.jsonl" if place.is_dir() else place.with_name(place.name + ".notes.jsonl")
+        """The file: `notes.jsonl` in a run's folder, `NAME.notes.jsonl` beside a file of another tool. It stays the one
+        that it was when the answers were opened."""
+        return None if self._path is None else self._path.fixed
 
     @property
     def version(self) -> tuple|None: # another one after each change; None where there is no file
@@ -135,45 +187,109 @@ class Remarks:
         self._look()
         return self._seen
 
-    def _known(self) -> dict: # question_id → None, of the run, and of the data that it is a part of
-        ids = dict.fromkeys(q.question_id for q in self.run.questions)
-        return ids if self.run.data is None else ids | dict.fromkeys(q.question_id for q in self.run.data.questions)
+    @cached_property
+    def _mine(self) -> dict: # question_id → None, of the run
+        return dict.fromkeys(q.question_id for q in self.run.questions)
+
+    @cached_property
+    def _known(self) -> dict: # likewise, with those of the data that the run is a part of
+        data = () if self.run.data is None else self.run.data.questions
+        return self._mine | dict.fromkeys(q.question_id for q in data)
 
     def _look(self):
-        "Read again what has changed since."
-        path = self.path
-        try: found = None if path is None else os.lstat(path)
-        except OSError: found = None
-        now = found and (found.st_ino, found.st_size, found.st_mtime_ns)
-        if now == self._seen: return
-        changes = read_changes(path, self._known()) if now else []
-        self._tags, self._notes, self._when = {}, {}, {}
-        for number, change in enumerate(changes, 1): self._apply(change, f"notes {short_name(path)}, change {number}")
+        "Raises `UserError` where notes cannot be read."
+        if why := self._try_look(): raise UserError(why)
+
+    def _try_look(self) -> str: # why notes cannot be read; "" where they can
+        "Read what has changed since. Of a place that is gone, what was read last is still shown."
+        with _LOCK:
+            self._gone = self._why_gone()
+            if self._gone: return self._problem if self._was_read else self._gone
+            now = self._now()
+            if now != self._seen: self._read(now)
+            self._was_read = True
+            return self._problem
+
+    def _why_gone(self) -> str:
+        "Why the place of the answers is none any more: notes would go to a file that nobody reads."
+        if self._place is None or os.path.lexists(self._place.fixed): return ""
+        return (f"{short_name(self._place.now)} is no longer there, and tags and notes are kept with it: it was moved, "
+                "renamed or deleted since it was opened. Open it where it is now")
+
+    def _now(self) -> tuple|None: # another one after each change; None where there is no file
+        try: found = None if self.path is None else os.lstat(self.path)
+        except (FileNotFoundError, NotADirectoryError): return None
+        except OSError as error: return ("unreadable", error.errno)
+        return found and (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, limit("remarks_bytes"))
+
+    def _read(self, now):
+        "Read the file, of which the first lines may be known. A problem is kept until the file is another."
+        try: self._read_on(read_notes(self.path) if now else b"")
+        except UserError as error:
+            self._empty()
+            self._problem = str(error)
         self._seen = now
 
-    def _apply(self, change: dict, where: str):
+    def _read_on(self, content: bytes):
+        "Apply lines that are new; where those that were read are not what they were, all lines."
+        length, digest = self._settled or (0, None)
+        if digest is None or digest != _digest(content[:length]): self._empty()
+        start, _ = self._settled or (0, None)
+        changes, torn = read_lines(content[start:], f"notes {short_name(self.path)}", self._number, self._known)
+        for change in changes: self._apply(change)
+        self._torn += torn
+        length = len(content) if content.endswith(b"\n") else 0 # a last line without its end may yet become another one
+        self._settled = (length, _digest(content[:length])) if length else None
+        self._number = content.count(b"\n")
+
+    def _apply(self, change: dict):
         for i in change["question_ids"]:
             self._when[i] = change["time"]
             tags = dict.fromkeys([*self._tags.get(i, ()), *(change.get("add") or ())])
             for tag in change.get("remove") or (): tags.pop(tag, None)
-            if len(tags) > TAGS: raise UserError(f"{where}: question {short_repr(i)} would have more than {TAGS} tags; {_REMEDY}")
-            self._tags[i] = tuple(tags)
+            if len(tags) > TAGS: self._too_many.add(i)
+            self._tags[i] = tuple(tags)[:TAGS]
             if change.get("note") is not None: self._notes[i] = clean_note(change["note"])
 
-    def _write(self, ids: list, **change):
-        path, time = self.path, datetime.now().isoformat(timespec="seconds")
-        if path is None: raise UserError(f"{self.run.label}: these answers lie in no file, so there is no place for notes beside them")
-        parts = [ids[start:start + IDS_AT_ONCE] for start in range(0, len(ids), IDS_AT_ONCE)]
-        lines = [json.dumps(dict(time=time, question_ids=part) | change).encode() for part in parts]
-        if not lines: return
+    @property
+    def problem(self) -> str: # a sentence without its full stop; "" where they can be read and written
+        "Why tags and notes cannot be read, or are no longer kept."
+        return self._try_look() or self._gone
+
+    @property
+    def warning(self) -> str: # a line; "" where all is well
+        "What is in the file and not shown, and why."
+        if why := self._try_look(): return f"Tags and notes are not shown: {why}."
+        name, found = short_name(self.path), []
+        if self._gone: found.append(f"New tags and notes cannot be kept: {self._gone}.")
+        if self._torn: found.append(f"Torn in writing, and not counted: line {first_few(self._torn)} of {name}.")
+        many = plural(len(self._too_many), "question")
+        if self._too_many: found.append(f"{many} got more than {TAGS} tags: the first {TAGS} are shown.")
+        others = 0 if getattr(self.run, "partial", False) else sum(i not in self._mine for i in self._when)
+        if others: found.append(f"{name} speaks of {plural(others, 'question')} that this run was not asked: that is not shown.")
+        return " ".join(found)
+
+    def _check(self):
+        if problem := self.problem: raise UserError(problem)
+        if self._check_place: self._check_place()
+
+    def _write(self, choose, **change): # choose: gives question_ids; it is asked again when nobody else writes
+        if self.path is None: raise UserError(f"{self.run.label}: these answers lie in no file, so there is no place for notes beside them")
+        if not choose(): return
+        def lines():
+            self._check()
+            ids, when = choose(), datetime.now().isoformat(timespec="seconds")
+            parts = [ids[start:start + IDS_AT_ONCE] for start in range(0, len(ids), IDS_AT_ONCE)]
+            return [json.dumps(dict(time=when, question_ids=part) | change).encode() for part in parts]
+        folder = self.path.parent
         try:
-            with explain_os_errors(path.parent): append_lines(path, lines)
+            with explain_os_errors(folder): append_lines(self.path, lines)
         except UserError as error:
             if getattr(error.__cause__, "errno", None) not in (errno.EROFS, errno.EACCES, errno.EPERM): raise
-            raise UserError(f"tags and notes are kept beside the answers, and {short_name(path.parent)} may not be written "
+            raise UserError(f"tags and notes are kept beside the answers, and {short_name(folder)} may not be written "
                             "to: change that, or copy the answers to where it may, and open the copy") from error
 
-    def _ids(self, questions) -> list: return question_ids(questions, {q.question_id for q in self.run.questions})
+    def _ids(self, questions) -> list: return question_ids(questions, self._mine)
 
     def tag(self,
         questions, # ids, rows of `run.answers`, a browser: see `beit3_colab.run.chosen.question_ids`
@@ -191,11 +307,16 @@ class Remarks:
 
     def _change(self, questions, tags, what, open_) -> Remarks:
         if not tags: raise UserError("name the tags, as in run.remarks.tag(rows, 'counting')")
-        ids, wanted, now = self._ids(questions), [clean_tag(tag) for tag in tags], self.tags
-        if what == "add":
-            full = next((i for i in ids if len({*now.get(i, ()), *wanted}) > TAGS), None)
+        ids, wanted = self._ids(questions), [clean_tag(tag) for tag in tags]
+        if what == "add" and (taken := next((tag for tag in wanted if tag in _OF_FILTERS), None)):
+            raise UserError(f"{short_repr(taken)} has a meaning of its own in filters: give the tag another name")
+        def choose():
+            now = {i: self._tags.get(i, ()) for i in ids}
+            full = next((i for i in ids if len({*now[i], *wanted}) > TAGS), None) if what == "add" else None
             if full is not None: raise UserError(f"question {short_repr(full)} would have more than {TAGS} tags")
-        self._write([i for i in ids if any(open_(now.get(i, ()), tag) for tag in wanted)], **{what: wanted})
+            return [i for i in ids if any(open_(now[i], tag) for tag in wanted)]
+        self._check()
+        self._write(choose, **{what: wanted})
         return self
 
     def note(self,
@@ -205,20 +326,21 @@ class Remarks:
         "Write a note to a question; it replaces the one before."
         ids, text = self._ids(question), clean_note(text)
         if len(ids) != 1: raise UserError(f"a note belongs to one question, and {plural(len(ids), 'question')} are given")
-        if self.notes.get(ids[0], "") != text: self._write(ids, note=text)
+        self._check()
+        self._write(lambda: ids if self._notes.get(ids[0], "") != text else [], note=text)
         return self
 
     @property
     def tags(self) -> dict[int|str, tuple[str, ...]]: # question_id → tags, of those that have some
         "Tags in the order in which they were given."
         self._look()
-        return {i: tags for i, tags in self._tags.items() if tags}
+        return {i: tags for i, tags in self._tags.items() if tags and i in self._mine}
 
     @property
     def notes(self) -> dict[int|str, str]: # question_id → note, of those that have one
         "The notes."
         self._look()
-        return {i: text for i, text in self._notes.items() if text}
+        return {i: text for i, text in self._notes.items() if text and i in self._mine}
 
     @property
     def counts(self) -> dict[str, int]: # tag → questions, the most frequent first
@@ -244,16 +366,42 @@ class Remarks:
         import pandas as pd
         tags, notes = self.tags, self.notes
         ids = [q.question_id for q in self.run.questions if q.question_id in tags or q.question_id in notes]
-        when = pd.to_datetime(pd.Series([self._when[i] for i in ids], dtype=object))
+        when = pd.to_datetime(pd.Series([_local_time(self._when[i]) for i in ids], dtype=object))
         return pd.DataFrame(dict(question_id=ids, tags=[list(tags.get(i, ())) for i in ids], note=[notes.get(i, "") for i in ids], when=when))
 
     def _lines(self) -> list[str]:
+        if self._try_look(): return [self.warning]
         counts, notes = self.counts, self.notes
         told = ", ".join(f"{tag} ({n:,})" for tag, n in list(counts.items())[:12]) + (" …" if len(counts) > 12 else "")
-        return [f"Tags: {told or 'none'}", f"Notes: {len(notes):,}"]
+        return [f"Tags: {told or 'none'}", f"Notes: {len(notes):,}", *filter(None, [self.warning])]
 
     def __repr__(self): return printable("\n".join(self._lines()))
 
     def _repr_html_(self): # HTML
         lines = "<br>".join(text_html(line) for line in self._lines())
         return f"<div>{lines}<br><small>run.remarks.tag(rows, 'name') · .note(id, 'text') · .ids('name') · .table</small></div>"
+
+# %% ../../nbs/09_run/23_remarks.ipynb #f7606d78
+def _notes_at(place: Path) -> Path:
+    return place/NOTES_FILE if place.is_dir() else place.with_name(place.name + ".notes.jsonl")
+
+def _digest(content: bytes) -> bytes: return hashlib.blake2b(content, digest_size=16).digest()
+
+def _local_time(text: str) -> datetime: # without an offset, as all that we write
+    when = datetime.fromisoformat(text)
+    return when if when.tzinfo is None else when.astimezone().replace(tzinfo=None)
+
+# %% ../../nbs/09_run/23_remarks.ipynb #fbedecf0
+class ShownRemarks(Remarks):
+    "Remarks for what shows answers: where they cannot be read there are none, and `warning` says why."
+    def __init__(self,
+        remarks: Remarks, # of a run
+    ): self.__dict__ = remarks.__dict__ # what was read is read once
+
+    def _look(self): self._try_look()
+
+    @property
+    def version(self) -> tuple: # another one after each change
+        "What tells whether something was written since."
+        problem = self.problem # looks first
+        return self._seen, problem

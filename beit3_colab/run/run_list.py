@@ -5,19 +5,20 @@
 # %% ../../nbs/09_run/24_run_list.ipynb #71c0de02
 from __future__ import annotations
 import json, os, re, shutil, stat
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from ..data.own import QUESTIONS_FILE
-from ..machine.files import check_drive, explain_os_errors, open_regular
-from ..machine.messages import did_you_mean, plural, short_name, short_repr, UserError
+from ..machine.files import check_drive, explain_os_errors, GivenPath, open_regular
+from ..machine.messages import did_you_mean, first_few, plural, short_name, short_repr, UserError
 from .folder import is_file_in, name_model, title_data
+from .remarks import NOTES_FILE
 from .run_file import Identity, is_chosen, read_name, read_run_file
 from .task import name_in_info
 
 # %% auto #0
-__all__ = ['NOTES_FILE', 'MOST_FOLDERS', 'journals_of', 'is_locked', 'count_answers', 'count_notes', 'ListedRun', 'list_run',
-           'RunList', 'read_runs', 'folder_of', 'delete_run']
+__all__ = ['RUNS', 'MOST_FOLDERS', 'journals_of', 'is_locked', 'count_answers', 'count_notes', 'ListedRun', 'list_run', 'RunList',
+           'read_runs', 'folder_of', 'delete_run']
 
 # %% ../../nbs/09_run/24_run_list.ipynb #71c0de05
 _JOURNAL = re.compile(r"answers-\d+\.jsonl")
@@ -54,11 +55,11 @@ def _count_lines(path) -> int:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
 
 # %% ../../nbs/09_run/24_run_list.ipynb #71c0de08
-NOTES_FILE = "notes.jsonl" # in a run folder: what people noted beside its answers
 _MOST_NOTES = 10_000_000 # bytes that are read to count them
 
 def count_notes(
     folder: Path, # of a run
+    asked = None, # question_ids of the run, where it has not all of its data
 ) -> tuple[int, int]: # questions with a tag, and with a note
     "How many questions somebody has remarked on; a damaged line counts for nothing."
     if not is_file_in(folder, NOTES_FILE): return 0, 0
@@ -66,10 +67,12 @@ def count_notes(
         with open_regular(folder/NOTES_FILE, follow=False) as file: content = file.read(_MOST_NOTES)
     except OSError: return 0, 0
     tags, notes = {}, {}
-    for line in content.splitlines():
+    for line in content.split(b"\n"):
+        line = line.removesuffix(b"\x18") # a whole line counts, also where it was taken for a torn one
         try: _take_note(json.loads(line), tags, notes)
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError): continue # damaged: opening the run says what is wrong
-    return sum(map(bool, tags.values())), sum(map(bool, notes.values()))
+    tagged, noted = ([i for i, found in each.items() if found] for each in (tags, notes))
+    return tuple(len(each) if asked is None else len(set(asked).intersection(each)) for each in (tagged, noted))
 
 def _take_note(change, tags, notes): # a line; question_id → tags, and → note
     for i in change["question_ids"]:
@@ -78,6 +81,9 @@ def _take_note(change, tags, notes): # a line; question_id → tags, and → not
         if change.get("note") is not None: notes[i] = change["note"]
 
 # %% ../../nbs/09_run/24_run_list.ipynb #71c0de09
+_COUNTED = 8_000_000 # bytes of journals that are always counted
+_LEAST = 90 # bytes of an answer in a journal, at least
+
 @dataclass(frozen=True)
 class ListedRun:
     "A run as its `run.json` tells it. Figures are those that were written there: nothing is counted again."
@@ -96,6 +102,7 @@ class ListedRun:
     tags: int = 0 # questions that somebody has tagged
     notes: int = 0 # questions that somebody has noted something about
     judged: bool = True # whether an accuracy may be found in the data, where none is kept
+    fingerprint: str = "" # of everything that its answers depend on: whether the folder still holds this run
 
     @property
     def title(self) -> str: # a few words
@@ -108,16 +115,22 @@ def list_run(
 ) -> ListedRun: # as its run.json tells it
     "Read what is known of a run. Raises `UserError` for a damaged one."
     info = read_run_file(folder)
-    identity, score = Identity(**info["identity"]), info.get("score") or {}
-    done = bool(info.get("submission")) and is_file_in(folder, info["submission"])
+    identity = Identity(**info["identity"])
+    done = bool(info.get("submission")) and is_file_in(folder, info["submission"]) and not _is_cut(folder, identity.num_questions)
+    score = info.get("score") or {} if done else {} # else it is of other answers than there are
     state = "finished" if done else "running" if any(map(is_locked, journals_of(folder))) else "unfinished"
-    interval, (tags, notes) = score.get("interval"), count_notes(folder)
+    interval, (tags, notes) = score.get("interval"), count_notes(folder, info.get("question_ids"))
     model, size = name_model(identity), f"{identity.image_size} px"
     return ListedRun(number, folder, read_name(info), model if model.endswith(size) else f"{model}, {size}",
         title_data(name_in_info(info), identity.split) + (", chosen" if is_chosen(info) else ""),
         identity.num_questions if done else min(count_answers(folder), identity.num_questions), identity.num_questions,
         state, _time(info), score.get("overall"), interval and tuple(interval), score.get("metric", ""), tags, notes,
-        done and "score" not in info)
+        done and "score" not in info, identity.fingerprint())
+
+def _is_cut(folder, asked: int) -> bool: # whether a finished run has lost answers, as a copy does that was interrupted
+    "Short journals are counted; a long one is read only where it is too short for so many answers."
+    size = sum(os.lstat(journal).st_size for journal in journals_of(folder))
+    return 0 < size < max(_COUNTED, _LEAST*asked) and count_answers(folder) < asked
 
 def _time(info) -> str:
     "When a run was finished, else begun."
@@ -125,6 +138,7 @@ def _time(info) -> str:
     except ValueError: return ""
 
 # %% ../../nbs/09_run/24_run_list.ipynb #71c0de0b
+RUNS = "beit3_runs" # where `evaluate` puts the folders of runs, unless it is told another place
 MOST_FOLDERS = 10_000 # that are looked at
 
 @dataclass(frozen=True)
@@ -134,6 +148,13 @@ class RunList:
     runs: tuple[ListedRun, ...] # the newest first
     trainings: tuple[Path, ...] = () # their folders
     damaged: tuple[tuple[Path, str], ...] = () # folders, and what is wrong with each
+    where: GivenPath|None = field(default=None, compare=False) # the folder, also when the working folder is changed
+
+    def locate(self,
+        folder: Path, # of the list
+    ) -> Path: # the same folder
+        "Where a folder is, also when the working folder was changed since."
+        return folder if self.where is None else self.where.now/folder.relative_to(self.place)
 
     def find(self,
         key: int|str|Path, # the number, the name or the folder of a run
@@ -142,16 +163,21 @@ class RunList:
         if isinstance(key, int) and not isinstance(key, bool): return self._by_number(key)
         if not isinstance(key, (str, os.PathLike)):
             raise UserError(f"a run is found by its number, its name or its folder, not by {short_repr(key)}")
-        for names in (lambda run: run.name, lambda run: run.folder.name, lambda run: str(run.folder), lambda run: run.title):
-            if found := [run for run in self.runs if names(run) == str(key)]: return _only(found, key)
+        def folders(run): return run.folder.name, str(run.folder), str(self.locate(run.folder).absolute())
+        ways = [lambda run: (run.name, *folders(run)), lambda run: (run.title,)] # a name of one may be the folder of another
+        for names in ways if isinstance(key, str) else [folders, *ways]: # a path is a folder first
+            if found := [run for run in self.runs if str(key) in names(run)]: return _only(found, key)
         known = [name for run in self.runs for name in (run.name, run.folder.name) if name]
         near = did_you_mean(str(key), known) or f"; there are {plural(len(self.runs), 'run')}"
         raise UserError(f"no run in {short_name(self.place)} is called {short_name(str(key), 100)!r}{near}")
 
     def _by_number(self, number) -> ListedRun:
         if found := next((run for run in self.runs if run.number == number), None): return found
-        there = f"{self.runs[0].number:,} to {self.runs[-1].number:,}" if self.runs else "none"
-        raise UserError(f"there is no run number {short_repr(number)} in {short_name(self.place)}: there are {there}")
+        numbers = [run.number for run in self.runs]
+        whole = numbers[1:] and numbers == list(range(1, len(numbers) + 1)) # none was deleted
+        there = f"{numbers[0]:,} to {numbers[-1]:,}" if whole else first_few(numbers, 10) or "none"
+        are = "is" if len(numbers) == 1 else "are"
+        raise UserError(f"there is no run number {short_repr(number)} in {short_name(self.place)}: there {are} {there}")
 
 def _only(found, key) -> ListedRun:
     if len(found) == 1: return found[0]
@@ -161,15 +187,16 @@ def _only(found, key) -> ListedRun:
 
 # %% ../../nbs/09_run/24_run_list.ipynb #71c0de0c
 def read_runs(
-    place: str|Path = "beit3_runs", # a folder of run folders
+    place: str|Path = RUNS, # a folder of run folders
 ) -> RunList: # the newest first
     "List the runs of a folder. Raises `UserError` where there is no such folder."
     if not isinstance(place, (str, os.PathLike)): raise UserError(f"a folder of runs is a path, not {short_repr(place)}")
     place = check_drive(place)
     if not os.path.isdir(place):
         if os.path.lexists(place): raise UserError(f"{short_name(place)} is no folder: give a folder of runs")
-        raise UserError(f"there is no folder {short_name(place)} here, so there are no runs: evaluate() makes it, or give "
-                        "the folder that your runs are in")
+        made = "evaluate() makes it, or " if place == Path(RUNS) else ""
+        raise UserError(f"there is no folder {short_name(place)} here, so there are no runs: {made}give the folder that your "
+                        "runs are in")
     found, trainings, damaged = [], [], []
     with explain_os_errors(place): folders = _find_folders(place, damaged)
     for folder in folders:
@@ -179,7 +206,7 @@ def read_runs(
             except (UserError, OSError) as error: damaged.append((folder, str(error)))
     newest = sorted(found, key=_age, reverse=True)
     numbered = tuple(replace(run, number=i) for i, run in enumerate(newest, 1))
-    return RunList(place, numbered, tuple(trainings), tuple(damaged))
+    return RunList(place, numbered, tuple(trainings), tuple(damaged), GivenPath(place))
 
 def _age(run: ListedRun) -> tuple:
     if run.when: return run.when, str(run.folder)
@@ -210,7 +237,7 @@ def _folders_in(place, damaged) -> list[Path]:
 # %% ../../nbs/09_run/24_run_list.ipynb #71c0de15
 def folder_of(
     given: str, # a folder, or a name
-    place: str|Path = "beit3_runs", # where runs are looked for by name
+    place: str|Path = RUNS, # where runs are looked for by name
 ) -> str|Path: # the folder; what was given, where no run is called so
     "The folder of a run that somebody names. Raises `UserError` for a name that several have."
     if os.path.lexists(given) or not os.path.isdir(place): return given
@@ -246,20 +273,24 @@ def _is_known_folder(inside) -> bool: # parts of its path from the run's folder 
 # %% ../../nbs/09_run/24_run_list.ipynb #71c0de11
 def delete_run(
     folder: Path, # of a run
+    fingerprint: str|None = None, # of the run that is meant, see `ListedRun`; None: whichever is there
 ) -> str: # what was deleted, in a line
     """Delete a run and all that belongs to it. Raises `UserError`, and deletes nothing, where the folder holds what is
-    no part of a run, is a link or lies behind one, or is in use."""
+    no part of a run, or another run than is meant, is a link or lies behind one, or is in use."""
     folder = Path(folder)
     if folder.is_symlink(): raise UserError(f"{short_name(folder)} is a link: delete it yourself, if it is to go")
     with explain_os_errors(folder):
         info = read_run_file(folder)
+        if fingerprint not in (None, Identity(**info["identity"]).fingerprint()):
+            raise UserError(f"{short_name(folder)} holds another run than when it was listed: refresh() looks again")
         if strange := _strangers(folder, info):
             raise UserError(f"{short_name(folder)} is left as it is: {short_name(strange[0].relative_to(folder))} in it is "
                             f"no part of a run{f', nor are {len(strange) - 1:,} more' if strange[1:] else ''}; move it away first")
         journals = [Path(root)/name for root, _, files in os.walk(folder) for name in files if _JOURNAL.fullmatch(name)]
         if any(map(is_locked, journals)):
             raise UserError(f"{short_name(folder)} is in use: stop the run first, or wait for its end")
-        answers = count_answers(folder)
+        answers, (tags, notes) = count_answers(folder), count_notes(folder)
         shutil.rmtree(folder)
     called = f" “{name}”" if (name := read_name(info)) else ""
-    return f"deleted the run{called} with {plural(answers, 'answer')}: {short_name(folder)}"
+    more = [f"{plural(n, 'question')} with {what}" for n, what in ((tags, "tags"), (notes, "notes")) if n]
+    return f"deleted the run{called} with {', '.join([plural(answers, 'answer'), *more])}: {short_name(folder)}"
