@@ -1,5 +1,6 @@
 "What a probe asks: that the model is given what the probe says, part of a probe is part of the whole, and nothing is lost or mixed up."
 import json
+import re
 import shutil
 from contextlib import nullcontext
 from dataclasses import replace
@@ -10,6 +11,7 @@ import torch
 from built import ROOT # noqa: F401 - the tests' own folder is importable
 
 from beit3_colab import UserError, evaluate, load_model, open_results, open_run
+from beit3_colab.look.report_evidence import evidence_sections
 from beit3_colab.model.beit3 import Beit3Config, Beit3ForVQA, init_weights
 from beit3_colab.model.vqa import VQA
 from beit3_colab.pictures.alterations import GREY
@@ -219,14 +221,16 @@ def test_another_model_is_refused(run, tiny, tmp_path, change, says):
     with pytest.raises(UserError, match=f"is not the model of .*{says}"): probe(run, ["blank"], vqa=other)
     assert not (run.folder/"probes").exists()
 
-def test_weights_in_memory_are_those_of_the_run_alone(tiny, tmp_path):
-    "Nothing tells them from others: the very model that answered is taken, and no other."
+def test_weights_in_memory_are_told_by_their_numbers(tiny, tmp_path):
     def in_memory():
         loaded = load_model(tiny, device="cpu")
         return VQA(loaded.model, loaded.answers, loaded.tokenizer)
     run = evaluate(in_memory(), output_dir=tmp_path/"run", limit=6, progress=False)
     assert len(probe(run, ["blank"], limit=2).kept["blank"].records) >= 2
-    with pytest.raises(UserError, match="weights in memory cannot be told from others"): probe(run, ["blank"], vqa=in_memory())
+    other = in_memory()
+    probe(run, ["blank"], limit=2, vqa=other) # the same
+    with torch.no_grad(): other.model.head[3].bias[0] += 1
+    with pytest.raises(UserError, match="is not the model of .*other weights"): probe(run, ["blank"], vqa=other)
 
 def test_a_model_that_is_nowhere_is_asked_for(run):
     run.vqa = None
@@ -269,6 +273,40 @@ def test_answers_of_a_run_that_was_not_finished_stay(run, tiny):
     probe(run, ["blank"], limit=20)
     grown = open_probes(run).kept["blank"]
     assert before.items() <= grown.records.items() and len(grown.records) > 20 and not grown.waiting
+
+def test_picked_answers_are_no_part_of_what_is_told_of_drawn_ones(run):
+    "Questions that somebody picked, such as the wrong ones, are no sample: neither of the probes, nor of the evidence, nor of the report."
+    def figures(): return str(open_probes(run)), str(run.evidence()), re.sub("base64,[^']*", "", next(html for (name, _), html in evidence_sections(run).items() if name == "probes"))
+    told = probe(run, ["blank"], limit=12)
+    before = figures()
+    picked = [q.question_id for q in run.questions if q.question_id not in told.kept["blank"].records][:9]
+    found = probe(run, ["blank", "flipped"], limit=None, questions=picked)
+    assert list(found.kept["blank"].records) == picked
+    assert figures() == before and "17" in before[2]
+    assert str(open_probes(run)) == str(told) and "flipped" not in open_probes(run).kept # of which nothing was drawn
+    assert str(probe(run, ["blank"], limit=12)) == str(told)
+    shutil.rmtree(run.folder/"probes")
+    probe(run, ["blank"], limit=None, questions=picked) # the other way round
+    probe(run, ["blank"], limit=12)
+    assert str(open_probes(run)) == str(told)
+    probe(run, ["blank"], limit=None) # all of them: here picked ones are part of the whole
+    assert len(open_probes(run).kept["blank"].records) == len(run.questions)
+
+def test_what_was_picked_and_then_drawn_stays_drawn_when_the_run_grows(run):
+    journal = run.folder/"answers-0.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join(lines[:1] + lines[-16:]))
+    run.refresh()
+    early = list(run.records)
+    probe(run, ["blank"], limit=None, questions=early[:6])
+    drawn = probe(run, ["blank"], limit=20) # the sixteen that there are
+    assert len(drawn.kept["blank"].records) == 16
+    journal.write_text("".join(lines))
+    run.refresh()
+    assert open_probes(run).kept["blank"].records.keys() == set(early)
+    later = next(q.question_id for q in run.questions if q.question_id not in open_probes(run).kept["blank"].asked)
+    probe(run, ["blank"], limit=None, questions=[later])
+    assert open_probes(run).kept["blank"].records.keys() == set(early)
 
 @pytest.fixture
 def read_only(monkeypatch):

@@ -19,7 +19,7 @@ from processes import PACE, environment, result, wait_until
 from real_browser import open_browser
 
 import beit3_colab
-from beit3_colab import UserError, evaluate, open_run
+from beit3_colab import UserError, compare, evaluate, open_run
 from beit3_colab.evaluation.background import BackgroundRun
 from beit3_colab.machine.distributed import Workers
 from beit3_colab.progress.bars import LogLines, NotebookBar, TextBar
@@ -28,6 +28,7 @@ from beit3_colab.progress.display import Display, Stopped
 from beit3_colab.progress.snapshot import Rank, Snapshot, TypeAccuracy
 from beit3_colab.progress.status_file import StatusFile
 from beit3_colab.progress.widget import WidgetDisplay, head_html, detail_html, summary_html
+from beit3_colab.run.answered import part_of
 
 ROOT = Path(__file__).parent.parent
 RUN = dict(device="cpu", batch_size=2, limit=150) # small batches: a run that takes long enough to be stopped
@@ -180,6 +181,20 @@ def test_display_is_told_everything_of_a_single_process(vqa, tmp_path):
     assert last.host_bytes > 10**7 and last.device_bytes is None and last.ranks == ()
     assert [s.done for s in display.snapshots] == sorted(s.done for s in display.snapshots) and len(display.snapshots) > 10
 
+@pytest.mark.parametrize("make", [TextBar, LogLines])
+def test_in_a_script_the_last_lines_say_where_the_answers_are_and_what_is_next(vqa, tmp_path, make):
+    out, folder = io.StringIO(), tmp_path/"first run"
+    evaluate(vqa, output_dir=folder, progress=make(out), limit=10)
+    *_, where, what = out.getvalue().splitlines()
+    assert where == f"answers: {folder}" and what == (f"next: open_run({str(folder)!r}).browse() shows them in a notebook; "
+                                                      f"beit3-colab report '{folder}' --html report.html makes a page")
+    evaluate(vqa, output_dir=folder, progress=make(again := io.StringIO()), limit=10) # nothing is left to be asked
+    assert again.getvalue().splitlines()[-2:] == [where, what]
+    stopped = make(short := io.StringIO())
+    stopped.draw = lambda snapshot, final, draw=stopped.draw: (draw(snapshot, final), stopped.stop_asked.set())
+    evaluate(vqa, output_dir=tmp_path/"stopped", progress=stopped, limit=40, batch_size=1)
+    assert "next: " not in short.getvalue() # the message of a stopped run says how it goes on
+
 @pytest.mark.parametrize("looks", ["at once", "late", "after the end"])
 def test_display_is_told_of_every_rank_of_a_group(vqa, expected, tmp_path, monkeypatch, looks):
     "However late this process looks what the others do; all but the first case continue a run."
@@ -258,6 +273,23 @@ def test_background_run_returns_stops_and_continues(vqa, expected, slow, tmp_pat
     assert again.state == "finished" and result(tmp_path) == expected and again.report().questions < len(again.questions)
     assert len(open_run(tmp_path).records) == len(again.records)
 
+def test_a_part_of_a_run_that_goes_on_is_what_there_is_now(vqa, slow, tmp_path):
+    "It told the count and the state of the whole run, and stopped that."
+    done = evaluate(vqa, output_dir=tmp_path/"done", progress=False, limit=20)
+    run = evaluate(vqa, output_dir=tmp_path/"going", progress=False, batch_size=2, limit=150, background=True)
+    wait_until(lambda: run.begun and count_answers(tmp_path/"going") > 10 or not run.running)
+    run.refresh()
+    ids = list(run.records)[:5]
+    part = part_of(run, ids)
+    assert run.running and not part.running and len(part.questions) == 5 and part.accuracy.num_questions == 5 and set(part.answers["question_id"]) == set(ids)
+    assert "answered, in" not in repr(part) and "going on" not in part.browse().title.value and not hasattr(part, "stop")
+    shared = [q.question_id for q in done.questions if q.question_id in run.records]
+    if shared: assert len(compare(done, run, questions=shared[:3]).table) == len(shared[:3])
+    assert run.running and run.state == "running"
+    run.stop()
+    run.wait()
+    assert len(part.records) >= 5 and "finished" in repr(part) # all of its questions
+
 def test_background_group_stops_and_continues(expected, paced, tmp_path):
     display = Recorder()
     run = evaluate(output_dir=tmp_path, progress=display, processes=2, background=True, **RUN)
@@ -278,6 +310,24 @@ def test_background_run_whose_folder_has_gone_ends_with_an_error(slow, tmp_path)
     shutil.rmtree(tmp_path/"run")
     with pytest.raises(UserError): run.wait(120)
     assert run.state == "failed" and not run.running
+
+def test_a_run_whose_folder_was_renamed_meanwhile_says_so(slow, tmp_path):
+    run = evaluate(slow, output_dir=tmp_path/"run", progress=False, background=True, **RUN)
+    wait_until(lambda: count_answers(tmp_path/"run") > 4)
+    (tmp_path/"run").rename(tmp_path/"moved")
+    with pytest.raises(UserError, match="moved, renamed or deleted while the run went on.* same call with that folder"): run.wait(120)
+    assert run.state == "failed" and [path.name for path in tmp_path.iterdir()] == ["moved"]
+    assert count_answers(tmp_path/"moved") == len(beit3_colab.open_run(tmp_path/"moved").questions) # nothing is lost
+
+@pytest.mark.parametrize("more", [dict(), dict(processes=2)])
+def test_a_run_goes_on_in_its_folder_when_the_working_folder_changes(slow, tmp_path, monkeypatch, more):
+    (tmp_path/"elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    run = evaluate(*([] if more else [slow]), output_dir="run", progress=False, background=True, **RUN | more)
+    wait_until(lambda: count_answers(tmp_path/"run") > 4)
+    monkeypatch.chdir("elsewhere")
+    assert run.wait(120).state == "finished" and len(run.records) == len(run.questions) and run.submission.parent == tmp_path/"run"
+    assert list(Path().iterdir()) == []
 
 def test_stopped_before_anything_was_answered(tmp_path):
     run = evaluate(output_dir=tmp_path/"run", progress=False, processes=2, background=True, **RUN)

@@ -217,3 +217,13 @@ def test_a_run_of_another_data_set_has_the_ceiling_of_its_own_rule(name, vqa, tm
     assert again.accuracy.notes[0].startswith(f"The model's list of answers reaches {again.ceiling.percent:.2f} % at most") and again.accuracy == found.accuracy
     assert again.rules().rows[0].percent == again.accuracy.overall <= again.ceiling.percent
     assert open_results(again.submission, name, "val", GOLDEN/"data"/name).accuracy.per_question == again.accuracy.per_question
+
+def test_own_questions_without_answers_are_told_so(tmp_path):
+    "Nothing of them is kept on a server."
+    from PIL import Image
+    from beit3_colab.plots import plot_accuracy
+    Image.new("RGB", (32, 32), "red").save(tmp_path/"a.png")
+    run = evaluate("sample", questions=[dict(image=str(tmp_path/"a.png"), question="Is it red?")], device="cpu", output_dir=tmp_path/"run", progress=False)
+    for ask in (run.rules, lambda: plot_accuracy(run)):
+        with pytest.raises(UserError, match="your own have no answers of people") as error: ask()
+        assert "not public" not in str(error.value) and "val" not in str(error.value)

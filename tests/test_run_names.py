@@ -172,6 +172,12 @@ def test_a_background_run_as_last_value_of_a_cell(vqa, tmp_path, monkeypatch):
     while failed._thread.is_alive(): pass
     assert "failed: " in handles[2].shown[-1]["text/plain"] and "<p>" in handles[2].shown[-1]["text/html"]
 
+def test_a_background_run_is_a_line_of_html_before_it_has_a_folder(vqa, tmp_path):
+    failed = answer(vqa, tmp_path/"other", questions=tmp_path/"nothing.csv", limit=None, background=True)
+    assert failed._repr_html_().startswith("<p>BackgroundRun(preparing") or not failed.running
+    with pytest.raises(UserError): failed.wait()
+    assert failed._repr_html_().startswith("<p>BackgroundRun(failed: ")
+
 def test_without_a_notebook_it_is_printed(vqa, tmp_path, capsys):
     run = answer(vqa, tmp_path/"run", background=True)
     run.wait()

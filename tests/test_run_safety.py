@@ -164,6 +164,17 @@ def test_a_line_that_is_no_json_is_named_with_its_number(line, tmp_path):
     (tmp_path/"answers-0.jsonl").write_bytes(b'{"run":"abc"}\n' + json.dumps(ONE).encode() + b"\n" + line + b"\n")
     with pytest.raises(UserError, match="answers-0.jsonl, line 3 is damaged.*delete that line"): read_journals(tmp_path)
 
+@pytest.mark.parametrize("line", [2, 2000, 2001, 2002, 4001, 4100])
+def test_the_line_that_is_damaged_is_named_in_a_long_journal(tmp_path, line):
+    "Lines are checked some thousands at a time."
+    lines = [json.dumps({"run": "a"}), *(json.dumps(ONE | {"question_id": i}) for i in range(2, 4101))]
+    for wrong in ('{"question_id": 7, "answers": ["yes"]', json.dumps(ONE | {"confidences": [2, 0]}), json.dumps(ONE | {"question_id": 9999})):
+        (tmp_path/"answers-0.jsonl").write_text("\n".join([*lines[:line - 1], wrong, *lines[line:], ""]))
+        with pytest.raises(UserError, match=f"answers-0.jsonl, line {line} "): read_journals(tmp_path, "a", range(1, 4101))
+    (tmp_path/"answers-0.jsonl").write_text("\n".join([*lines, json.dumps(ONE | {"question_id": 2, "answers": ["late", "no"]}), ""]))
+    found = read_journals(tmp_path, "a", range(1, 4101))
+    assert list(found) == [*range(2, 4101)] and found[2]["answers"] == ["yes", "no"] # the first answer counts
+
 @pytest.mark.parametrize("lines", [[ONE], [ONE, {"run": "abc"}], [[], ONE], [{"run": 7}, ONE]])
 def test_the_first_line_says_whose_journal_it_is(lines, tmp_path):
     (tmp_path/"answers-0.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")

@@ -131,6 +131,9 @@ class InBackground:
         self._lines = [*self._lines[1 - _MOST_LINES:], handle]
         self._tell_lines() # it may have changed meanwhile
 
+    def _repr_html_(self): # whoever shows pages of HTML asks for it, also before there is a folder
+        return super()._repr_html_() if self.begun else f"<p>{text_html(repr(self))}</p>"
+
     def _line(self) -> dict: # MIME type → content
         "What is shown now: while it goes on no count, which would soon be wrong."
         text = repr(self)
@@ -155,9 +158,15 @@ class InBackground:
 class BackgroundRun(InBackground, Run):
     """A run that goes on in a thread. Everything of `Run` works as soon as the run has a folder; `refresh()` looks
     at the folder again. Awaitable: `await run` in a notebook."""
-    folder = questions = annotations = data = vqa = info = NotYet()
+    _folder = questions = annotations = data = vqa = info = NotYet()
 
     def is_done(self) -> bool: return self.submission is not None # whether it came to its end
+
+    def as_it_stands(self) -> Run: # with the answers of now
+        "The run as it is now, as if it had been opened: nothing goes on behind it, and nothing stops this one."
+        made = Run(self.folder, self.questions, self.annotations, self.data, self.vqa)
+        made.__dict__["records"] = self.records
+        return made
 
     def how_far(self) -> str: # of how many questions
         "What is answered, in words."

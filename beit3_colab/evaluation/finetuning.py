@@ -21,7 +21,7 @@ from ..machine.device import find_device
 from ..machine.distributed import Group, find_world, private_folder
 from ..machine.docstrings import with_parameters
 from ..machine.files import check_temporary
-from ..machine.messages import short_name, UserError
+from ..machine.messages import short_name, text_html, UserError
 from ..machine.streams import check_working_folder
 from ..model.checkpoint import convert
 from ..model.vqa import load_model, VQA
@@ -46,6 +46,12 @@ __all__ = ['WORKER', 'SAVING', 'Training', 'open_training', 'set_up_here', 'fine
 @with_parameters
 class Training(TrainingFolder):
     "A training as a person sees it: what `TrainingFolder` knows, and what can be done with it."
+    def _repr_html_(self):
+        if self.best is None: return super()._repr_html_()
+        compares = "" if self.info.get("validation") is None else " · <code>.compare().browse()</code> shows what changed, question by question"
+        return (f"{super()._repr_html_()}<p><code>.plot()</code> draws loss and validation{compares} · "
+                f"<code>evaluate({text_html(repr(str(self.folder)))}, questions=…)</code> asks the model</p>")
+
     @cached_property
     def vqa(self) -> VQA: # loaded when it is first asked for
         "The resulting model. Raises `UserError` before the first epoch is over."

@@ -12,7 +12,7 @@ from .one_process import run_here
 from ..look.run import Run
 from ..machine.device import explain_gpu
 from ..machine.distributed import Workers, find_world, private_folder
-from ..machine.files import check_temporary, explain_full_cache, explain_os_errors, parse_json
+from ..machine.files import check_temporary, explain_full_cache, explain_os_errors, GivenPath, parse_json
 from ..machine.messages import UserError
 from ..machine.streams import check_working_folder, explain_names, SafeStream
 from ..model.checkpoint import locate
@@ -109,13 +109,18 @@ class Watch:
         make_run, # makes what is looked at
     ):
         self.task = task
-        self.folder = folder
+        self.where = GivenPath(folder)
         self.readers = tuple(StatusReader(statuses/f"{rank}.json") for rank in range(count))
         self.display = display
         self.make_run = make_run
         self.tally = None
         with explain_os_errors(folder): self.earlier = read_journals(folder) # before anybody writes there
         self.name = read_name(read_run_file(folder)) if (folder/"run.json").is_file() else None # likewise
+
+    @property
+    def folder(self) -> Path:
+        "The run folder, also when the working folder was changed since the run began."
+        return self.where.now
 
     def look(self):
         "Show how far they are. Raises `StopAsked` when the run was asked to stop."
@@ -126,7 +131,7 @@ class Watch:
     def _begin(self):
         run = self.make_run(self.folder, self.task.questions, self.task.annotations, self.task.dataset)
         self.display.begin(run)
-        follower = JournalFollower(self.folder, run.identity.fingerprint())
+        follower = JournalFollower(self.where.fixed, run.identity.fingerprint())
         self.tally = Tally(run, self.earlier, self.display, GroupView(follower=follower, statuses=self.readers))
         for text in drawn_notes(self.task): self.tally.note(text)
 
@@ -156,9 +161,9 @@ def run_in_processes(
         display.prepare()
         watch = Watch(task, folder, private, count, display, make_run)
         run_workers(WORKER, worker_job(plan, task, folder, private), count, watch, private)
-    if display.run is None and not (folder/"run.json").exists(): # stopped while the model was loaded
+    if display.run is None and not (watch.folder/"run.json").exists(): # stopped while the model was loaded
         raise Stopped("nothing was answered yet; start again with the same call")
-    run = display.run or make_run(folder, task.questions, task.annotations, task.dataset)
+    run = display.run or make_run(watch.folder, task.questions, task.annotations, task.dataset)
     run.refresh()
     return run
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections import Counter
 from copy import copy
 from dataclasses import replace
-from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from ..machine.docstrings import cached_property
 from ..machine.addresses import seal_address
 from ..machine.long import shorten_repr
 from ..machine.messages import format_interval, printable, text_html, UserError
@@ -19,14 +19,14 @@ from ..scoring.calibration import cross_fitted, CrossFit, not_fitted
 from ..scoring.figures import figures_of
 from ..scoring.result_rows import without_search
 from ..scoring.rules import find_rule
-from ..scoring.score import notes_of_data, Score, score, soft_score, SoftScore
+from ..scoring.score import notes_of_data, Score, score_texts, soft_score, SoftScore
 from .ceiling import Ceiling
 from .chosen import mark_source
 from .remarks import Remarks
 
 # %% auto #0
-__all__ = ['WHAT_NEXT', 'CHOSEN', 'AnsweredQuestions', 'part_of', 'make_table', 'optional_texts', 'most_frequent',
-           'cross_fit_answers', 'answer_table']
+__all__ = ['WHAT_NEXT', 'CHOSEN', 'AnsweredQuestions', 'part_of', 'make_table', 'as_texts', 'optional_texts', 'most_frequent',
+           'cross_fit_answers', 'answer_table', 'top_answers', 'add_wide_columns']
 
 # %% ../../nbs/09_run/12_answered.ipynb #32b4dea9
 class AnsweredQuestions:
@@ -84,7 +84,7 @@ class AnsweredQuestions:
 
     @property
     def notes(self) -> tuple[str, ...]: # sentences
-        "What must stand beside each figure of these answers."
+        "Not what people wrote, which is in `remarks`: sentences that must stand beside each figure of these answers."
         return ()
 
     @property
@@ -104,7 +104,10 @@ class AnsweredQuestions:
         if self.annotations is None: return None
         scored = self.said()
         if self.records and not scored: return None
-        with without_search(): found = score(self.annotations, scored, partial=True, metric=self.metric)
+        if not scored: raise UserError("results are empty: there is nothing to score")
+        with without_search():
+            ids = [i for i in self.annotations if i in scored]
+            found = score_texts([self.annotations[i] for i in ids], [scored[i] for i in ids], find_rule(self.metric))
         whole = None if found.notes or self.data is None else self.data.annotations
         notes = found.notes or notes_of_data(found.metric, whole)
         ceiling = () if self.ceiling is None else self.ceiling.notes
@@ -133,19 +136,37 @@ class AnsweredQuestions:
         found = soft_score(self.annotations, self.said(), partial=True)
         return replace(found, label=self.label, notes=found.notes + self.notes)
 
-    @cached_property
+    @property
     def answers(self): # pandas.DataFrame, one row for each answered question
         """All answers as a pandas DataFrame, a row each, in the order of the questions. Columns: question_id, image_id,
         question, answer, confidence (0 to 1), calibrated (0 to 1), where people answered question_type, answer_type,
         correct_answer and accuracy (percent), then image, image_error and top5 (pairs of answer and confidence).
-        `answer_table` tells what each is where it is not known."""
-        self.__dict__.pop("cross_fit", None) # it has a value for each row
+        `answer_table` and `add_wide_columns` tell what each is where it is not known.
+
+        A table of its own each time: what is changed in it changes no figure and no file of the run."""
+        return _own_copy(self._all_answers)
+
+    @cached_property
+    def _all_answers(self): return add_wide_columns(self, self.short_answers)
+
+    @cached_property
+    def short_answers(self): # pandas.DataFrame
+        "`answers` without `calibrated` and `top5`, which are most of its memory and half of its time: what a browser needs."
         return mark_source(answer_table(self), self.source)
+
+    @cached_property
+    def answered_ids(self) -> list[int|str]:
+        "The questions that are answered, in the order of the questions and of `answers`."
+        return [q.question_id for q in self.questions if q.question_id in self.records]
 
     @cached_property
     def cross_fit(self) -> CrossFit: # of the answers, in the order of `answers`
         "Their confidences as answers about other pictures calibrate them; `why` says why there are none."
         return cross_fit_answers(self)
+
+    def as_it_stands(self) -> AnsweredQuestions: # in the same place
+        "A copy that does not go on, where this one does."
+        return copy(self)
 
     def __len__(self) -> int: return len(self.records) # answers
     def __bool__(self) -> bool: return True # also one without answers
@@ -156,7 +177,7 @@ class AnsweredQuestions:
 
     def refresh(self):
         "Look again: answers and figures are read anew when they are next asked for."
-        for name in ("records", "accuracy", "soft_score", "answers", "cross_fit"): self.__dict__.pop(name, None)
+        for name in _MADE: self.__dict__.pop(name, None)
 
     def report(self):
         "Time, speed and memory. Raises `UserError` where nobody has measured them."
@@ -203,7 +224,8 @@ WHAT_NEXT = ("<code>run.browse()</code> looks at the answers · <code>run.to_htm
              "<code>run.answers</code> is a table · <code>run.accuracy</code> has the figures with their intervals")
 
 # %% ../../nbs/09_run/12_answered.ipynb #4d19b0e7
-_MADE = ("records", "accuracy", "soft_score", "answers", "cross_fit") # what is made when it is first asked for
+# what is made when it is first asked for
+_MADE = ("records", "accuracy", "soft_score", "_all_answers", "short_answers", "answered_ids", "cross_fit")
 
 CHOSEN = ("The questions were chosen one by one: where that was done by how a run answered them, its figure is no measure "
           "of it, and a difference favours the other runs.")
@@ -213,9 +235,9 @@ def part_of(
     question_ids: list, # of the part
 ) -> AnsweredQuestions: # of the same kind, in the same place
     "A run as if nothing but some of its questions had been asked."
-    part, wanted = copy(run), set(question_ids)
+    part, wanted = run.as_it_stands(), set(question_ids)
     part.partial = True
-    for name in _MADE[1:]: part.__dict__.pop(name, None) # the records are those of the whole
+    for name in (*_MADE[1:], "remarks"): part.__dict__.pop(name, None) # the records are those of the whole
     part.__dict__["questions"] = [q for q in run.questions if q.question_id in wanted]
     if run.annotations is not None: part.__dict__["annotations"] = {i: note for i, note in run.annotations.items() if i in wanted}
     return part
@@ -231,6 +253,19 @@ def make_table(
     def whole(value): return whole_text(value) if isinstance(value, str) else value
     return pd.DataFrame({name: values.map(whole) if isinstance(values, pd.Series) else list(map(whole, values))
                          for name, values in columns.items()})
+
+def as_texts(
+    column, # pandas.Series of texts, as Python's objects
+): # pandas.Series, as pandas makes a column of such texts
+    "A column of texts in the form that this version of pandas has for them."
+    import pandas as pd
+    form = pd.Series([""]).dtype
+    try: return column.astype(form)
+    except UnicodeEncodeError: return column.map(whole_text).astype(form) # see `make_table`
+
+def _own_copy(table): # pandas 3 copies what is written to; before, a shallow copy would share its values
+    import pandas as pd
+    return table.copy(deep=int(pd.__version__.partition(".")[0]) < 3)
 
 def optional_texts(
     values: list, # texts, and None where there is none
@@ -254,7 +289,7 @@ def _of_people(run, ids) -> dict[str, list]: # columns
     return dict(
         question_type=[a.question_type if a else "unknown" for a in notes],
         answer_type=[a.answer_type if a else "unknown" for a in notes],
-        correct_answer=[most_frequent(a) if a else "" for a in notes],
+        correct_answer=[(a.multiple_choice_answer or most_frequent(a)) if a else "" for a in notes],
         accuracy=[worth.get(i, nobody) for i in ids])
 
 # %% ../../nbs/09_run/12_answered.ipynb #e42d52af
@@ -265,56 +300,107 @@ def cross_fit_answers(
 ) -> CrossFit: # of each answered question, in order
     """Calibrate the confidences of a run's answers. Where that cannot be done, all are nan, and `why` says it. An answer
     whose picture could not be read has no part, and nan."""
-    asked, nobody = [q for q in run.questions if q.question_id in run.records], float("nan")
-    def confidence(record): # of a grey picture it says nothing
-        return nobody if "image_error" in record else next(iter(record["confidences"]), nobody)
-    sure = [confidence(run.records[q.question_id]) for q in asked]
-    if run.accuracy is None: return not_fitted(len(asked), "nobody's answers to these questions are known")
-    if asked and all("image_error" in run.records[q.question_id] for q in asked):
-        return not_fitted(len(asked), "no answer is about a picture that could be read")
-    worth = run.accuracy.per_question
-    accuracy = [worth.get(q.question_id, nobody)/100 for q in asked]
-    return cross_fitted(sure, accuracy, [q.image_id for q in asked], folds, seed)
+    table = run.short_answers
+    if run.accuracy is None: return not_fitted(len(table), "nobody's answers to these questions are known")
+    if not len(table): return cross_fitted([], [], [], folds, seed)
+    grey = table["image_error"].notna()
+    if grey.all(): return not_fitted(len(table), "no answer is about a picture that could be read")
+    sure = table["confidence"].mask(grey).to_numpy(float) # of a grey picture it says nothing
+    images = [q.image_id for q in run.questions if q.question_id in run.records]
+    return cross_fitted(sure, table["accuracy"].to_numpy(float)/100, images, folds, seed)
 
 # %% ../../nbs/09_run/12_answered.ipynb #b75e4f9f
 _TEXTS = ("raw", "thinking", "choice") # columns that only some tools fill
+_IDS = ("question_id", "image_id") # whole numbers or texts
 
-def _as_told(records) -> dict[str, list]: # columns
+def _as_told(records, names: set) -> dict: # column → values, with a dtype; names: of what any record tells
     "What a tool wrote down beside the answers."
+    import numpy as np
     def text(value): return str(value) if value not in (None, "") else None
     def number(value, factor=1.): return float("nan") if value is None else factor*value
-    names = set(chain.from_iterable(records))
     told = {name: optional_texts([text(r.get(name)) for r in records]) for name in _TEXTS if name in names}
-    if "answerable" in names: told["answerable"] = [number(r.get("answerable")) for r in records]
-    if "tool_score" in names: told["tool_score"] = [number(r.get("tool_score"), 100.) for r in records]
+    if "answerable" in names: told["answerable"] = np.array([number(r.get("answerable")) for r in records])
+    if "tool_score" in names: told["tool_score"] = np.array([number(r.get("tool_score"), 100.) for r in records])
     return told
 
 def answer_table(
     run: AnsweredQuestions, # finished or not
 ): # pandas.DataFrame
-    """The answers as a table in the order of the questions. Columns: question_id, image_id, question, answer,
-    confidence (0 to 1; NaN where it is not known), calibrated (that confidence as answers about other pictures
-    calibrate it; NaN where it cannot be had: `run.cross_fit.why` says why, or where the picture was grey), and where the human answers
+    """The answers as a table in the order of the questions, texts as Python's objects. Columns: question_id, image_id, question, answer,
+    confidence (0 to 1; NaN where it is not known), and where the human answers
     are known question_type, answer_type, correct_answer (the most common one), accuracy (percent; NaN where the rule
     does not count the question); image (of an address without its secrets), image_error: why a picture could not be
     read and was left grey, else None; and where a tool tells them raw, thinking, choice (texts or None), answerable
-    (0 to 1) and tool_score (percent: what the answer is worth by the tool's own rule); at last top5 (list of (answer, confidence))."""
+    (0 to 1) and tool_score (percent: what the answer is worth by the tool's own rule). `add_wide_columns` adds the others."""
     import pandas as pd
-    asked = [q for q in run.questions if q.question_id in run.records]
+    known = run.records
+    asked = [q for q in run.questions if q.question_id in known]
     if not asked: return pd.DataFrame([])
-    with without_search(): return make_table(_columns_of(run, asked))
+    with without_search(): columns = _columns_of(run, asked, known)
+    return pd.DataFrame({name: pd.Series(values, dtype=values.dtype, copy=False) for name, values in columns.items()}, copy=False)
 
-def _columns_of(run, asked) -> dict[str, list]: # column → values
-    ids = [q.question_id for q in asked]
-    records = [run.records[i] for i in ids]
+_TOGETHER = 2000 # questions that are looked at together: while the processor's caches still hold them
+
+def _columns_of(run, asked, known) -> dict: # column → array
+    columns, records, names = {}, [], set()
+    for start in range(0, len(asked), _TOGETHER):
+        some = asked[start:start + _TOGETHER]
+        of_these = [known[q.question_id] for q in some]
+        for name, values in _some_columns(run, some, of_these).items(): _put(columns, name, values, start, len(asked))
+        records += of_these
+        names.update(*of_these)
+    return columns | _as_told(records, names)
+
+def _put(columns: dict, name: str, values: list, start: int, total: int):
+    "Put some values into a column of numbers, or of objects where they are none."
+    import numpy as np
+    kind = dict(confidence=float, accuracy=float).get(name) or (int if _are_numbers(name, values) else object)
+    if name not in columns: columns[name] = np.empty(total, kind)
+    elif kind is object and columns[name].dtype != object: columns[name] = columns[name].astype(object)
+    columns[name][start:start + len(values)] = values
+
+def _are_numbers(name, values) -> bool: # ids that pandas has as numbers
+    return name in _IDS and set(map(type, values)) == {int} and -2**63 <= min(values) and max(values) < 2**63
+
+def _some_columns(run, asked, records) -> dict[str, list]: # column → values
+    ids, nobody = [q.question_id for q in asked], float("nan")
     columns = dict(
         question_id=ids,
         image_id=[q.image_id for q in asked],
         question=[q.question for q in asked],
-        answer=[next(iter(r["answers"]), "") for r in records],
-        confidence=[next(iter(r["confidences"]), float("nan")) for r in records],
-        calibrated=run.cross_fit.calibrated.round(5))
+        answer=[r["answers"][0] if r["answers"] else "" for r in records],
+        confidence=[r["confidences"][0] if r["confidences"] else nobody for r in records])
     if run.annotations is not None: columns |= _of_people(run, ids)
-    columns |= dict(image=[seal_address(q.image) for q in asked], image_error=optional_texts([r.get("image_error") for r in records]))
-    top5 = [list(zip(r["answers"], r["confidences"])) for r in records] # the widest column comes last
-    return columns | _as_told(records) | dict(top5=top5)
+    return columns | dict(image=[seal_address(q.image) for q in asked], image_error=[r.get("image_error") for r in records])
+
+# %% ../../nbs/09_run/12_answered.ipynb #fc5decfa
+def top_answers(
+    records: list[dict], # of a run
+) -> list[list[tuple[str, float]]]: # for each its answers with their confidences, best first
+    "The first few answers to questions."
+    return [list(zip(r["answers"], r["confidences"])) for r in records]
+
+def add_wide_columns(
+    run: AnsweredQuestions, # whose answers they are
+    rows, # pandas.DataFrame, of its `short_answers`; more columns stay as they are
+): # pandas.DataFrame
+    """Rows of answers with calibrated (the confidence as answers about other pictures calibrate it; NaN where it cannot be
+    had: `run.cross_fit.why` says why, or where the picture was grey) and at last top5 (list of (answer, confidence))."""
+    whole, known, found = run.short_answers, run.records, rows.copy(deep=False)
+    if not len(whole): return rows
+    if rows is whole: ids, calibrated = run.answered_ids, run.cross_fit.calibrated
+    else:
+        there = whole["question_id"].isin(rows["question_id"]).to_numpy().nonzero()[0]
+        place = dict(zip(whole["question_id"].iloc[there].tolist(), there.tolist()))
+        places = [place[i] for i in rows["question_id"].tolist()]
+        ids, calibrated = [run.answered_ids[i] for i in places], run.cross_fit.calibrated[places]
+    found.insert(found.columns.get_loc("confidence") + 1, "calibrated", calibrated.round(5))
+    with without_search():
+        for name in _texts_of(whole): found[name] = as_texts(found[name])
+        found["top5"] = top_answers([known[i] for i in ids])
+    return found
+
+def _texts_of(whole) -> list[str]: # columns that are text in every row
+    texts = ("question", "answer", "question_type", "answer_type", "correct_answer", "image")
+    ids = [name for name in _IDS if whole[name].dtype == object and set(map(type, whole[name])) == {str}]
+    return ids + [name for name in texts if name in whole]

@@ -7,61 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from ..machine.messages import first_few, short_name, short_repr, UserError
+from ..data.values import seal_name, whole_text
 
 # %% auto #0
-__all__ = ['ATTRS', 'question_ids', 'mark_source', 'is_changed', 'source_of', 'is_of_run', 'are_ids']
-
-# %% ../../nbs/09_run/25_chosen.ipynb #7d7aa733
-_WAYS = "give ids, one id, a column of ids, rows of run.answers, or a browser"
-
-def _one_id(value, name: str) -> int|str:
-    "An id, or that of a row."
-    if isinstance(value, str): return value
-    if isinstance(value, bool) or type(value).__name__ == "bool_":
-        raise UserError(f"{name} is a list of {short_repr(value)} and the like, which picks rows: give "
-                        "run.answers[…] with it in the brackets")
-    if isinstance(value, Integral): return int(value)
-    if isinstance(value, Real) and float(value).is_integer(): return int(value) # pandas makes them of ids beside a gap
-    if isinstance(value, Mapping) and "question_id" in value: return _one_id(value["question_id"], name)
-    if hasattr(value, "question_id"): return _one_id(value.question_id, name) # a `Question`, or a row from itertuples()
-    raise UserError(f"{name} holds {short_repr(value)}, which is no question_id; {_WAYS}")
-
-def _all_ids(questions, name: str) -> list:
-    if hasattr(questions, "chosen_ids"): return list(questions.chosen_ids()) # a browser
-    if hasattr(questions, "columns") and hasattr(questions, "iloc"): # a table
-        if "question_id" in questions.columns: return questions["question_id"].tolist()
-        if questions.index.name == "question_id": return questions.index.tolist()
-        columns = first_few([str(c) for c in questions.columns])
-        raise UserError(f"{name} is a table without a column question_id (it has {columns}); {_WAYS}")
-    if hasattr(questions, "iloc") and "question_id" in questions.index: return [questions["question_id"]] # a row of one
-    is_single = isinstance(questions, (str, Real)) or hasattr(questions, "question_id")
-    if is_single or isinstance(questions, Mapping) and "question_id" in questions: return [questions]
-    if hasattr(questions, "tolist"): return questions.tolist() # a column, an array, an index
-    if isinstance(questions, Iterable) and not isinstance(questions, (bytes, bytearray)): return list(questions)
-    raise UserError(f"{name} must say which questions are meant, and {short_repr(questions)} does not; {_WAYS}")
-
-def question_ids(
-    questions, # ids, one id, a column of ids, rows of `run.answers` or one of them, `Question`s, or a browser
-    known: Iterable|None = None, # ids that there are; None: any
-    name: str = "questions", # of the argument, for messages
-) -> list[int|str]: # each once, in the order given
-    """The questions that are meant; of a browser those that are ticked, or where none is, those that fit.
-
-    Raises `UserError` for what names no question, and for one that is not known."""
-    found = _all_ids(questions, name)
-    if not isinstance(found, list): found = [found] # an array of one number
-    ids = list(dict.fromkeys(_one_id(value, name) for value in found))
-    if known is not None: _refuse_unknown(ids, known if isinstance(known, (set, dict, frozenset)) else set(known))
-    return ids
-
-def _refuse_unknown(ids, known):
-    unknown = [i for i in ids if i not in known]
-    if not unknown: return
-    other = [str(i) if not isinstance(i, str) else int(i) if i.isdecimal() and i.isascii() and len(i) < 19 else None
-             for i in unknown[:1]][0]
-    kind = f"; there it is {'a number' if isinstance(other, int) else 'a text'}: {other!r}" if other in known else ""
-    more = f", and {len(unknown) - 1:,} more are not" if len(unknown) > 1 else ""
-    raise UserError(f"question_id {short_repr(unknown[0])} is not in this run{more}{kind or '; ' + _WAYS}")
+__all__ = ['ATTRS', 'mark_source', 'is_changed', 'source_of', 'refuse_others', 'question_ids', 'is_of_run', 'are_ids']
 
 # %% ../../nbs/09_run/25_chosen.ipynb #4c0d82f0
 ATTRS = "beit3_colab" # key in `DataFrame.attrs`
@@ -112,6 +61,107 @@ def source_of(
     found = _mark_of(questions)
     if not isinstance(found, Mapping): return None
     return {name: value for name, value in found.items() if name in _FIELDS and isinstance(value, str)}
+
+# %% ../../nbs/09_run/25_chosen.ipynb #5e0a1c24
+def refuse_others(
+    questions, # as a caller gave them
+    values: list, # what stands in them
+    run, # `AnsweredQuestions` in which they are looked up
+    asked: Mapping, # question_id → `Question` of that run
+    name: str = "questions", # of the argument, for the message
+):
+    """Raises `UserError` for rows that tell another question, or another picture, than the run has under that number. Ids
+    alone tell nothing."""
+    source = source_of(questions) or {}
+    names_data = "questions" in source or source.get("dataset", "own") != "own"
+    if names_data and source == {key: value for key, value in getattr(run, "source", {}).items() if isinstance(value, str)}: return
+    for question_id, text, image_id in _told(questions, values):
+        q = asked.get(question_id)
+        if q is None or _same_text(text, q.question) and _same_picture(image_id, q.image_id): continue
+        def about(text, image_id): return f"{short_repr(text)} about picture {short_name(str(seal_name(image_id)), 120)}"
+        raise UserError(f"question_id {short_repr(question_id)} is {about(text, image_id)} in {name} and "
+                        f"{about(q.question, q.image_id)} in this run: these are rows of other data. If the numbers are meant "
+                        "nevertheless, give them alone, as in rows['question_id']")
+
+def _told(questions, values): # yields question_id, its text and its picture; each of these may be missing
+    if hasattr(questions, "chosen_ids"): questions = getattr(getattr(questions, "index", None), "table", None) # of a browser
+    names = ("question_id", "question", "image_id")
+    if hasattr(questions, "columns") and hasattr(questions, "iloc"):
+        table = questions.reset_index() if questions.index.name == "question_id" else questions
+        if "question_id" not in table.columns or not {*names[1:]} & {*table.columns}: return
+        columns = (table[name].tolist() if name in table.columns else [None]*len(table) for name in names)
+        yield from zip(*columns)
+        return
+    if hasattr(questions, "iloc") and "question_id" in questions.index: values = [questions.to_dict()] # a row of one
+    for value in values:
+        if isinstance(value, Mapping): yield tuple(value.get(name) for name in names)
+        elif hasattr(value, "question_id"): yield tuple(getattr(value, name, None) for name in names)
+
+def _same_text(told, own) -> bool: # a text may be missing where only token ids are known
+    return not isinstance(told, str) or not told or not own or whole_text(told) == whole_text(own)
+
+def _same_picture(told, own) -> bool:
+    if told is None or told != told: return True
+    if isinstance(told, Real) and not isinstance(told, Integral) and float(told).is_integer(): told = int(told) # beside a gap
+    return whole_text(str(seal_name(told))) == whole_text(str(seal_name(own))) # a file makes texts of numbers
+
+# %% ../../nbs/09_run/25_chosen.ipynb #7d7aa733
+_WAYS = "give ids, one id, a column of ids, rows of run.answers, or a browser"
+
+def _one_id(value, name: str) -> int|str:
+    "An id, or that of a row."
+    if isinstance(value, str): return value
+    if isinstance(value, bool) or type(value).__name__ == "bool_":
+        raise UserError(f"{name} is a list of {short_repr(value)} and the like, which picks rows: give "
+                        "run.answers[…] with it in the brackets")
+    if isinstance(value, Integral): return int(value)
+    if isinstance(value, Real) and float(value).is_integer(): return int(value) # pandas makes them of ids beside a gap
+    if isinstance(value, Mapping) and "question_id" in value: return _one_id(value["question_id"], name)
+    if hasattr(value, "question_id"): return _one_id(value.question_id, name) # a `Question`, or a row from itertuples()
+    raise UserError(f"{name} holds {short_repr(value)}, which is no question_id; {_WAYS}")
+
+def _all_ids(questions, name: str) -> list:
+    if hasattr(questions, "chosen_ids"): return list(questions.chosen_ids()) # a browser
+    if hasattr(questions, "columns") and hasattr(questions, "iloc"): # a table
+        if "question_id" in questions.columns: return questions["question_id"].tolist()
+        if questions.index.name == "question_id": return questions.index.tolist()
+        columns = first_few([str(c) for c in questions.columns])
+        raise UserError(f"{name} is a table without a column question_id (it has {columns}); {_WAYS}")
+    if hasattr(questions, "iloc") and "question_id" in questions.index: return [questions["question_id"]] # a row of one
+    is_single = isinstance(questions, (str, Real)) or hasattr(questions, "question_id")
+    if is_single or isinstance(questions, Mapping) and "question_id" in questions: return [questions]
+    if hasattr(questions, "tolist"): return questions.tolist() # a column, an array, an index
+    if isinstance(questions, Iterable) and not isinstance(questions, (bytes, bytearray)): return list(questions)
+    raise UserError(f"{name} must say which questions are meant, and {short_repr(questions)} does not; {_WAYS}")
+
+def question_ids(
+    questions, # ids, one id, a column of ids, rows of `run.answers` or one of them, `Question`s, or a browser
+    known = None, # the run that they are looked up in, or several in a list; or ids that there are; None: any
+    name: str = "questions", # of the argument, for messages
+) -> list[int|str]: # each once, in the order given
+    """The questions that are meant; of a browser those that are ticked, or where none is, those that fit.
+
+    Raises `UserError` for what names no question, for one that is not known, and for rows of other data, in which
+    another question has the same number."""
+    found = _all_ids(questions, name)
+    if not isinstance(found, list): found = [found] # an array of one number
+    ids = list(dict.fromkeys(_one_id(value, name) for value in found))
+    if known is None: return ids
+    runs = [run for run in (known if isinstance(known, list) else [known]) if hasattr(run, "questions")]
+    asked = [{q.question_id: q for q in run.questions} for run in runs]
+    ids_known = set().union(*asked) if runs else known
+    _refuse_unknown(ids, ids_known if isinstance(ids_known, (set, dict, frozenset)) else set(ids_known))
+    for run, there in zip(runs, asked): refuse_others(questions, found, run, there, name)
+    return ids
+
+def _refuse_unknown(ids, known):
+    unknown = [i for i in ids if i not in known]
+    if not unknown: return
+    other = [str(i) if not isinstance(i, str) else int(i) if i.isdecimal() and i.isascii() and len(i) < 19 else None
+             for i in unknown[:1]][0]
+    kind = f"; there it is {'a number' if isinstance(other, int) else 'a text'}: {other!r}" if other in known else ""
+    more = f", and {len(unknown) - 1:,} more are not" if len(unknown) > 1 else ""
+    raise UserError(f"question_id {short_repr(unknown[0])} is not in this run{more}{kind or '; ' + _WAYS}")
 
 # %% ../../nbs/09_run/25_chosen.ipynb #3f24c03e
 def is_of_run(

@@ -24,9 +24,10 @@ __all__ = ['CHANGES', 'AGREEMENT', 'paired_intervals', 'difference_interval', 's
            'answered_questions', 'shared_questions', 'match_questions', 'count_renumbered', 'classify_changes',
            'judging_run', 'paired_table', 'paired_fractions', 'judge_answers', 'as_percent', 'is_counted',
            'count_left_out', 'Paired', 'paired_rows', 'as_heading', 'in_sentence', 'signed', 'signed_interval',
-           'p_text', 'no_difference_text', 'tell_apart', 'notes_of_runs', 'TextTable', 'PairedComparison',
-           'hidden_differences', 'unscored_text', 'uncounted_text', 'comparison_note', 'comparison_text',
-           'comparison_html', 'figures_html', 'aligned_lines', 'labelled_table_html']
+           'p_text', 'no_difference_text', 'tell_apart', 'notes_of_runs', 'other_rules', 'TextTable',
+           'PairedComparison', 'have_other_pictures', 'hidden_differences', 'unscored_text', 'uncounted_text',
+           'unanswered_text', 'comparison_note', 'comparison_text', 'comparison_html', 'figures_html', 'aligned_lines',
+           'labelled_table_html']
 
 # %% ../../nbs/09_run/10_comparison.ipynb #cda93676
 def paired_intervals(
@@ -424,6 +425,14 @@ def notes_of_runs(
         found.append(f"{' and '.join(filter(None, [', '.join(names[:-1]), names[-1]]))}: {note}")
     return tuple(found)
 
+def other_rules(
+    judge: AnsweredQuestions, # whose rule counts
+    runs: dict[str, AnsweredQuestions], # by name
+) -> list[str]: # sentences
+    "Which runs have a figure of their own that is by another rule than this comparison."
+    other = [(name, run) for name, run in runs.items() if run.annotations is not None and run.metric != judge.metric]
+    return [f"{name}: its own figure is by another rule, {find_rule(run.metric).short_name}." for name, run in other]
+
 class TextTable(NamedTuple):
     "A small table of texts, for a terminal, a notebook or a page."
     caption: str # what it tells; "" where nothing need be said
@@ -521,6 +530,16 @@ class PairedComparison:
         "How many questions the data set's own rule does not count."
         return count_left_out(self.judge, self.table["question_id"])
 
+    def not_shared(self) -> str: # a clause; "" where there are none
+        "How many questions only one of the runs has answered."
+        more = [f"{plural(n, 'question')} more of {name}" for n, name in ((self.only_a, "A"), (self.only_b, "B")) if n]
+        return " and ".join(more)
+
+    def in_no_figure(self) -> str: # sentences, each with a space in front; "" where there are none
+        "Which questions are compared, and have no accuracy."
+        nobody = len(self.table) - self.left_out - self.overall.questions if self.scored else 0
+        return uncounted_text(self.left_out) + unanswered_text(nobody)
+
     def legend(self) -> list[tuple[str, str]]: # ("A", what it is) and ("B", what it is)
         "Which run is which, with what differs where both have one name."
         return tell_apart(self.runs)
@@ -528,7 +547,8 @@ class PairedComparison:
     @property
     def notes(self) -> tuple[str, ...]: # sentences without which the figures would be misread
         "How many questions have too few answers for the official rule, and what A and B were trained on."
-        return notes_of_runs(self.judge, self.runs, self.table["question_id"]) if self.scored else ()
+        if not self.scored: return ()
+        return (*notes_of_runs(self.judge, self.runs, self.table["question_id"]), *other_rules(self.judge, self.runs))
 
     def cells(self) -> list[tuple[str, ...]]: # name, A, B, difference, interval, p, questions
         "The rows as texts. Where no question is worth more or less, that is said in place of the interval."
@@ -567,20 +587,28 @@ class PairedComparison:
     def _repr_html_(self): return comparison_html(self)
 
 # %% ../../nbs/09_run/10_comparison.ipynb #2d40eb7f
+def _are_own(runs) -> bool: # whether all are about pictures of somebody's own
+    return all(run.data is not None and not run.data.published for run in runs.values())
+
+def have_other_pictures(
+    runs: dict[str, AnsweredQuestions], # by name
+) -> bool: # False where it is not known
+    "Whether pictures of your own have equal names and other contents."
+    if not _are_own(runs): return False
+    def asked(run): return [(q.question_id, q.question, seal_name(q.image.partition(MEMORY)[0])) for q in run.questions]
+    a, *others = runs.values()
+    def is_told(b): return a.questions_sha256 is not None and b.questions_sha256 is not None
+    return any(is_told(b) and a.questions_sha256 != b.questions_sha256 and asked(a) == asked(b) for b in others)
+
 def hidden_differences(
     runs: dict[str, AnsweredQuestions], # by name
     ids: list, # question_ids that are compared
 ) -> str: # sentences, each with a space in front; "" where there are none
     "What is under equal names and yet not the same: pictures of your own, and what people said about them."
-    (first, a), *others = runs.items()
-    own = [run for run in runs.values() if run.data is not None and not run.data.published]
-    if len(own) < len(runs): return ""
-    def asked(run): return [(q.question_id, q.question, seal_name(q.image.partition(MEMORY)[0])) for q in run.questions]
+    if not _are_own(runs): return ""
     def people(run): return {i: sorted(run.annotations[i].answers) for i in ids if i in run.annotations}
     text, judged = "", [name for name, run in runs.items() if run.annotations is not None]
-    def is_told(b): return a.questions_sha256 is not None and b.questions_sha256 is not None
-    if any(is_told(b) and a.questions_sha256 != b.questions_sha256 and asked(a) == asked(b) for _, b in others):
-        text += " The questions are the same, but the pictures' contents are not."
+    if have_other_pictures(runs): text += " The questions are the same, but the pictures' contents are not."
     if len(judged) > 1 and any(people(runs[judged[0]]) != people(runs[name]) for name in judged[1:]):
         them = "both" if len(runs) == 2 else "all"
         text += f" People's answers differ between the runs; {them} are judged by those of {judged[0]}."
@@ -602,18 +630,23 @@ def uncounted_text(
         "are not counted by the data set's own rule and take")
     return f" {plural(left_out, 'question')} of these {are} no part in the figures."
 
+def unanswered_text(
+    nobody: int, # questions that no people have answered, beside others that some have
+) -> str: # a sentence with a space in front; "" where there are none
+    "What is compared, and has no accuracy."
+    return f" {plural(nobody, 'question')} without human answers: only their agreement is told." if nobody else ""
+
 # %% ../../nbs/09_run/10_comparison.ipynb #1758c85d
 def comparison_note(
     found: PairedComparison, # of any data
 ) -> str: # a few sentences
     "What was compared, and what the figures mean."
-    more = [f"{plural(n, 'question')} more of {name}" for n, name in ((found.only_a, "A"), (found.only_b, "B")) if n]
-    left_out = f"; left out: {' and '.join(more)}" if more else ""
+    left_out = f"; left out: {found.not_shared()}" if found.not_shared() else ""
     images = plural(found.table["image_id"].nunique(), "image")
     interval = format_interval(found.agreement_interval)
     text = (
         f"{plural(len(found.table), 'question')} answered by both, on {images}{left_out}."
-        f"{uncounted_text(found.left_out)} Same answer to {found.agreement:.2f} % ({interval})."
+        f"{found.in_no_figure()} Same answer to {found.agreement:.2f} % ({interval})."
         f"{hidden_differences(found.runs, found.table['question_id'].tolist())}"
     )
     if not found.scored: return f"{text} {unscored_text(found.left_out)}"

@@ -6,11 +6,10 @@
 from __future__ import annotations
 import json, os, re, stat
 from dataclasses import fields
-from functools import cached_property
 from pathlib import Path
-from ..machine.docstrings import with_parameters
+from ..machine.docstrings import cached_property, with_parameters
 from ..machine.messages import clean_line, did_you_mean, plural, short_name, short_repr, UserError
-from ..machine.files import atomic_write, check_drive, explain_os_errors, name_owner
+from ..machine.files import atomic_write, check_drive, explain_os_errors, GivenPath, name_owner
 from ..data.dataset import converted_from, Dataset
 from ..data.known import Access, is_remembered, kept_place
 from ..scoring.results import check_submission
@@ -19,12 +18,13 @@ from .answered import CHOSEN, AnsweredQuestions
 from .ceiling import Ceiling
 from .journal import read_journals
 from .measurements import Report
+from .remarks import NOTES_FILE, Remarks
 from .run_file import check_run_name, Identity, is_chosen, read_name, read_run_file
 from .task import check_questions, find_dataset, name_in_info, reopen_dataset
 
 # %% auto #0
-__all__ = ['RunFolder', 'is_file_in', 'is_known', 'is_own_data', 'run_facts', 'check_run_folder', 'write_name', 'name_model',
-           'title_data', 'name_data_of', 'label', 'run_setup', 'write_submission', 'index_soft_score']
+__all__ = ['RunFolder', 'is_file_in', 'known_ids', 'is_known', 'is_own_data', 'run_facts', 'check_run_folder', 'write_name',
+           'name_model', 'title_data', 'name_data_of', 'label', 'run_setup', 'write_submission', 'index_soft_score']
 
 # %% ../../nbs/09_run/05_folder.ipynb #c733f9d7
 @with_parameters
@@ -40,7 +40,7 @@ class RunFolder(AnsweredQuestions):
         vqa=None, # the model, if it is still loaded
     ):
         super().__init__(questions, annotations, data, vqa)
-        self.folder = Path(folder)
+        self._folder = GivenPath(folder)
         self.info = read_run_file(self.folder)
 
     @classmethod
@@ -66,6 +66,11 @@ class RunFolder(AnsweredQuestions):
         return cls(folder, questions, annotations, data.find_pictures(questions, images))
 
     @property
+    def folder(self) -> Path:
+        "The run folder, as it was given; the absolute path where that leads elsewhere since the working folder was changed."
+        return self._folder.now
+
+    @property
     def identity(self) -> Identity:
         "Everything that the answers depend on: checkpoint, weights, questions, picture size, number format."
         return Identity(**self.info["identity"])
@@ -78,7 +83,8 @@ class RunFolder(AnsweredQuestions):
     @property
     def label(self) -> str: # one line
         "Name, model, data and number of questions, as a person would write them."
-        return label(self.identity, self.data, self.name, is_chosen(self.info))
+        part = len(self.questions) if self.partial else None
+        return label(self.identity, self.data, self.name, is_chosen(self.info), part)
 
     @property
     def title(self) -> str: # a few words
@@ -116,8 +122,19 @@ class RunFolder(AnsweredQuestions):
 
     def _known_ids(self): # of the whole run, of which `questions` may be a part
         if self.data is None: return None
-        ids = self.info.get("question_ids") or (q.question_id for q in self.data.questions)
-        return {q.question_id for q in self.questions}.union(ids)
+        ids = {q.question_id for q in self.questions}
+        if self.info.get("question_ids"): return ids.union(self.info["question_ids"])
+        return ids if len(self.data.questions) == len(ids) else ids.union(q.question_id for q in self.data.questions)
+
+    @cached_property
+    def remarks(self) -> Remarks: # with tag, untag, note, tags, notes, ids, table
+        "Tags and notes that people have written beside these answers; they are kept in the run's folder."
+        return Remarks(self, self.folder/NOTES_FILE, self._check_same)
+
+    def _check_same(self):
+        "Raise `UserError` where another run lies in the folder by now: tags of this one are none of its."
+        if Identity(**read_run_file(self.folder)["identity"]) == self.identity: return
+        raise UserError(f"{short_name(self.folder)} holds another run than when it was opened: open it again")
 
     @property
     def submission(self) -> Path|None: # path of the submission file; None while the run is not finished
@@ -141,7 +158,8 @@ class RunFolder(AnsweredQuestions):
 
     @property
     def notes(self) -> tuple[str, ...]: # sentences that must stand beside each figure of this run
-        "What the checkpoint has seen of the data in its training, where that is known, and how the questions were chosen."
+        """Not what people wrote, which is in `remarks` (`run.remarks.notes`): what the checkpoint has seen of the data in its
+        training, where that is known, and how the questions were chosen."""
         seen = () if self.data is None else tuple(self.data.notes_on(self.origin))
         return (*seen, CHOSEN) if self.hand_picked else seen
 
@@ -209,6 +227,12 @@ def is_file_in(
     try: return stat.S_ISREG(os.lstat(folder/name).st_mode)
     except (OSError, ValueError): return False
 
+def known_ids(
+    run: RunFolder, # or a part of it, see `beit3_colab.run.answered.part_of`
+) -> set|None: # None where its data is not known
+    "The questions of the whole run, of which `questions` may be a part: its journals may answer any of them."
+    return run._known_ids()
+
 def is_known(
     info: dict, # run.json, looked at
 ) -> bool: # whether it was written here, by this user
@@ -249,7 +273,7 @@ def _why_no_run(folder: Path) -> str:
     if os.path.lexists(folder): return f"{short_name(folder)} is not a run folder: it has no run.json"
     try: beside = [entry.name for _, entry in zip(range(1000), os.scandir(folder.parent))]
     except (OSError, ValueError): beside = []
-    near = did_you_mean(folder.name, beside) or "; runs() lists the runs of beit3_runs/"
+    near = did_you_mean(folder.name, beside) or "; runs() lists the runs of beit3_runs/ (`beit3-colab runs`)"
     return f"run folder {short_name(folder)} does not exist{near}"
 
 # %% ../../nbs/09_run/05_folder.ipynb #b5e10a02
@@ -271,6 +295,9 @@ def name_model(
     identity: Identity, # of a run
 ) -> str: # such as "BEiT-3 base, in-domain, 480 px"
     "A model in words: one that was published by what it is, any other by the name of its file or folder."
+    return f"{_name_checkpoint(identity)}{', changed in memory' if identity.is_changed else ''}"
+
+def _name_checkpoint(identity) -> str:
     if identity.checkpoint == "sample": return "BEiT-3 sample model"
     found = _PUBLISHED.fullmatch(identity.checkpoint)
     if found is None: return clean_line(identity.checkpoint, 100)
@@ -305,11 +332,12 @@ def label(
     data: Dataset|None = None, # that it is about
     name: str|None = None, # of the run
     chosen: bool = False, # whether somebody chose the questions one by one
+    part: int|None = None, # how many of them this is about; None: all
 ) -> str: # for tables and pictures
     "Name, model, data and number of questions."
     about = name_data_of(identity, data)
-    the = "the " if about == "built-in sample" else ""
-    said = f"{name_model(identity)} on {the}{about}, {plural(identity.num_questions, 'chosen question' if chosen else 'question')}"
+    the, of = "the " if about == "built-in sample" else "", "" if part is None else f"{part:,} chosen of "
+    said = f"{name_model(identity)} on {the}{about}, {of}{plural(identity.num_questions, 'chosen question' if chosen else 'question')}"
     return said if name is None else f"{name}: {said}"
 
 # %% ../../nbs/09_run/05_folder.ipynb #975d119c

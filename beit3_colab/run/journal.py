@@ -14,7 +14,7 @@ from ..machine.long import LongDict
 from ..machine.messages import short_name, short_repr, UserError
 from ..machine.files import atomic_write, check_drive, check_regular, explain_os_errors, open_regular
 from ..machine.files import parse_json, read_file
-from ..downloads.records import read_note
+from ..downloads.records import CHANGED, IN_MEMORY, read_note
 from ..scoring.result_rows import without_search
 from .run_file import Identity, read_run_file
 
@@ -36,9 +36,12 @@ def _checkpoint_differs(old: dict, now: dict) -> list[str]:
     if old.get("checkpoint") != now["checkpoint"]:
         return [_both("checkpoint", old.get("checkpoint"), now["checkpoint"]) + " (the same weights)"*same_weights]
     if same_weights: return []
-    if now["weights_sha256"] == "in memory": return ["weights from a file there, in memory now"]
-    if old.get("weights_sha256") == "in memory": return ["weights in memory there, from a file now"]
+    there, here = (_where(str(each)) for each in (old.get("weights_sha256"), now["weights_sha256"]))
+    if there != here: return [f"weights {there} there, {here} now"]
     return ["other weights under the same name"]
+
+def _where(weights) -> str: # what `VQA.hash_weights` says; an earlier release kept no digest of weights in memory
+    return next((kind for kind in (CHANGED, IN_MEMORY) if weights == kind or weights.endswith(f", {kind}")), "from a file")
 
 # %% ../../nbs/09_run/02_journal.ipynb #eae9b6f9
 def _lists_differ(old: dict, now: dict) -> list[str]:
@@ -308,39 +311,33 @@ def read_journals(
 
     Raises `UserError` naming file and line for what no run has written."""
     records, known, same = LongDict(), None if known is None else dict.fromkeys(known), {}.setdefault
+    keep = records.setdefault
     with without_search():
         for path in sorted(Path(folder).glob("answers-*.jsonl")):
-            with _in_memory(path): found = _read_whole_lines(path, same)
-            if not found: continue # nothing was written yet
-            if fingerprint not in (None, _check_header(found[0], path)): raise _of_another_run(path)
-            _check_records(found[1:], path, 1, known)
-            for record in found[1:]: records.setdefault(record["question_id"], record)
+            with _in_memory(path):
+                for start, found in _read_whole_lines(path):
+                    if not start and fingerprint not in (None, _check_header(found.pop(0), path)): raise _of_another_run(path)
+                    _check_records(found, path, start or 1, known)
+                    for record in found:
+                        answers = record["answers"]
+                        answers[:] = map(same, answers, answers) # equal answers become one object
+                        keep(record["question_id"], record)
     return records
-
-def _share_texts(records, same):
-    "Equal answers become one object. What is no answer stays, to be refused."
-    try: answers = [record["answers"] for record in records]
-    except _NO_RECORD: return
-    if not set(map(type, answers)) <= {list} or not set(map(type, chain.from_iterable(answers))) <= _TEXTS: return
-    for some in answers: some[:] = map(same, some, some)
 
 @contextmanager
 def _in_memory(path):
     try: yield
     except MemoryError: raise UserError(f"journal {short_name(path)} needs more memory to be read than there is") from None
 
-_TOGETHER = 20_000 # lines that are parsed at once: their texts are freed before the next are made
+_TOGETHER = 2000 # lines that are parsed, checked and kept together: while the processor's caches still hold them
 
-def _read_whole_lines(path, same) -> list: # `same`: gives the one object of equal texts
+def _read_whole_lines(path): # yields the number of lines before, and the values of some more
     content = _read_journal(path)
     _refuse_empty_line(content, path)
-    lines, found = content.split(b"\n")[:-1], [] # what follows the last newline is torn
+    lines = content.split(b"\n")[:-1] # what follows the last newline is torn
     del content
     for start in range(0, len(lines), _TOGETHER):
-        some = _parse_lines(lines[start:start + _TOGETHER], path, start)
-        _share_texts(some[not start:], same) # the first line says whose they are
-        found += some
-    return found
+        yield start, _parse_lines(lines[start:start + _TOGETHER], path, start)
 
 def _refuse_empty_line(content, path, before=0):
     "Raise `UserError` for a line without anything, before a file of nothing else becomes a list of many millions."

@@ -23,8 +23,8 @@ from .answered import AnsweredQuestions, make_table
 from .comparison import answered_questions, as_heading, as_percent, difference_interval, figures_html
 from .comparison import flip_signs, hidden_differences, hundredths, judge_answers, judging_run
 from .comparison import match_questions
-from .comparison import no_difference_text, notes_of_runs, p_text, signed, signed_interval, tell_apart, TextTable
-from .comparison import uncounted_text, unscored_text
+from .comparison import no_difference_text, notes_of_runs, other_rules, p_text, signed, signed_interval, tell_apart, TextTable
+from .comparison import unanswered_text, uncounted_text, unscored_text
 
 # %% auto #0
 __all__ = ['LONGEST_NAME', 'MOST_RUNS', 'ROOM', 'SHORT', 'SAME_OR_NOT', 'holm', 'name_runs', 'column_heads', 'code_answers',
@@ -262,8 +262,8 @@ def sort_by_agreement(
 def share_alike(
     codes: np.ndarray, # [n, runs], of `code_answers`
 ) -> np.ndarray: # [runs, runs] percent
-    "How often each pair of runs gave the same answer."
-    def share(a, b): return round(100*float((a == b).mean()), 2)
+    "How often each pair of runs gave the same answer, not rounded."
+    def share(a, b): return 100*float((a == b).mean())
     return np.array([[share(a, b) for b in codes.T] for a in codes.T])
 
 # %% ../../nbs/09_run/16_many.ipynb #0d2424f6
@@ -423,9 +423,10 @@ class JointComparison:
 
     @cached_property
     def agreement(self): # pandas.DataFrame, a row and a column for each run
-        "How often two runs gave the same answer, in percent."
+        "How often two runs gave the same answer, in percent, to two decimals."
         import pandas as pd
-        return pd.DataFrame(share_alike(self.codes[self.used]), index=self.names, columns=self.names)
+        rounded = [[round(value, 2) for value in row] for row in share_alike(self.codes[self.used]).tolist()]
+        return pd.DataFrame(rounded, index=self.names, columns=self.names)
 
     @cached_property
     def kinds(self) -> dict[str, np.ndarray]: # one of `right_kinds` → [n] bool; empty where nothing is scored
@@ -487,6 +488,15 @@ class JointComparison:
         "What stands before the row of a run: its name, after the letter that heads its columns."
         return name if self.heads[name] == name else f"{self.heads[name]}: {name}"
 
+    def not_shared(self) -> str: # a clause; "" where there are none
+        "How many questions of each run are left out, as not all have answered them."
+        return left_out_text(self.coverage).removeprefix("; left out: ")
+
+    def in_no_figure(self) -> str: # sentences, each with a space in front; "" where there are none
+        "Which questions are compared, and have no accuracy."
+        nobody = int(self.used.sum()) - self.standings[0].questions if self.scored else 0
+        return uncounted_text(self.left_out) + unanswered_text(nobody)
+
     def legend(self) -> list[tuple[str, str]]: # name, and what it stands for
         "Which run is which, with what differs where several have one label."
         return tell_apart(self.runs)
@@ -495,10 +505,7 @@ class JointComparison:
     def notes(self) -> tuple[str, ...]: # sentences without which the figures would be misread
         "How many questions have too few answers for the official rule, and what the runs say about themselves."
         if not self.scored: return ()
-        other = [name for name, run in self.runs.items() if run.annotations is not None and run.metric != self.metric]
-        told = [f"{name}: its own figure is by another rule, {find_rule(self.runs[name].metric).short_name}."
-                for name in other if self.overall.set_index("run")["own_questions"][name]]
-        return (*notes_of_runs(self.judge, self.runs, self.table["question_id"]), *told)
+        return (*notes_of_runs(self.judge, self.runs, self.table["question_id"]), *other_rules(self.judge, self.runs))
 
     def figures(self) -> dict: # for JSON: runs, accuracy, pairs, right, same, agreement, coverage, num_questions, …
         "The figures as numbers; what is not known is None."
@@ -573,7 +580,8 @@ def accuracy_texts(
         own = ("", "") if not r.own_questions else (f"{r.own_accuracy:.2f}", f"{r.own_questions:,}")
         interval = format_interval(None if np.isnan(r.low) else (r.low, r.high))
         rows.append((found.row_name(r.run), f"{r.accuracy:.2f}", interval, f"{r.questions:,}", *(own if more else ())))
-    head = ("", name, "95 % interval", "questions", *(("on all of its own", "questions") if more else ()))
+    own = "on all that were chosen" if any(run.partial for run in found.runs.values()) else "on all of its own"
+    head = ("", name, "95 % interval", "questions", *((own, "questions") if more else ()))
     return TextTable(f"{as_heading(name)} on the questions that all have answered, percent", head, rows)
 
 def pair_texts(
@@ -619,9 +627,7 @@ def joint_note(
     images = plural(found.table["image_id"].nunique(), "image")
     them = "both" if len(found.runs) == 2 else f"all {len(found.runs)}"
     text = f"{plural(len(found.table), 'question')} answered by {them}, on {images}{left_out_text(found.coverage)}."
-    text += uncounted_text(found.left_out)
-    if found.scored and (nobody := int(found.used.sum()) - found.standings[0].questions):
-        text += f" {plural(nobody, 'question')} without human answers: only their agreement is told."
+    text += found.in_no_figure()
     text += hidden_differences(found.runs, found.table["question_id"].tolist())
     if not found.scored: return f"{text} {unscored_text(found.left_out)}"
     tests = sum(r.group == "overall" for r in found.results)

@@ -6,13 +6,14 @@
 from __future__ import annotations
 import re
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 import numpy as np
-from ..machine.docstrings import with_parameters
+from ..machine.docstrings import cached_property, with_parameters
+from ..machine.files import GivenPath
 from ..machine.messages import clean_line, plural, printable, short_name, short_repr, UserError
 from ..data.dataset import Dataset
 from ..data.own import open_questions
+from ..data.values import visible_text, whole_text
 from ..scoring.joining import data_in_words, join_results, Joined
 from ..scoring.reading import read_any
 from ..scoring.result_rows import ResultTable
@@ -24,7 +25,7 @@ from .task import DATASETS, load_dataset
 
 # %% auto #0
 __all__ = ['find_task', 'choose_data', 'told_total', 'tool_note', 'name_data', 'check_task', 'tell_other_task', 'tell_no_people',
-           'as_sentence', 'OtherResults']
+           'as_seen', 'as_sentence', 'OtherResults']
 
 # %% ../../nbs/09_run/13_other_results.ipynb #c65e6f1c
 _TASKS = { # what lmms-eval and VLMEvalKit call their data, in small letters → data set and split
@@ -209,6 +210,15 @@ def tell_no_people(
         return (f"people's answers to {data_in_words(data)} are not public, so there is no accuracy",)
     return ("the data as it was opened has no answers of people, so there is no accuracy",)
 
+def as_seen(
+    joined: Joined, # with the answers as a file has them
+) -> Joined: # with the answers as people see them
+    "Take out of the answers what is taken out of people's answers to questions of one's own, so that equal texts stay equal."
+    def seen(record):
+        found = [whole_text(visible_text(answer)) for answer in record["answers"]]
+        return record if found == record["answers"] else record | {"answers": found}
+    return joined._replace(records={i: seen(record) for i, record in joined.records.items()})
+
 def as_sentence(
     text: str, # as a reader of files tells it
 ) -> str: # with a capital and a full stop
@@ -228,7 +238,7 @@ class OtherResults(AnsweredQuestions):
     ):
         questions, annotations = data.select(set(joined.records))
         super().__init__(questions, annotations, data)
-        self.path, self.table, self.joined = Path(path), table, joined
+        self._path, self.table, self.joined = GivenPath(path), table, joined
 
     @classmethod
     def open(cls,
@@ -247,11 +257,17 @@ class OtherResults(AnsweredQuestions):
         data = choose_data(table, short_name(path), dataset, split, data_path)
         joined = join_results(table, data)
         check_task(table, data, joined)
+        if data.name == "own": joined = as_seen(joined) # published data is scored by its official program, to the letter
         data = replace(data, fetches=fetch_pictures)
         asked = [q for q in data.questions if q.question_id in joined.records]
         own_place = str(images) not in ("auto", "zip", "single")
         data = data.choose_pictures(asked, images, check=False) if own_place else data.find_pictures(asked, str(images))
         return cls(path, table._replace(rows=[]), data, joined) # half of the memory: `joined` has what is needed
+
+    @property
+    def path(self) -> Path:
+        "The file, as it was given; the absolute path where that leads elsewhere since the working folder was changed."
+        return self._path.now
 
     @property
     def place(self) -> Path:
@@ -275,7 +291,8 @@ class OtherResults(AnsweredQuestions):
 
     @property
     def notes(self) -> tuple[str, ...]: # sentences
-        "What was read in an unusual way, what could not be joined, and whether nobody's answers are known."
+        """Not what people wrote, which is in `remarks`: what was read in an unusual way, what could not be joined, and
+        whether nobody's answers are known."""
         found = (*tell_other_task(self.table, self.data), *self.table.notes, *self.joined.notes, *self.data.notes)
         return tuple(map(as_sentence, dict.fromkeys((*found, *tell_no_people(self.data)))))
 

@@ -155,7 +155,8 @@ def chosen_fields(
 _PLACES = ("dataset", "split", "data_path", "questions")
 _NO_SOURCE = ("these questions are ids, or rows of a run that do not say of which data (pandas forgets it in a merge, in concat "
               "and in a file): give dataset=…, split=… or data_path=… as well, or take the rows from run.answers, as in "
-              "run.answers[run.answers['question_id'].isin(rows['question_id'])]")
+              "run.answers[run.answers['question_id'].isin(rows['question_id'])]; "
+              "those with a tag are run.browse(tag='…').answers")
 
 def _some_ids(given, name) -> list:
     ids = question_ids(given, name=name)

@@ -26,7 +26,7 @@ from ..scoring.score import order_answer_types
 from .answered import AnsweredQuestions
 from .comparison import aligned_lines, figures_html, paired_fractions, paired_intervals
 from .comparison import p_text, PairedComparison, signed, signed_interval, TextTable
-from .folder import RunFolder
+from .folder import known_ids, RunFolder
 from .journal import read_journals
 from .probes import Partners, picture_draws, PROBES, SHARES, unpack_patches, Variant, VARIANTS
 from .run_file import Identity
@@ -76,6 +76,7 @@ def _are_left_out(value) -> bool: # reason → ids of the questions
     return isinstance(value, dict) and all(isinstance(ids, list) and all(map(is_id, ids)) for ids in value.values())
 
 _LEFT_OUT = Field("an object of reasons, each with a list of ids", _are_left_out)
+_PICKED = Field("an object of variants, each with a list of ids", _are_left_out, optional=True)
 
 @dataclass
 class ProbeNote:
@@ -83,6 +84,7 @@ class ProbeNote:
     limits: dict[str, int|None] = field(default_factory=dict) # variant → questions that were asked for; None: all
     left_out: dict[str, dict] = field(default_factory=dict) # variant → question_id → why it was not asked
     asked_with: dict[str, list[str]] = field(default_factory=dict) # variant → how it was asked, such as "float32 on cpu"
+    picked: dict[str, list] = field(default_factory=dict) # variant → ids of questions that somebody picked
 
     @classmethod
     def read(cls,
@@ -94,22 +96,24 @@ class ProbeNote:
         where, remedy = f"note {short_name(path)}", "delete the folder to have everything asked again"
         if path.is_symlink(): raise UserError(f"{where} is a link; {remedy}")
         found = read_json(path, "note", most="run_file_bytes")
-        check_fields(found, dict(variants=OBJECT), where, remedy)
+        check_fields(found, dict(variants=OBJECT, picked=_PICKED), where, remedy)
         known = {name: value for name, value in found["variants"].items() if name in VARIANTS}
         for name, value in known.items():
             check_fields(value, dict(limit=_LIMIT, left_out=_LEFT_OUT, asked_with=TEXTS), f"{where}, {name}", remedy)
         def reasons(value): return {i: why for why, ids in value["left_out"].items() for i in ids}
         return cls({name: value.get("limit") for name, value in known.items()},
                    {name: reasons(value) for name, value in known.items()},
-                   {name: value["asked_with"] for name, value in known.items()})
+                   {name: value["asked_with"] for name, value in known.items()},
+                   {name: ids for name, ids in (found.get("picked") or {}).items() if name in VARIANTS})
 
     def write(self,
         folder: Path, # from `probes_folder`, there
     ):
         "Write it down."
-        def told(name): return dict(left_out=self.reasons(name), asked_with=self.asked_with.get(name, []))
-        variants = {name: dict(limit=limit) | told(name) for name, limit in self.limits.items()}
-        with explain_os_errors(folder): atomic_write(folder/"probes.json", json.dumps(dict(variants=variants), indent=1))
+        def how(name): return dict(left_out=self.reasons(name), asked_with=self.asked_with.get(name, []))
+        variants = {name: dict(limit=limit) | how(name) for name, limit in self.limits.items()}
+        told = dict(variants=variants) | ({"picked": self.picked} if self.picked else {})
+        with explain_os_errors(folder): atomic_write(folder/"probes.json", json.dumps(told, indent=1))
 
     def reasons(self,
         variant: str, # its name
@@ -127,6 +131,21 @@ class ProbeNote:
         if limit == 0: return
         before = self.limits.get(variant, 0)
         self.limits[variant] = None if before is None or limit is None else max(before, limit)
+
+    def pick(self,
+        variant: str, # that is asked
+        ids: list, # question_ids that have no answer yet
+    ):
+        "Note that these questions were picked, and not drawn."
+        if ids: self.picked[variant] = list(dict.fromkeys([*self.picked.get(variant, ()), *ids]))
+
+    def draw(self,
+        variant: str, # that is asked
+        ids: set, # question_ids that were drawn, or all
+    ):
+        "Note that these questions were drawn: also those that were picked before are part of the sample now."
+        left = [i for i in self.picked.pop(variant, ()) if i not in ids]
+        if left: self.picked[variant] = left
 
     def tell(self,
         variant: str, # that is asked
@@ -286,6 +305,11 @@ class ProbedAnswers(AnsweredQuestions):
         return f"{self.run.label}: {self.variant.title}"
 
     @property
+    def source(self) -> dict[str, str|None]: # argument → value
+        "The run's data: the questions are under the same ids, also those whose words were changed."
+        return self.run.source
+
+    @property
     def loadable(self) -> tuple[str, str]|None:
         "Checkpoint and `weights_key`, as `load_model` takes them."
         return self.run.loadable
@@ -367,8 +391,7 @@ def read_variant(
 ) -> dict: # question_id → record
     "The journal of a variant. Raises `UserError` for what is none of this probe."
     folder = variant_folder(probes_folder(run.folder, seed), variant)
-    ids = {q.question_id for q in run.questions}
-    return read_journals(folder, probe_fingerprint(run.identity, variant, seed), ids)
+    return read_journals(folder, probe_fingerprint(run.identity, variant, seed), known_ids(run))
 
 # %% ../../nbs/09_run/19_probe_results.ipynb #7fc142f1
 def _count_changes(table) -> int: # answers that are others after normalisation
@@ -436,6 +459,15 @@ def other_seeds(
     "With which other seeds a run was probed."
     found = [str(kept) for kept in kept_seeds(run) if kept != seed]
     return ", ".join(found[:5]) + (", …" if len(found) > 5 else "")
+
+def _why_none(run, seed: int, note) -> str: # why no drawn probe can be shown, and what can be done
+    place = short_name(probes_folder(run.folder, seed))
+    counts = {name: len(read_variant(run, seed, name)) for name in VARIANTS if name in note.picked}
+    told = ", ".join(f"{name} ({plural(n, 'answer')})" for name, n in counts.items() if n)
+    if not told: return f"nothing is kept of probes with seed {seed} in {place}; ask some with run.probe(…)"
+    return (f"probes with seed {seed} were asked only about picked questions, and those are kept in {place}: {told}. "
+            "run.probe(…, questions=…) with the same questions shows them and asks nothing again; "
+            "run.probe(…) without questions asks drawn ones, or all, and those are shown here")
 
 def _tell_other_seeds(run, seed: int) -> str: # the end of a sentence
     others = other_seeds(run, seed)
@@ -572,13 +604,13 @@ class ProbeResults(Mapping):
         note = ProbeNote.read(folder)
         names = list(note.limits) if variants is None else [v.name for v in variants]
         names = [name for name in VARIANTS if name in names]
-        if not names: raise UserError(f"{run.label}: nothing is kept of probes with seed {seed} in {short_name(folder)}; "
-                                      f"ask some with run.probe(…){_tell_other_seeds(run, seed)}")
+        if not names: raise UserError(f"{run.label}: {_why_none(run, seed, note)}{_tell_other_seeds(run, seed)}")
         limits = {name: note.limits.get(name) if limit == "kept" else limit for name in names}
         parts = {limit: tuple(q.question_id for q in probed_part(run, limit, seed)) for limit in set(limits.values())}
-        order = tuple(q.question_id for q in run.questions) if limit == "kept" else () # the part of a run that grew moves
+        ids = [q.question_id for q in run.questions] if limit == "kept" else [] # the part of a run that grew moves
         def kept(name):
-            read = partial(read_variant, run, seed, name)
+            read, picked = partial(read_variant, run, seed, name), set(note.picked.get(name, ()))
+            order = tuple(i for i in ids if i not in picked) # picked ones are no part of what was drawn
             return Kept(VARIANTS[name], parts[limits[name]], note.left_out.get(name, {}), read, order)
         return cls(run, {name: kept(name) for name in names}, seed, note.asked_with)
 

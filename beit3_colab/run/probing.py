@@ -42,7 +42,7 @@ from .runner import device_name, exclusively, REMOTE_BATCH
 from .windows import IMAGES_PER_BATCH, plan_windows, read_windows
 
 # %% auto #0
-__all__ = ['IN_MEMORY', 'WINDOW_BYTES', 'NO_TEXT', 'NO_CHANGE', 'AHEAD', 'MOST_TOLD', 'check_run', 'check_model', 'find_model',
+__all__ = ['WINDOW_BYTES', 'NO_TEXT', 'NO_CHANGE', 'AHEAD', 'MOST_TOLD', 'check_run', 'check_model', 'find_model',
            'answer_without_picture', 'Pictureless', 'Seen', 'cover_pictures', 'Job', 'Maker', 'Asking', 'Asker',
            'mixed_order', 'ProbeView', 'ProbeTally', 'probe_run', 'refuse_unknown_words', 'first_reason',
            'way_of_asking', 'take_known', 'is_all_kept', 'open_note', 'explain_place', 'close_note', 'open_journals']
@@ -70,9 +70,8 @@ def check_model(
     identity, off = run.identity, []
     tokens = vqa.tokenizer.sha256 if vqa.tokenizer else None
     weights = vqa.hash_weights()
-    if weights != identity.weights_sha256: off.append("other weights")
-    elif weights == IN_MEMORY and vqa is not run.vqa:
-        off.append("weights in memory cannot be told from others: probe the run that evaluate(…) gave back")
+    if weights != identity.weights_sha256:
+        off.append("other weights" + (", those of the run were changed in memory" if identity.is_changed else ""))
     if hash_answers(answers) != identity.answers_sha256: off.append("another answer list")
     if vqa.config.image_size != identity.image_size:
         off.append(f"pictures of {vqa.config.image_size} pixels instead of {identity.image_size}")
@@ -81,8 +80,6 @@ def check_model(
     if not off: return
     raise UserError(f"{vqa.name} is not the model of {run.label} ({', '.join(off)}): load the one that answered, "
                     f"{short_repr(identity.checkpoint)}, and give it as vqa=load_model(…)")
-
-IN_MEMORY = "in memory" # what `VQA.hash_weights` says of weights that lie in no file
 
 def find_model(
     run: RunFolder, # that is probed
@@ -534,7 +531,7 @@ def probe_run(
     probes = None, # names, such as ["blank", "noise-3"]; None for all: `beit3_colab.run.probes.PROBES`
     limit: int|None = None, # questions that are asked again, whole pictures drawn by the seed; None for all
     seed: int = 0, # of all that is drawn
-    vqa: VQA|None = None, # the run's model, told by the file of its weights; None: the one it still has, or found by name
+    vqa: VQA|None = None, # the run's model, told by its weights; None: the one it still has, or found by name
     batch_size: int|str = "auto", # questions in a batch
     workers: int|None = None, # threads that read and alter pictures; None: what suits the device
     progress: bool|str|Display = True, # show how far it is, see `evaluate`
@@ -542,7 +539,7 @@ def probe_run(
 ) -> ProbeResults: # accuracy before and after, what changed, each with interval
     """Ask a run's questions again with altered pictures or words. Answers are kept in the run's folder, and the same call
     goes on where it was interrupted. Raises `UserError` for answers that are not of this library, and for a model that
-    is not the run's. Weights that were changed in memory after they were loaded are not noticed."""
+    is not the run's."""
     check_run(run)
     if workers is not None: check_whole_number("workers", workers)
     variants = find_variants(probes)
@@ -557,7 +554,9 @@ def probe_run(
 
 def _picked(run, questions, limit): # `RunFolder`: the run as if nothing else had been asked
     if limit is not None: raise UserError("questions names the questions, and limit draws some: leave one of them out")
-    return part_of(run, question_ids(questions, {q.question_id for q in run.questions}))
+    ids = question_ids(questions, run)
+    if not ids: raise UserError("questions is empty: pick a question or more")
+    return part_of(run, ids)
 
 def refuse_unknown_words(
     run: RunFolder, # that is probed
@@ -638,9 +637,9 @@ def is_all_kept(
     if any(asking.is_open(v, q) for v in asking.variants for q in asking.part): return False
     note = ProbeNote.read(folder)
     for variant in asking.variants:
-        name, before = variant.name, dict(note.limits)
-        note.widen(name, limit)
-        if note.limits != before: return False
+        name, before = variant.name, (dict(note.limits), dict(note.picked))
+        _note_asked(note, name, limit, asking)
+        if (note.limits, note.picked) != before: return False
         if not asking.left_out[name].items() <= note.left_out.get(name, {}).items(): return False
     return any(asking.known.values())
 
@@ -653,9 +652,16 @@ def open_note(
     "Note what is asked, before the first answer."
     note = ProbeNote.read(folder)
     for name in empty: note.asked_with.pop(name, None)
-    for variant in asking.variants: note.widen(variant.name, limit)
+    for variant in asking.variants: _note_asked(note, variant.name, limit, asking)
     note.write(folder)
     return note
+
+def _note_asked(note, name, limit, asking):
+    "Note how much is asked for, and which questions are part of it only as somebody picked them: those are no sample."
+    note.widen(name, limit)
+    ids = [q.question_id for q in asking.part]
+    if limit == 0: note.pick(name, [i for i in ids if i not in asking.known[name] and i not in note.left_out.get(name, ())])
+    else: note.draw(name, set(ids))
 
 @contextmanager
 def explain_place(

@@ -15,8 +15,8 @@ from ..scoring.rules import Rule, rules_for
 from .answered import AnsweredQuestions, make_table
 
 # %% auto #0
-__all__ = ['score_pairs', 'distinct_pairs', 'shared_intervals', 'RuleRow', 'ScoresByRule', 'rule_cells', 'rule_sentence',
-           'rules_text', 'rules_html']
+__all__ = ['score_pairs', 'distinct_pairs', 'shared_intervals', 'RuleRow', 'ScoresByRule', 'asks_own', 'why_no_people',
+           'rule_cells', 'rule_sentence', 'rules_text', 'rules_html']
 
 # %% ../../nbs/09_run/14_rule_table.ipynb #744ca423
 def score_pairs(
@@ -141,9 +141,21 @@ class ScoresByRule:
     def _repr_html_(self): return rules_html(self)
 
 # %% ../../nbs/09_run/14_rule_table.ipynb #1e7b50aa
+def asks_own(
+    run, # `AnsweredQuestions`
+) -> bool: # whether its questions are somebody's own
+    "Whether a run is about no published data."
+    return getattr(getattr(run, "data", None), "name", "") == "own"
+
+def why_no_people(
+    run, # `AnsweredQuestions` of which nobody's answers are known
+) -> str: # a clause
+    "Why there is nothing to score by."
+    if not asks_own(run): return "the human answers are not public for this split"
+    return "these questions of your own have no answers of people (column answers)"
+
 def _scored_questions(run) -> tuple: # ids, pairs of answer and people's answers, images, whether the own rule counts each
-    if run.annotations is None:
-        raise UserError(f"{run.label}: the human answers are not public for this split, so no rule can be applied")
+    if run.annotations is None: raise UserError(f"{run.label}: {why_no_people(run)}, so no rule can be applied")
     if run.accuracy is None: raise UserError(f"{run.label}: no question that people answered is answered yet")
     people, records = run.annotations, run.records
     ids = [q.question_id for q in run.questions if q.question_id in people and records.get(q.question_id, {}).get("answers")]
@@ -199,7 +211,7 @@ def rules_text(
     lines = ["  ".join([name.ljust(wide[0]), *(cell.rjust(n) for cell, n in zip(rest, wide[1:]))]).rstrip()
              for name, *rest in cells]
     about = [f"{row.rule.name}: {rule_sentence(row.rule)}" for row in found.rows]
-    return printable("\n".join([*lines, clean_line(found.run.label), _caption(found), "", *about, *found.notes]))
+    return printable("\n".join([*lines, clean_line(found.run.label), _caption(found), *found.notes, "", *about]))
 
 def _caption(found) -> str:
     count, own = int(found.differing.sum()), found.rows[0].rule.name
@@ -224,4 +236,4 @@ def rules_html(
     about = "".join(f"<li><b>{text_html(row.rule.name)}</b>: {text_html(rule_sentence(row.rule))}</li>" for row in found.rows)
     notes = "".join(f"<p><b>{text_html(note)}</b></p>" for note in found.notes)
     return (f"<table><thead>{line('th', _HEAD)}</thead><tbody>{body}</tbody></table>"
-            f"<p>{text_html(found.run.label)}<br>{text_html(_caption(found))}</p><ul>{about}</ul>{notes}")
+            f"<p>{text_html(found.run.label)}<br>{text_html(_caption(found))}</p>{notes}<ul>{about}</ul>")

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..machine.files import check_regular, read_json
 from ..machine.messages import clean_line, short_name, short_repr, UserError
 from ..machine.schema import check_fields, COUNT, Field, is_count, is_number, OBJECT, optional, TEXT, TEXTS
+from ..downloads.records import CHANGED, IN_MEMORY
 
 # %% auto #0
 __all__ = ['SCHEMA_VERSION', 'LONGEST_NAME', 'check_run_name', 'read_name', 'is_chosen', 'as_file_name', 'Identity',
@@ -69,8 +70,14 @@ class Identity:
 
     @property
     def weights_key(self) -> str: # of the weights in their file, see `VQA.hash_weights`; "" for the usual ones
-        "Which weights of their file were taken, such as model_ema; empty for the usual ones."
-        return self.weights_sha256.partition(", ")[2]
+        "Which weights of their file were taken, such as model_ema; empty for the usual ones, and for those of no file."
+        key = self.weights_sha256.partition(", ")[2]
+        return "" if key in (IN_MEMORY, CHANGED) else key
+
+    @property
+    def is_changed(self) -> bool: # then no file has these weights
+        "Whether the weights had been changed in memory, so that the checkpoint says only what they once were."
+        return self.weights_sha256.endswith(f", {CHANGED}")
 
     def fingerprint(self) -> str: # 16 hex digits
         "All of it in short, for the first line of a journal."

@@ -13,7 +13,7 @@ import torch
 import beit3_colab
 from ..machine.device import peak_memory
 from ..machine.distributed import Group, GroupError
-from ..machine.files import atomic_write, explain_os_errors
+from ..machine.files import atomic_write, explain_os_errors, GivenPath
 from ..machine.messages import UserError, plural, short_name, short_repr
 from ..machine.schema import check_fields, COUNT, Field, FLAG, is_count, is_id, is_number, NUMBER, OBJECT
 from ..machine.schema import optional, TEXT, TEXTS
@@ -39,7 +39,7 @@ __all__ = ['IDS', 'RECORDS', 'MEASURED', 'REMOTE_BATCH', 'claim', 'release', 'ex
            'check_others', 'wait_for_others', 'collect_records', 'make_report', 'device_name', 'agree_on_batch_size',
            'choose_folder', 'first_info', 'Division', 'divide', 'Runner', 'open_run_file', 'take_name', 'renamed_text',
            'note_questions', 'results_name', 'start_share', 'drawn_notes', 'tell_warnings', 'make_tally', 'measure',
-           'ceiling_info', 'score_info', 'write_results', 'describe_setup']
+           'ceiling_info', 'score_info', 'check_still_there', 'write_results', 'describe_setup']
 
 # %% ../../nbs/09_run/09_runner.ipynb #f06bbb30
 _users: dict[int, object] = {} # id of a loaded model → who uses it
@@ -280,6 +280,11 @@ class Runner:
         self.notes = [] # to be said when the run begins
         self.journal = None
 
+    @property
+    def folder(self) -> Path:
+        "The run folder, also when the working folder was changed since the run began."
+        return self.where.now
+
     def __enter__(self) -> Runner:
         try: self._open()
         except BaseException:
@@ -296,7 +301,7 @@ class Runner:
     def _open(self):
         self.identity = self.task.identify(self.vqa, self.answers)
         self.batch_size = agree_on_batch_size(self.plan, self.vqa, len(self.task.questions), self.group)
-        self.folder = choose_folder(self.plan, self.identity, self.group, self.task.info())
+        self.where = GivenPath(choose_folder(self.plan, self.identity, self.group, self.task.info()))
         with explain_os_errors(self.folder):
             if self.world.is_main: self.task = self.task.keep_in(self.folder) # what opening the run again needs
         self.info = first_info(self.task, self.identity)
@@ -347,6 +352,7 @@ class Runner:
 
     def finish(self):
         "Bring all answers together, and write submission and report on the main process."
+        if self.world.is_main: check_still_there(self.folder)
         ids = {question.question_id for question in self.task.questions}
         records = collect_records(self.group, self.folder, self.identity, self.journal, self.shares, ids)
         for rank, share in enumerate(self.shares): # of a node whose disk is not seen here
@@ -454,7 +460,7 @@ def make_tally(
 ) -> Tally: # shown at each look
     "What counts the answers of all ranks."
     fingerprint, rank = runner.identity.fingerprint(), runner.world.rank
-    follower = JournalFollower(runner.folder, fingerprint, rank) if runner.world.size > 1 else None
+    follower = JournalFollower(runner.where.fixed, fingerprint, rank) if runner.world.size > 1 else None
     view = GroupView(rank, left, follower)
     return Tally(runner.run, records, runner.display, view, lambda: peak_memory(runner.vqa.device), runner.heartbeat)
 
@@ -496,6 +502,14 @@ def score_info(
     if found is None: return {}
     interval = None if found.interval is None else list(found.interval)
     return {"score": dict(metric=found.metric, overall=found.overall, interval=interval, questions=found.num_questions)}
+
+def check_still_there(
+    folder: Path, # of a run that goes on
+):
+    "Raise `UserError` for a folder that was moved meanwhile: its journals went with it, and nothing is lost."
+    if os.path.lexists(folder/"run.json"): return
+    raise UserError(f"run folder {short_name(folder)} was moved, renamed or deleted while the run went on. Where it is now, it "
+                    "has every answer: the same call with that folder as output_dir (--output-dir) makes the results")
 
 def write_results(
     runner: Runner, # of the main process

@@ -131,7 +131,8 @@ class Task:
     def info(self) -> dict: # can be written as JSON
         "What run.json says of the task."
         path = self.dataset.data_path
-        ids = None if self.choice.limit is None and self.choice.question_ids is None else [q.question_id for q in self.questions]
+        all_asked = self.choice.limit is None and (self.choice.question_ids is None or self.whole)
+        ids = None if all_asked else [q.question_id for q in self.questions]
         return dict(
             data_path=None if path is None else str(Path(path).resolve()),
             **kept_fields(self.choice),
