@@ -1,4 +1,6 @@
 "The browser of several runs: what it opens on, what its filters find, the figures of what fits, the models it asks."
+import html
+import json
 import re
 from dataclasses import replace
 
@@ -6,11 +8,14 @@ import numpy as np
 import pytest
 from beit3_colab.evaluation import evaluate
 from beit3_colab.look.compared import clustered_interval, ComparedFilter, ComparedIndex
+from beit3_colab.look.comparison_browser import intervals_text, said_once, subset_texts
 from beit3_colab.look.comparison_detail import models_of
+from beit3_colab.look.comparison_page import plot_agreement
 from beit3_colab.look.run import compare, Run
 from beit3_colab.machine.messages import UserError
 from beit3_colab.model.vqa import load_model
-from beit3_colab.run.comparison import paired_intervals
+from beit3_colab.run.comparison import paired_intervals, signed, signed_interval
+from beit3_colab.scenes import draw_scene, make_scene
 from hostile import every_html
 
 SIZES = (96, 112, 128, 160, 192)
@@ -91,6 +96,26 @@ def test_figures_of_what_fits(two):
     change(browser, change="wrong → right")
     assert "chosen by their answers: no interval" in browser.result.value and "+100.00" in browser.result.value and "+100.00 (" not in browser.result.value
 
+def answering(run, right):
+    "The run, but that it answers these questions as most people do, and all others wrongly."
+    other = Run(run.folder, run.questions, run.annotations, run.data)
+    said = {i: note.multiple_choice_answer if i in right else "nothing of the kind" for i, note in run.annotations.items()}
+    other.__dict__["records"] = {i: dict(r, answers=[said[i]]) for i, r in run.records.items()}
+    return other
+
+def test_an_accuracy_is_rounded_once(runs):
+    run = runs["192 px"]
+    ids = list(run.records)[:17]
+    found = compare(answering(run, ids[:14]), run, questions=ids) # 14 of 17: 82.3529 %, of which 82.35 would make 82.3
+    assert f"{100*14/17:.1f}" == "82.4" and f"{round(100*14/17, 2):.1f}" == "82.3"
+    browser = found.browse(sort="order")
+    assert "A 82.4 %" in shown_text(browser.result.value) and "A: 82.4 % (" in shown_text(browser.widget.children[1].value)
+    assert "A 82.4 %" in shown_text(browser.saved_view())
+    joint = compare({"some": answering(run, ids[:14]), "none": answering(run, []), "all": answering(run, ids)}, questions=ids)
+    assert "some 82.4 %" in shown_text(joint.browse().result.value) and "some: 82.4 % (" in shown_text(joint.browse().widget.children[1].value)
+    assert joint.agreement.loc["some", "all"] == 82.35 # in the table, with two decimals
+    assert "82.4" in [text.get_text() for text in plot_agreement(joint).axes[0].texts]
+
 @pytest.mark.parametrize("seed", range(3))
 def test_the_interval_of_what_fits_is_that_of_resampled_images(seed):
     rng = np.random.default_rng(seed)
@@ -100,6 +125,49 @@ def test_the_interval_of_what_fits_is_that_of_resampled_images(seed):
     width = exact[1] - exact[0]
     assert width > 4 and max(abs(a - b) for a, b in zip(near, exact)) < .08*width
     assert near[1] - near[0] > 1.3*2*1.96*gaps.std()/np.sqrt(3000) # wider than if images did not matter
+
+def test_the_interval_of_few_pictures_is_students_t_and_possible(runs):
+    "Three questions about three pictures, of which B loses two: mean −66.67, s/√3 = 33.33, t(2) = 4.3027."
+    clip = clustered_interval(np.array([0, 1, 2]), np.array([-100., -100., 0.]))
+    assert clip == (-100., round(-200/3 + 4.302653*100/3, 2)) == (-100., 76.76)
+    # images of unequal size: the mean of all questions, and the squares of what each image's sum lacks of it
+    images, gaps = np.array([4, 4, 4, 7, 9, 9]), np.array([0., 100., 0., 30., 0., 60.])
+    mean = 190/6
+    left = [100 - 3*mean, 30 - mean, 60 - 2*mean]
+    reach = 4.302653*(sum(x*x for x in left)*3/2)**.5/6
+    assert clustered_interval(images, gaps) == pytest.approx((mean - reach, mean + reach), abs=.01)
+    ids = list({q.image_id: q.question_id for q in runs["192 px"].questions}.values())[:3] # about three pictures
+    found = compare(answering(runs["192 px"], ids), answering(runs["192 px"], ids[2:]))
+    browser = found.browse(sort="order")
+    some = browser.index.subset(np.flatnonzero(found.table["question_id"].isin(ids)))
+    assert subset_texts(some, browser.index, "")[2] == "B − A −66.67 (−100.00 – +76.76)" and not some.drawn
+    assert "Student" in intervals_text(some)
+
+@pytest.mark.parametrize("worse", [.1, .5, .9])
+def test_intervals_of_few_pictures_cover_what_they_claim(worse):
+    dice = np.random.default_rng(4)
+    for number in (3, 8):
+        hits = 0
+        for _ in range(400):
+            sizes = dice.integers(1, 4, number)
+            gaps = np.where(dice.random(sizes.sum()) < worse, -100., 0.)
+            low, high = clustered_interval(np.repeat(np.arange(number), sizes), gaps)
+            assert -100 <= low <= high <= 100
+            hits += low <= -100*worse <= high
+        assert hits >= .93*400
+
+def test_all_questions_have_the_interval_of_the_table(two, many):
+    browser = two.browse()
+    low, high = two.overall.interval
+    assert signed_interval((low, high)) in shown_text(browser.result.value) and "by resampling images, as in the table" in browser.result.value
+    assert "by resampling images, as in the table" in shown_text(browser.saved_view())
+    change(browser, answer_type="number")
+    assert "Student&#x27;s t" in browser.result.value and "Student" in shown_text(browser.saved_view())
+    change(browser, change="wrong → right")
+    assert "95 % interval" not in browser.result.value
+    told, first = shown_text(many.browse().result.value), many.names[0]
+    for row in many.pairs[many.pairs["a"] == first].itertuples():
+        assert f"{row.b} − {first} {signed(row.difference)} ({signed_interval((row.low, row.high))})" in told
 
 def test_chips_take_a_filter_away_and_say_what_finds_nothing(two):
     browser = two.browse(words="cat", right="only B")
@@ -131,7 +199,8 @@ def test_maps_of_each_model_and_one_question_to_all(two, runs):
     assert list(detail.large.frames) == ["A", "B"] and detail.large.side_by_side.layout.display == "none"
     change(browser, attention=True)
     maps = {name: frame.value for name, frame in detail.large.frames.items()}
-    assert all("data:image/jpeg" in value and "beit3-scale" in value for value in maps.values()) and detail.large.side_by_side.layout.display is None
+    assert all("data:image/jpeg" in value for value in maps.values()) and detail.large.side_by_side.layout.display is None
+    assert all("beit3-scale" in scale.value for scale in detail.large.scales.values())
     change(browser, method="rollout", layer="all")
     assert all(frame.value != maps[name] for name, frame in detail.large.frames.items())
     change(browser, **{"ask-text": "Is it raining?"})
@@ -200,6 +269,26 @@ def test_markup_from_anywhere_is_inert(runs):
         change(browser, attention=True, words="img", answer=TEXT, **{"ask-text": TEXT})
         for html in (*every_html(browser.widget), browser.saved_view(), found._repr_html_()): assert "<img src=x" not in html
 
+def test_an_answer_of_several_runs_has_zoom_full_window_and_ids_to_copy(two, many, runs):
+    for found, vqa in ((two, None), (many, None), (two, {"A": runs["192 px"].vqa, "B": runs["192 px"].vqa})):
+        browser = found.browse(vqa=vqa)
+        open_first(browser)
+        large, row = browser.detail.large, browser.index.table.iloc[browser.rows[0]]
+        assert f"data-copy='{row.question_id}'" in browser.detail.heading.value and "data-copy='" in browser.detail.heading.value.split("picture")[1]
+        assert browser.detail.scores.value.count("They need not add up to 1") == 1
+        width, height = large.read().size
+        change(browser, zoom=2)
+        assert f"width:{2*width}px;height:{2*height}px" in large.single.value and "shown at 200 %" in large.zoomed.note.value
+        browser.step(1)
+        assert "beit3-original" in large.single.value # the size stays
+        if large.models:
+            change(browser, attention=True)
+            assert all(f"width:{2*side}px" in frame.value for side in (large.read().width,) for frame in large.frames.values())
+            assert len({frame.value for frame in large.frames.values()}) == len(large.frames) and large.zoomed.box.layout.display == "none"
+        change(browser, zoom=0, **{"full-window": True})
+        assert "beit3-full" in large.widgets[0]._dom_classes and browser.guard.status.value == "" and large.title.value.count("<div>") == 1
+        browser.close()
+
 def test_a_model_that_lacks_an_answer_says_so_in_its_place(two, runs):
     vqa = runs["192 px"].vqa
     browser = two.browse(vqa={"A": vqa, "B": vqa})
@@ -257,6 +346,18 @@ def test_words_that_may_be_those_of_answers_leave_no_interval(two):
     for words, told in (("answer:yes", False), ("yes", False), ("question:is", True), ("type:number", True), ("people:yes", True), ("-answer:no", False)):
         change(browser, words=words)
         assert ("no interval" not in browser.result.value) == told, words
+
+def test_what_somebody_tagged_is_hand_picked_and_has_no_interval(two, runs):
+    run = next(iter(two.runs.values()))
+    run.remarks.tag(run.questions[:9], "odd")
+    try:
+        browser = two.browse(tag="odd")
+        assert "chosen by their tags: no interval" in browser.result.value and len(browser.rows) == 9
+        change(browser, tag="no tag")
+        assert "chosen by their tags: no interval" in browser.result.value
+        change(browser, tag="")
+        assert "no interval" not in browser.result.value and "chosen by" not in browser.result.value
+    finally: run.remarks.untag(run.questions[:9], "odd")
 
 def test_code_shows_the_same_rows_of_a_comparison(two, many, runs):
     dice = np.random.default_rng(3)
@@ -325,6 +426,11 @@ def test_a_run_that_cannot_keep_remarks_is_passed_over(two, monkeypatch):
         browser.controls["pick-tag"].value = "new"
         browser.controls["tag-add"].click()
         assert a.remarks.tags == {ids[0]: ("new",), ids[1]: ("new",)} and browser.status.value == ""
+        said = f"Kept with 1 of 2 runs, not in {b.remarks.path}: may not be written to."
+        assert said in browser.pick_bar.warning.value and browser.pick_bar.warning.layout.display is None
+        browser.open(ids[1])
+        browser.controls["note-field"].value = "half"
+        assert said in browser.remark_fields.state.value and a.remarks.notes == {ids[1]: "half"}
         browser.open(ids[2])
         browser.controls["tag-field"].value = ""
         assert "may not be written to" in browser.status.value # it is still there
@@ -341,3 +447,93 @@ def test_a_card_may_stand_for_a_picture(many):
     assert len(browser.grid._groups) == images.nunique() and browser.status.value == ""
     browser.grid._cards[0].tick.value = True
     assert browser.selected["question_id"].tolist() == many.table["question_id"][images == images[0]].tolist()
+
+def own_run(place, scene, said):
+    "Three questions about pictures of one's own, two of which ten people answered, five of them so and five otherwise."
+    place.mkdir()
+    rows = []
+    for i in range(3):
+        draw_scene(make_scene(scene + i)).save(place/f"x{i}.png")
+        rows.append(dict(image=f"x{i}.png", question="Is it day?", **(dict(answers=said) if i < 2 else {})))
+    (place/"q.json").write_text(json.dumps(rows))
+    return evaluate("sample", questions=place/"q.json", output_dir=place/"run", device="cpu", progress=False)
+
+def test_what_is_not_the_same_stands_above_the_answers(tmp_path):
+    a, b = own_run(tmp_path/"a", 7000, ["yes"]*5 + ["sunny"]*5), own_run(tmp_path/"b", 8000, ["no"]*5 + ["rainy"]*5)
+    c = own_run(tmp_path/"c", 7000, ["yes"]) # one answer: another rule
+    contents, pictures = "The questions are the same, but the pictures' contents are not.", "The pictures shown are those of A."
+    for found, them in ((compare(a, b), "both"), (compare(a, b, a), "all")):
+        browser = found.browse()
+        people = f"People's answers differ between the runs; {them} are judged by those of A."
+        for shown in (browser.widget.children[1].value, browser.saved_view()):
+            text = html.unescape(shown_text(shown))
+            for told in (contents, people, pictures, "1 question without human answers: only their agreement is told."): assert told in text
+        assert contents in str(found) and people in str(found) and "1 question without human answers" in str(found)
+    same = html.unescape(shown_text(compare(a, a).browse().widget.children[1].value))
+    assert contents not in same and pictures not in same and "People's answers differ" not in same
+    found = compare(a, c)
+    rule = "B: its own figure is by another rule, exact match."
+    assert a.metric == "official" and c.metric == "exact" and rule in str(found) and rule in html.unescape(shown_text(found.browse().widget.children[1].value))
+    assert rule not in str(compare(a, b))
+
+def test_what_only_one_run_answered_is_said_to_be_left_out(runs):
+    run = runs["192 px"]
+    part = Run(run.folder, run.questions[:90], run.annotations, run.data)
+    part.__dict__["records"] = {q.question_id: run.records[q.question_id] for q in part.questions}
+    left = len(run.questions) - 90
+    assert f"Left out: {left} questions more of A." in shown_text(compare(run, part).browse().widget.children[1].value)
+    assert f"Left out: {left} questions of a" in shown_text(compare({"a": run, "b": part, "c": part}).browse().widget.children[1].value)
+
+def test_the_line_of_counts_adds_up(many, runs):
+    for found in (many, compare(*list(runs.values())[:3]), compare(dict(list(runs.items())[:2]))):
+        lines = [shown_text(line) for line in found.browse().widget.children[1].value.split("<div class='beit3-legend'>")]
+        counts = next(line for line in lines if line.startswith("all right")).partition(" · ")[0]
+        said = {name: int(n) for name, n in re.findall(r"(?:^|, )(.*?) (\d+)(?=,|$)", counts)}
+        worth = np.stack([found.table[f"accuracy_{name}"] for name in found.names], 1)
+        right = (worth == 100).sum(1)
+        assert sum(said.values()) == len(found.table) and said["all right"] == (right == len(found.names)).sum()
+        assert said["all wrong"] == (worth == 0).all(1).sum()
+        assert said.get("none wholly right", 0) == ((right == 0) & (worth > 0).any(1)).sum()
+        several = {5: "2 to 4 right", 3: "exactly 2 right"}.get(len(found.names))
+        if several: assert said[several] == ((right > 1) & (right < len(found.names))).sum()
+
+def test_a_chosen_part_is_called_so(runs):
+    run, other = runs["192 px"], runs["96 px"]
+    ids = list(run.records)[:30]
+    few = Run(other.folder, other.questions, other.annotations, other.data)
+    few.__dict__["records"] = {i: other.records[i] for i in ids[:20]}
+    found = compare({"a": run, "b": other, "few": few}, questions=ids)
+    text = str(found)
+    assert "on all that were chosen" in text and "all of its own" not in text
+    assert f"30 chosen of {len(run.questions)} questions" in text and f"30 chosen of {len(run.questions)} questions" in shown_text(found.browse().widget.children[1].value)
+    own = run.answers.set_index("question_id")["accuracy"][ids].mean()
+    assert found.overall.set_index("run").loc["a", ["own_accuracy", "own_questions"]].tolist() == [pytest.approx(own, abs=.006), 30]
+    assert "on all of its own" in str(compare({"a": run, "few": few, "b": other})) and "chosen" not in str(compare({"a": run, "few": few, "b": other}))
+
+def test_chosen_questions_that_nobody_answered(runs):
+    run = runs["192 px"]
+    some = Run(run.folder, run.questions, run.annotations, run.data)
+    some.__dict__["records"] = {i: run.records[i] for i in list(run.records)[:20]}
+    beyond = list(run.records)[50:51]
+    with pytest.raises(UserError, match="none of the 1 chosen questions is answered by B"): compare(run, some, questions=beyond)
+    with pytest.raises(UserError, match="questions is empty"): compare(run, some, questions=[])
+    with pytest.raises(UserError, match="questions is empty"): run.probe("blank", questions=[])
+
+def test_what_all_runs_share_is_said_once(many, two, runs):
+    assert said_once(["a model on the sample, 9 questions, size 12 (x)", "a model on the sample, 9 questions, size 18 (y)"]) == ("a model on the sample, 9 questions", ["size 12 (x)", "size 18 (y)"])
+    assert said_once(["a model on the sample, 90 questions (x)", "a model on the sample, 91 questions (y)"])[0] == "a model on the sample"
+    assert said_once(["BEiT-3 base on x (a)", "BEiT-3 large on x (b)"]) == ("", ["BEiT-3 base on x (a)", "BEiT-3 large on x (b)"])
+    assert said_once(["one and the same text, twice (a)"]*2) == ("one and the same text, twice", ["(a)", "(a)"])
+    for found in (many, two):
+        legend = html.unescape(shown_text(found.browse().widget.children[1].value))
+        assert legend.count("BEiT-3 sample model on the built-in sample") == 1
+        for name, run in found.runs.items(): assert f"image_size {run.identity.image_size}" in legend and str(run.folder) in legend
+    run = runs["192 px"]
+    probes = run.probe("blank", limit=20, progress=False)
+    legend = html.unescape(shown_text(probes.browse().browser.widget.children[1].value))
+    assert legend.count("BEiT-3 sample model") == 1 and legend.index("About this probe") < legend.index("Probe “blank picture”") and "Left out: " in legend
+
+def test_questions_that_were_named_by_their_ids_have_no_interval(two):
+    ids = two.table["question_id"].tolist()[:12]
+    browser = two.browse(words=" | ".join(f"id:{i}" for i in ids))
+    assert len(browser.rows) == 12 and "chosen by their ids: no interval" in browser.result.value and "95 % interval" not in browser.result.value

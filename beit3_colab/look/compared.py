@@ -12,7 +12,8 @@ from ..machine.messages import did_you_mean, short_name, short_repr, UserError
 from ..run.comparison import CHANGES, difference_interval, PairedComparison
 from ..run.many import code_answers, count_different, sort_by_agreement, sort_by_right
 from ..scoring.intervals import bootstrap_intervals
-from .query import parse_query
+from .facets import step_text
+from .query import fold_case, parse_query
 from .search import AnswerIndex, Coded, Filter, people_source, VERDICTS, verdicts
 from .tables import with_uncounted
 
@@ -70,8 +71,13 @@ class ComparedFilter:
     tag: str|None = None           # a tag that any of the runs has for the question, or one of `TAGGED`
 
     @property
-    def by_answers(self) -> bool: # then the accuracy of what fits says little: it is what was asked for
-        "Whether the answers, or what they are worth, decide what fits."
+    def chosen_by(self) -> str: # then the accuracy of what fits says little: it is what was asked for
+        "By what somebody chose what fits, where that has to do with how it was answered; empty where it has not."
+        if self.tag: return "tags"
+        ids = any(term.field == "id" for part in parse_query(self.words) for term in part.terms)
+        return "ids" if ids else "answers" if self._by_answers() else ""
+
+    def _by_answers(self) -> bool: # whether the answers, or what they are worth, decide what fits
         confident = self.min_confidence > 0 or self.max_confidence < 1
         looked_at = any(term.field in ("", "answer") for part in parse_query(self.words) for term in part.terms) # words may be those of answers
         return bool(self.change or self.right or self.same or self.correctness or self.answer.strip() or confident or looked_at)
@@ -92,7 +98,7 @@ def compared_pieces(
         found.append((f"{each[0]} is {each[1]}", replace(filter, correctness=rest)))
     least, most = filter.min_confidence, filter.max_confidence
     if least > 0 or most < 1:
-        found.append((f"confidence {least:g} – {most:g}", replace(filter, min_confidence=0., max_confidence=1.)))
+        found.append((f"confidence {step_text(least)} – {step_text(most)}", replace(filter, min_confidence=0., max_confidence=1.)))
     return found
 
 # %% ../../nbs/11_look/17_compared.ipynb #c0a4
@@ -113,10 +119,11 @@ SOME = "some right" # a kind of question beside `beit3_colab.run.many.right_kind
 class Subset(NamedTuple):
     "How right the runs are on the questions that fit."
     questions: int                        # that are scored
-    accuracy: list[float]                 # of each run, percent
+    accuracy: list[float]                 # of each run, percent, not rounded: who shows it rounds once
     differences: list[tuple[int, float]]  # number of a run, and its accuracy less the reference's, in points
     intervals: list                       # of each difference, points; None where it has none
     alike: list[bool]                     # of each difference: whether no question is worth more or less
+    drawn: bool                           # whether the intervals are those of the table, by resampling; else `clustered_interval`
 
 class ComparedIndex(AnswerIndex):
     "The answers of several runs to the same questions, ready to be filtered and sorted."
@@ -170,7 +177,7 @@ class ComparedIndex(AnswerIndex):
         if f.right is not None: keep &= self.right[f.right]
         if f.same is not None: keep &= self.same[f.same]
         for name, verdict in f.correctness: keep &= self.verdict_of(name) == VERDICTS.index(verdict)
-        if f.answer.strip(): keep &= self._gave(f.answer.strip().casefold())
+        if f.answer.strip(): keep &= self._gave(fold_case(f.answer.strip()))
         if f.min_confidence > 0 or f.max_confidence < 1:
             least, most = np.float32(f.min_confidence), np.float32(f.max_confidence)
             keep &= ((self.sure >= least) & (self.sure <= most)).any(axis=1)
@@ -190,7 +197,7 @@ class ComparedIndex(AnswerIndex):
     def _verdicts(self) -> list: return [verdicts(column) for column in self.worth.T]
 
     def _gave(self, answer: str) -> np.ndarray: # [n] bool; answer: in small letters
-        found = [column.rows([value.casefold() == answer for value in column.values]) for column in self.given]
+        found = [column.rows([fold_case(value) == answer for value in column.values]) for column in self.given]
         return np.any(found, axis=0)
 
     @property
@@ -244,33 +251,45 @@ class ComparedIndex(AnswerIndex):
         means, images = self.worth[rows].mean(axis=0), self.columns["image_id"].codes[rows]
         others = [i for i in range(len(self.names)) if i != self.reference]
         gaps = [self.worth[rows, i] - self.worth[rows, self.reference] for i in others]
-        return Subset(len(rows), means.round(2).tolist(), [(i, float(gap.mean())) for i, gap in zip(others, gaps)],
-                      [clustered_interval(images, gap) for gap in gaps], [not gap.any() for gap in gaps])
+        drawn = len(rows) == int((~np.isnan(self.worth[:, 0])).sum()) # all that the table's first rows are about
+        ends = [self._drawn[i] for i in others] if drawn else [clustered_interval(images, gap) for gap in gaps]
+        return Subset(len(rows), means.tolist(), [(i, float(gap.mean())) for i, gap in zip(others, gaps)],
+                      ends, [not gap.any() for gap in gaps], drawn)
+
+    @cached_property
+    def _drawn(self) -> dict: # number of a run → the table's interval of its difference from the reference
+        if self.pair: return {1: self.found.overall.interval}
+        of = self.names[self.reference]
+        return {self.names.index(r.b): r.interval for r in self.found.results if r.group == "overall" and r.a == of}
 
     @cached_property
     def standings(self) -> list: # (accuracy, 95 % interval or None) of each run, percent; empty where nothing is scored
-        "How right each run is on all questions that are compared."
+        "How right each run is on all questions that are compared, not rounded."
         if not self.compared: return []
-        if not self.pair: return [(s.accuracy, s.interval) for s in self.found.standings if s.group == "overall"]
-        scored = {None: np.flatnonzero(~np.isnan(self.worth[:, 0]))}
-        images, overall = self.table["image_id"].tolist(), self.found.overall
-        ends = [bootstrap_intervals(images, np.nan_to_num(column)/100, scored)[None] for column in self.worth.T]
-        return list(zip((overall.a, overall.b), ends))
+        where = np.flatnonzero(~np.isnan(self.worth[:, 0]))
+        return list(zip(self.worth[where].mean(axis=0).tolist(), self._ends(where)))
+
+    def _ends(self, where) -> list: # the 95 % interval of each run on its scored questions
+        if not self.pair: return [s.interval for s in self.found.standings if s.group == "overall"]
+        images = self.table["image_id"].tolist()
+        return [bootstrap_intervals(images, np.nan_to_num(column)/100, {None: where})[None] for column in self.worth.T]
 
 # %% ../../nbs/11_look/17_compared.ipynb #c0a7
 def clustered_interval(
     images: np.ndarray, # [n] number of each question's image
     gaps: np.ndarray, # [n] accuracy of one run less that of another, in points
 ) -> tuple[float, float]|None: # points; None where there are fewer than two images
-    "95 % interval of a mean of questions that come in images."
+    """95 % interval of a mean of questions that come in images: Student's t, with one degree of freedom less than there are
+    images, and nothing beyond ±100."""
+    from scipy.special import stdtrit
     counts = np.bincount(images)
     sums, seen = np.bincount(images, gaps), counts > 0
     sums, counts = sums[seen], counts[seen]
     mean, number = sums.sum()/counts.sum(), len(counts)
     if number < 2: return None
     spread = ((sums - mean*counts)**2).sum()*number/(number - 1)
-    reach = 1.96*np.sqrt(spread)/counts.sum()
-    return difference_interval(number, float(mean - reach), float(mean + reach))
+    reach = stdtrit(number - 1, .975)*np.sqrt(spread)/counts.sum()
+    return difference_interval(number, *np.clip([mean - reach, mean + reach], -100, 100).tolist())
 
 # %% ../../nbs/11_look/17_compared.ipynb #c0b4
 def make_compared_filter(

@@ -4,6 +4,7 @@
 
 # %% ../../nbs/11_look/11_comparison_browser.ipynb #db341062
 from __future__ import annotations
+import os
 from dataclasses import replace
 from functools import partial
 import numpy as np
@@ -11,16 +12,16 @@ from ..machine.messages import attribute_html, clean_line, text_html
 from ..pictures.thumbnails import Thumbnails
 from ..scoring.rules import correctness, find_rule, MARKS
 from ..run.chosen import mark_source
-from ..run.comparison import signed, signed_interval
-from .browser import CardBrowser, check_per_page, KEYS_HINT, PER_PAGE
+from ..run.comparison import have_other_pictures, hidden_differences, signed, signed_interval
+from .browser import CardBrowser, check_per_page, KEYS_HINT, PER_PAGE, view_of
 from .cards import chip_html, confidence_text, meter_html
 from .cards import plain, safe, saved_chip_html, unscored_line
 from .compared import answers_of, check_type, compared_pieces, ComparedFilter, ComparedIndex
 from .compared import make_compared_filter, Subset
 from .comparison_detail import ComparedDetail, models_of, record_html
 from .facets import Bar, Facets
-from .filters import Chips, FilterFields, SEARCH_HINT, WORDS_HINT
-from .grid import Card, group_by_picture
+from .filters import check_filter, Chips, FilterFields, SEARCH_HINT, WORDS_HINT
+from .grid import Card, group_by_picture, ONE_AN_ANSWER
 from .overview import Overview
 from .picking import call_of, given_fields, JointRemarks, Picking
 from .search import check_sort, VERDICTS
@@ -28,8 +29,9 @@ from .widgets import ALL, box, control
 
 # %% auto #0
 __all__ = ['MOST_MENUS', 'check_answer_type', 'short_names', 'sign_html', 'is_sure', 'answer_html', 'compared_html', 'PairCard',
-           'card_of', 'accuracy_text', 'legend_html', 'subset_texts', 'ComparedFilters', 'data_of', 'saved_named_html',
-           'ComparedFacets', 'ComparedOverview', 'kept_html', 'ComparisonBrowser', 'sides']
+           'card_of', 'accuracy_text', 'said_once', 'beside_figures', 'legend_html', 'subset_texts', 'intervals_text',
+           'ComparedFilters', 'data_of', 'saved_named_html', 'ComparedFacets', 'ComparedOverview', 'kept_html',
+           'ComparisonBrowser', 'sides']
 
 # %% ../../nbs/11_look/11_comparison_browser.ipynb #c8af6b75
 def short_names(
@@ -116,29 +118,64 @@ def accuracy_text(
     "An accuracy with its interval."
     return f"{accuracy:.1f} %" + (f" ({interval[0]:.1f} – {interval[1]:.1f})" if interval else "")
 
+def said_once(
+    texts: list[str], # what each run is, in a line
+) -> tuple[str, list[str]]: # the beginning that all have, "" for none worth a line of its own; the rest of each
+    "What several lines begin with, up to a comma, a colon or a bracket in each, so that it need not stand in each."
+    alike = os.path.commonprefix(texts)
+    while alike and not all(each[len(alike):].lstrip()[:1] in tuple(",:(") for each in texts): alike = alike[:-1]
+    alike = alike.rstrip(" ,:(")
+    rest = [each[len(alike):].lstrip(" ,:") for each in texts]
+    return (alike, rest) if len(alike) >= 20 and all(rest) else ("", texts)
+
+def _who_is_right(index) -> dict[str, int]: # text → questions: each scored one is in just one of them
+    if not index.compared: return {}
+    right, names, n = index.found.right, index.names, len(index.names)
+    several = sum(right[f"exactly {k} right"] for k in range(2, n))
+    counts = {"all right": right["all right"]}
+    if n > 2: counts["exactly 2 right" if n == 3 else f"2 to {n - 1} right"] = several
+    counts |= {f"only {name} right": right[f"only {name} right"] for name in names}
+    partly = right["none right"] - right["all wrong"]
+    return counts | ({"none wholly right": partly} if partly else {}) | {"all wrong": right["all wrong"]}
+
+def beside_figures(
+    found, # `PairedComparison` or `JointComparison`
+) -> list[str]: # sentences
+    "What a comparison says below its tables, and who looks at single answers must know: what is left out, what is not the same."
+    told = [f"Left out: {found.not_shared()}."] if found.not_shared() else []
+    told += [found.in_no_figure().strip(), hidden_differences(found.runs, found.table["question_id"].tolist()).strip()]
+    first = next((name for name, run in found.runs.items() if run.data is not None), None)
+    if have_other_pictures(found.runs): told.append(f"The pictures shown are those of {first}.")
+    return list(filter(None, told))
+
 def legend_html(
     index: ComparedIndex, # of two runs or more
+    folded: str = "", # HTML of what is shown when it is asked for
+    hidden: tuple[str, ...] = (), # notes that stand there
 ) -> str: # HTML
     "What the names stand for, how right each run is, how many questions are of which kind, and what must be known about that."
-    found, lines = index.found, []
+    found = index.found
     figures = [accuracy_text(*each) for each in index.standings] or [""]*len(index.names)
-    for (name, text), figure in zip(found.legend(), figures):
+    alike, rest = said_once([text for _, text in found.legend()])
+    lines = []
+    for name, text, figure in zip(index.names, rest, figures):
         lines.append(f"<b>{safe(name, 60)}</b>: {f'<b>{figure}</b> · ' if figure else ''}{safe(text, 400)}")
     if index.pair: counts = dict(list(found.changes.items())[:2])
-    else: counts = {name: n for name, n in found.right.items() if not name.startswith("exactly")} or found.same.to_dict()
-    lines.append(", ".join(f"{text_html(name)} {n:,}" for name, n in counts.items()))
-    lines += [safe(note, 400) for note in found.notes]
-    return "".join(f"<div class='beit3-legend'>{line}</div>" for line in lines)
+    else: counts = _who_is_right(index) or found.same.to_dict()
+    said = ", ".join(f"{text_html(name)} {n:,}" for name, n in counts.items())
+    lines.append(f"{said} · {'both' if len(index.names) == 2 else 'all'}: {safe(alike, 400)}" if alike else said)
+    lines += [safe(note, 400) for note in (*found.notes, *beside_figures(found)) if note not in hidden]
+    return "".join(f"<div class='beit3-legend'>{line}</div>" for line in lines) + folded
 
 # %% ../../nbs/11_look/11_comparison_browser.ipynb #e002
 def subset_texts(
     found: Subset|None, # of the questions that fit; None where none is scored
     index: ComparedIndex, # names the runs
-    by_answers: bool, # whether they were chosen by the answers
+    chosen_by: str, # "answers" or "tags", where they were chosen by them
 ) -> list[str]: # text of each figure
     "The accuracy of each run, and the differences."
     if found is None: return []
-    gaps = {i: (gap, None if by_answers else interval, alike)
+    gaps = {i: (gap, None if chosen_by else interval, alike)
             for (i, gap), interval, alike in zip(found.differences, found.intervals, found.alike)}
     texts, first = [], index.names[index.reference]
     for i, (name, accuracy) in enumerate(zip(index.names, found.accuracy)):
@@ -147,15 +184,23 @@ def subset_texts(
         gap, interval, alike = gaps[i]
         if alike: texts.append(f"{name} − {first}: no score differs")
         else: texts.append(f"{name} − {first} {signed(gap)}" + (f" ({signed_interval(interval)})" if interval else ""))
-    if by_answers: texts.append("chosen by their answers: no interval")
+    if chosen_by: texts.append(f"chosen by their {chosen_by}: no interval")
     return [*texts, f"{found.questions:,} scored"]
+
+def intervals_text(
+    found: Subset, # of the questions that fit
+) -> str: # a clause; "" where there is no interval
+    "How the intervals of differences were found."
+    if all(alike or ends is None for alike, ends in zip(found.alike, found.intervals)): return ""
+    if found.drawn: return "95 % intervals of the difference by resampling images, as in the table"
+    return "95 % intervals of the difference by image (Student's t); those of the table are by resampling images"
 
 # %% ../../nbs/11_look/11_comparison_browser.ipynb #30967873
 MOST_MENUS = 8 # runs that have a menu of their own for right and wrong
 
 class ComparedFilters(FilterFields):
     "The controls that say which questions fit, and in which order."
-    WIDTH = 124 # eight columns in a notebook of a usual window; words and sort take two each
+    WIDTH = 116 # eight columns in a notebook of a usual window, four in a narrow one; words and sort take two each
     def __init__(self,
         index: ComparedIndex, # names the choices
         filter: ComparedFilter, # at the start
@@ -386,30 +431,35 @@ class ComparisonBrowser(Picking, CardBrowser):
         sort: str|None = None, # one of `ComparedIndex.sorts`; None: what changed, or what is furthest apart, first
         per_page: int = PER_PAGE, # cards on a page
         vqa = None, # name of a run → its loaded model; None for those that the runs still have
+        cards: str = ONE_AN_ANSWER, # or "one a picture": what a card stands for
+        card_size: str = "medium", # or "small", "large"
         **filters, # fields of `ComparedFilter`, set at the start; None where all are wanted
     ):
         import ipywidgets as w
         check_per_page(per_page)
+        view = view_of(cards, card_size)
         self.comparison, self._runs = comparison, list(comparison.runs.values())
         index = ComparedIndex(comparison)
         remarks = self._joint_remarks()
         index.set_tags(remarks.tags, remarks.notes)
         if sort is not None: check_sort(sort, index.sorts)
         filter, self.models = make_compared_filter(index, **filters), models_of(comparison.runs, vqa)
+        check_filter(index, filter)
         known = {q.question_id: q for run in reversed(self._runs) for q in run.questions}
         CardBrowser.__init__(self, index, list(known.values()), Thumbnails(data_of(self._runs)), next(iter(self.models.values()), None))
         self._start_picking(remarks)
         self._take_remarks(index)
         bar = ComparedFilters(index, filter, sort or index.usual_sort, self.guard(self.search))
         self.overview = ComparedOverview(index, bar, self.guard)
-        head, foot = [w.HTML(legend_html(index))], [w.HTML(KEYS_HINT), w.HTML(kept_html(remarks))]
+        head, foot = [w.HTML(self._legend_html(index))], [w.HTML(KEYS_HINT), w.HTML(kept_html(remarks))]
         self._assemble(bar, self._make_detail(), head, foot, per_page, partial(card_of(index.names), note=self._card_note),
                        [self.overview.widget], [self.pick_bar.widget], ticks=self.picks,
-                       group=lambda rows: group_by_picture(index, rows))
+                       group=lambda rows: group_by_picture(index, rows), **view)
         self.controls |= self.overview.controls
 
     def _joint_remarks(self) -> JointRemarks: return JointRemarks([run.remarks for run in self._runs])
     def _card_note(self, question_id) -> str: return self._tags_html(question_id) # HTML
+    def _legend_html(self, index) -> str: return legend_html(index) # HTML
 
     def _make_detail(self):
         detail = ComparedDetail(self.comparison.runs, self.models, self.pictures, self.guard, self.back, self.step, self.open)
@@ -428,7 +478,7 @@ class ComparisonBrowser(Picking, CardBrowser):
         given |= given_fields(filters.filter)
         if filters.filter.correctness: given["correctness"] = dict(filters.filter.correctness)
         if filters.sort != self.index.usual_sort: given["sort"] = filters.sort
-        if self.grid.pager.per_page != PER_PAGE: given["per_page"] = self.grid.pager.per_page
+        given |= self._view()
         return call_of(self.called, given)
 
     def chosen_source(self) -> dict: # see `beit3_colab.run.chosen.source_of`
@@ -437,12 +487,15 @@ class ComparisonBrowser(Picking, CardBrowser):
 
     def _select(self): return self.index.select(self.filters.filter, self.filters.sort)
 
-    def _figures(self) -> list[str]:
-        return subset_texts(self.index.subset(self.rows), self.index, self.filters.filter.by_answers)
+    def _figures(self) -> tuple[list[str], str]: # texts, and how the intervals were found; "" where there are none
+        found, chosen_by = self.index.subset(self.rows), self.filters.filter.chosen_by
+        return subset_texts(found, self.index, chosen_by), "" if found is None or chosen_by else intervals_text(found)
 
     def _result_html(self) -> str:
-        figures = "".join(f"<span>{safe(text, 120)}</span>" for text in self._figures())
-        title = "" if not figures else f" title='{attribute_html(find_rule(self.comparison.judge.metric).title, 200)}; 95 % intervals by image'"
+        texts, how = self._figures()
+        figures = "".join(f"<span>{safe(text, 120)}</span>" for text in texts)
+        told = "; ".join(filter(None, [find_rule(self.comparison.judge.metric).title, how]))
+        title = f" title='{attribute_html(told, 300)}'" if texts else ""
         return f"<b{title}>{self.count_text()}</b>{figures}"
 
     def _show_detail(self, number, text, row, question):
@@ -454,8 +507,9 @@ class ComparisonBrowser(Picking, CardBrowser):
         self.remark_fields.show(row.question_id)
 
     def _saved_head(self) -> str:
-        told = safe(" · ".join([self.count_text(), *self._figures()]), 1000)
-        return f"{legend_html(self.index)}<p style='margin:4px 0'>{told}</p>"
+        texts, how = self._figures()
+        told = safe(" · ".join([self.count_text(), *texts, *filter(None, [how])]), 1000)
+        return f"{self._legend_html(self.index)}<p style='margin:4px 0'>{told}</p>"
 
     def _saved_lines(self, row) -> str:
         lines = [saved_named_html(*given) for given in answers_of(row, self.index.names)]

@@ -9,10 +9,11 @@ from ..pictures.thumbnails import Thumbnails
 from ..model.attention import check_loaded
 from .attention_view import AttentionControls, Explained
 from .cards import answers_html, chip_html, people_html, picture_html
-from .cards import plain, safe, unfolded_html, unscored_line, where_from
+from .cards import OWN_SCORES, plain, safe, unfolded_html, unscored_line
 from .compared import answers_of
-from .detail import AskedQuestions, AskField, lay_out, Navigation, OtherQuestions, question_text
+from .detail import AskedQuestions, AskField, lay_out, Navigation, origin_html, OtherQuestions, question_html, question_text
 from .widgets import box, control
+from .zoom import ZoomControls, ZoomedPicture
 
 # %% auto #0
 __all__ = ['record_html', 'models_of', 'models_html', 'ExplainedTogether', 'PicturesOfModels', 'asked_html', 'AskAll',
@@ -96,23 +97,31 @@ class PicturesOfModels:
         guard, # wraps callbacks
     ):
         import ipywidgets as w
-        self.pictures, self.models, self.frames, self.controls = pictures, models, {}, {}
-        self.single = w.HTML()
-        self.single.add_class("beit3-large")
-        self._question, self._looking, self._answers, self._explained, self._image = None, None, {}, None, None
-        self.widgets = [self.single]
-        if not models: return
         redraw = guard(lambda _: self.draw())
+        self.pictures, self.models, self.size, self.title = pictures, models, ZoomControls(redraw), w.HTML()
+        self.title.add_class("beit3-full-title")
+        self.zoomed, self.controls = ZoomedPicture(self.size), dict(self.size.controls)
+        self.single, self.frames, self.maps = self.zoomed.frame, {}, {}
+        self._question, self._looking, self._answers, self._explained, self._image = None, None, {}, None, None
+        above, below = [], []
+        if models: above, below = self._map_widgets(w, redraw)
+        bar = box(w.Box, *above, self.size.widget, classes="beit3-viewbar")
+        self.widgets = [self.size.place(self.title, bar, self.zoomed.box, self.zoomed.note, *below)]
+
+    def _map_widgets(self, w, redraw) -> tuple[list, list]: # a switch, and what it shows
         switch = control(self.controls, "attention", w.ToggleButton, description=self.SWITCH[False],
                          tooltip="Draw over the picture what the answer of each model rests on")
         switch.observe(redraw, "value")
-        self.part = AttentionControls(min(vqa.config.num_layers for vqa in models.values()), redraw) # layers that all have
+        self.part = AttentionControls(min(vqa.config.num_layers for vqa in self.models.values()), redraw) # layers that all have
         self.controls |= self.part.controls
         self.panel = box(w.VBox, *self.part.widgets, classes="beit3-looks", display="none")
-        self.frames = {name: w.HTML() for name in models}
-        for frame in self.frames.values(): frame.add_class("beit3-large")
-        self.side_by_side = box(w.Box, *self.frames.values(), classes="beit3-models", display="none")
-        self.widgets = [box(w.HBox, switch, classes="beit3-bar"), self.panel, self.single, self.side_by_side]
+        self.maps = {name: ZoomedPicture(self.size) for name in self.models}
+        self.frames, self.scales = {name: each.frame for name, each in self.maps.items()}, {name: w.HTML() for name in self.models}
+        captions = {name: w.HTML(f"<div class='beit3-caption'>{safe(name, 60)}</div>") for name in self.models}
+        sides = [box(w.VBox, captions[name], each.box, each.note, self.scales[name], classes="beit3-oneview")
+                 for name, each in self.maps.items()]
+        self.side_by_side = box(w.Box, *sides, classes="beit3-twoviews beit3-models", display="none")
+        return [switch], [self.side_by_side, self.panel]
 
     def show(self,
         question, # a `Question`, whose picture it is
@@ -120,6 +129,7 @@ class PicturesOfModels:
     ):
         "Show another picture; the maps stay switched on or off."
         self._question, self._image = question, None
+        for each in (self.zoomed, *self.maps.values()): each.forget()
         self.look_for(question, answers)
 
     def look_for(self,
@@ -128,6 +138,8 @@ class PicturesOfModels:
     ):
         "Show what the answers to a question rest on."
         self._looking, self._answers, self._explained = question, answers, None
+        text = question if isinstance(question, str) else question_text(question, next(iter(self.models.values()), None))
+        self.title.value = f"<div>{safe(text, 3000)}</div>" # the heading stands outside the full window
         self.draw()
 
     def read(self): # PIL.Image in RGB
@@ -142,27 +154,30 @@ class PicturesOfModels:
         if self._question is None: return
         picture, name = self.pictures.get(self._question, 640).result(), self._question.image_id
         heated = bool(self.models) and self.controls["attention"].value
-        self.single.value = picture_html(picture, name)
-        if not self.models: return
-        self.controls["attention"].description = self.SWITCH[heated]
         mapped = heated and bool(picture.jpeg)
-        self.panel.layout.display = None if heated else "none"
-        self.single.layout.display, self.side_by_side.layout.display = ("none", None) if mapped else (None, "none")
+        if self.models:
+            self.controls["attention"].description = self.SWITCH[heated]
+            self.panel.layout.display = None if heated else "none"
+            self.side_by_side.layout.display = None if mapped else "none"
+        for part in (self.zoomed.box, self.zoomed.note): part.layout.display = "none" if mapped else None
         if mapped: self._draw_maps()
+        elif self.size.zoom and picture.jpeg: self.zoomed.draw(self.read, name)
+        else: self.zoomed.fit(picture_html(picture, name))
 
     def _draw_maps(self):
         if self._explained is None:
             self._explained = ExplainedTogether(self.models, self.read(), self._looking, self._answers)
             self.part.offer(self._explained, "" if self._looking is self._question else self._looking)
-        for name, explained in self._explained.parts.items(): self.frames[name].value = self._map_html(name, explained)
+        for name, explained in self._explained.parts.items():
+            self.part.scale.value = ""
+            try: self._draw_map(self.maps[name], explained, f"{self._question.image_id} with {self.part.text()}, {name}")
+            except UserError as error: # such as an answer that this model does not have
+                self.maps[name].fit(f"<div class='beit3-error' role='alert'>{text_html(error, 600, isolate=True)}</div>")
+            self.scales[name].value = self.part.scale.value
 
-    def _map_html(self, name: str, explained: Explained) -> str: # HTML
-        caption = f"<div class='beit3-caption'>{safe(name, 60)}</div>"
-        try: picture = self.part.draw(explained)
-        except UserError as error: # such as an answer that this model does not have
-            return f"{caption}<div class='beit3-error' role='alert'>{text_html(error, 600, isolate=True)}</div>"
-        drawn = picture_html(picture, f"{self._question.image_id} with {self.part.text()}, {name}")
-        return f"{caption}{drawn}{self.part.scale.value}"
+    def _draw_map(self, shown: ZoomedPicture, explained: Explained, name: str):
+        if self.size.zoom: shown.draw(self.read, name, lambda size: self.part.draw(explained, max(size)).jpeg)
+        else: shown.fit(picture_html(self.part.draw(explained), name))
 
 # %% ../../nbs/11_look/32_comparison_detail.ipynb #d015
 def asked_html(
@@ -215,8 +230,8 @@ def compared_heading_html(
     told = [] if change is None else [text_html(change)]
     if scored and right is not None: told.append(f"right: {safe(right or 'none', 400)}")
     if unscored_line(row): told.append(unscored_line(row))
-    origin = safe(where_from(row.question_id, row.image_id, image))
-    return f"<h3>{safe(text, 3000)}</h3><div>{', '.join(told)}</div><div class='beit3-meta'>{origin}</div>"
+    origin = origin_html(row.question_id, row.image_id, image)
+    return f"{question_html(text)}<div>{', '.join(told)}</div><div class='beit3-meta'>{origin}</div>"
 
 class ComparedDetail:
     "One question in full. `back`, `step` and `go` tell the browser where its reader wants to go."
@@ -235,6 +250,8 @@ class ComparedDetail:
         self.parts = [w.HTML() for _ in runs]
         self.controls = self.navigation.controls | self.large.controls
         several = box(w.Box, *self.parts, classes="beit3-two" + (" beit3-many" if len(runs) > 2 else ""))
+        self.scores = w.HTML()
+        several = box(w.VBox, several, self.scores, classes="beit3-said-by-all")
         left, right = list(self.large.widgets), [several, self.people, self.others.caption, self.others.list, self.hint]
         if models:
             self.ask = AskAll(models, self.large, guard, self._look_for)
@@ -244,7 +261,7 @@ class ComparedDetail:
         self.widget = lay_out(self.navigation, self.heading, left, right)
 
     def _look_for(self, text: str|None, answers: dict): # None: the question of the runs
-        own = f"<h3>{safe(text, 3000)}</h3><div class='beit3-people'>your question</div>" if text is not None else ""
+        own = f"{question_html(text)}<div class='beit3-people'>your question</div>" if text is not None else ""
         self.heading.value = own or self._heading
         self.large.look_for(text if own else self._question, answers if own else self._said)
 
@@ -262,6 +279,8 @@ class ComparedDetail:
         self.heading.value = self._heading
         for part, (name, _, _, accuracy) in zip(self.parts, answers_of(row, list(self.runs))):
             part.value = record_html(name, records[name], accuracy)
+        own = any(run.loadable is not None and records[name]["confidences"] for name, run in self.runs.items())
+        self.scores.value = f"<div class='beit3-hint'>{OWN_SCORES}</div>" if own else ""
         last = list(self.runs)[-1]
         marked = (getattr(row, f"answer_{len(self.runs) - 1}"), last) if len(self.runs) == 2 else (None, "")
         self.people.value = people_html(annotation, *marked)

@@ -15,7 +15,7 @@ from ..machine.messages import attribute_html, check_whole_number, clean_line, p
 from ..machine.messages import text_html, UserError
 from ..pictures.thumbnails import Thumbnail
 from ..scoring.rules import find_rule
-from ..run.many import JointComparison, LONGEST_NAME
+from ..run.many import JointComparison, LONGEST_NAME, share_alike
 from .cards import confidence_text, data_uri, NOT_COUNTED, shown_name, where_from
 from .comparison_browser import data_of, is_sure, sign_html
 from .figures import encode_figure, new_figure, PLAIN
@@ -201,7 +201,7 @@ def plot_agreement(
 ): # matplotlib.figure.Figure
     "How often two runs gave the same answer, as a map."
     from matplotlib import colormaps
-    values, n = found.agreement.to_numpy(), len(found.names)
+    values, n = share_alike(found.codes[found.used]), len(found.names) # not those of the table, which are rounded
     longer = max(0, max(map(len, found.names)) - 6)
     figure = new_figure(1.8 + .62*n + .085*longer, 1.2 + .5*n + .06*longer)
     axes, colors = figure.subplots(), colormaps["Blues"]
@@ -270,7 +270,7 @@ def menus_html(
     return (
         "<form id='filters' hidden aria-label='Filter the questions'>"
         "<label for='words'>Words in question or answers"
-        "<input id='words' type='search' autocomplete='off' placeholder='such as: cat \"in the\"'></label>"
+        "<input id='words' type='search' autocomplete='off' placeholder='such as: cat \"in the\" -dog answer:yes'></label>"
         f"{menus}{_menu_html('order', 'Sort by', orders)}"
         "<button type='reset'>Clear filters</button><output id='count' for='words'></output></form>"
     )
