@@ -273,19 +273,21 @@ def test_overview_filters_by_bars_brush_and_slider(notebook, browse):
     browse.get_by_role("button", name="Clear filters").click()
     whole_page(browse)
     stops = browse.locator(".beit3-upright button.beit3-bar-button:visible")
+    wholes = [int(re.search(r" · ([\d,]+)", text)[1].replace(",", "")) for text in stops.all_inner_texts()]
+    assert sum(wholes) == fit(browse) # each answer is in one bar
     begin, end = stops.nth(4).bounding_box(), stops.nth(8).bounding_box()
     notebook.page.mouse.move(begin["x"] + begin["width"]/2, begin["y"] + begin["height"]/2)
     notebook.page.mouse.down()
     notebook.page.mouse.move(end["x"] + end["width"]/2, end["y"] + end["height"]/2, steps=4)
     notebook.page.mouse.up()
     expect(result(browse)).to_contain_text(" of ")
-    assert "min_confidence=0.75, max_confidence=0.995" in chosen(notebook)
+    assert "min_confidence=0.75, max_confidence=0.99499995" in chosen(notebook) # up to where the next bar begins
     low = browse.locator(".beit3-overview-range").get_by_role("slider").first
     low.focus()
     expect(low).to_have_accessible_name("Confidence from")
     notebook.page.keyboard.press("ArrowLeft")
     expect(browse.locator("button.beit3-active-filter:visible")).to_contain_text("0.5")
-    assert "min_confidence=0.5, max_confidence=0.995" in chosen(notebook)
+    assert "min_confidence=0.5, max_confidence=0.99499995" in chosen(notebook)
     both_themes(notebook, browse, "overview")
     resize(notebook, 1280)
     fold.click()
@@ -295,9 +297,11 @@ def test_detail_with_heat_map_and_a_question_of_ones_own(notebook, browse):
     picture = browse.locator(".beit3-large img")
     cards(browse).nth(1).click()
     picture.wait_for()
-    before = picture.get_attribute("src")
+    place = "e => [e.clientWidth, e.clientHeight, Math.round(e.getBoundingClientRect().top - e.closest('.beit3-detail').getBoundingClientRect().top)]"
+    before, fitted = picture.get_attribute("src"), picture.evaluate(place)
     browse.get_by_role("button", name="Show what the answer rests on").click()
     browse.locator(".beit3-scale").wait_for()
+    assert (now := picture.evaluate(place)) == fitted, (now, fitted) # so that with and without a map can be compared by eye
     expect(picture).to_have_attribute("alt", re.compile("with what “.+” rests on"))
     browse.get_by_role("button", name="Hide what the answer rests on").wait_for()
     seen = [before, picture.get_attribute("src")]
@@ -417,9 +421,51 @@ def test_keys_turn_pages_and_leave_the_notebook_alone(notebook, browse):
     expect(back).to_be_hidden()
     assert number.input_value() == "1" and notebook.js(state) == before
 
+def test_the_full_window_holds_the_keyboard(notebook, browse):
+    cards(browse).first.click()
+    full = browse.locator("button.beit3-full-window")
+    full.focus()
+    full.press("Enter")
+    browse.locator(".beit3-viewer.beit3-full").wait_for()
+    inside = "() => !!document.activeElement.closest('.beit3-full')"
+    for key in ("Tab", "Shift+Tab"):
+        seen = set()
+        for _ in range(8):
+            notebook.page.keyboard.press(key)
+            assert notebook.page.evaluate(inside), (key, seen)
+            seen.add(notebook.page.evaluate("() => document.activeElement.innerText"))
+        assert {"Fit", "400 %", "Leave full window"} <= seen
+    notebook.page.keyboard.press("Escape")
+    expect(browse.locator(".beit3-viewer.beit3-full")).to_have_count(0)
+    expect(browse.locator("button.beit3-back")).to_be_visible()
+
+def test_what_is_gone_leaves_the_keyboard_beside_it(notebook, browse):
+    search(browse, "is answer:yes")
+    chips = browse.locator("button.beit3-active-filter:visible")
+    expect(chips).to_have_count(2)
+    chips.last.press("Delete")
+    expect(chips).to_have_count(1)
+    expect(chips.last).to_be_focused()
+    chips.last.press("Delete")
+    expect(field(browse, "words")).to_be_focused()
+    whole_page(browse)
+    for number in (0, 1): browse.locator(".beit3-tick input:visible").nth(number).check()
+    tag = field(browse, "pick-tag")
+    tag.fill("by Enter")
+    tag.press("Enter")
+    expect(browse.locator(".beit3-card .beit3-tagchip", has_text="by Enter").first).to_be_visible()
+    assert notebook.ask("print(browser.remarks.counts['by Enter'])\nbrowser.remarks.untag(browser.picks.ids, 'by Enter')") == "2"
+    browse.get_by_role("button", name="Clear picks").press("Enter")
+    expect(browse.locator("button.beit3-pick-all")).to_be_focused()
+
 def test_three_runs_side_by_side(notebook):
     part = show(notebook, "compared")
     cards(part).first.click()
+    zoom = part.locator(".beit3-zoom button")
+    zoom.filter(has_text="200 %").click()
+    expect(part.locator(".beit3-viewer .beit3-size").first).to_contain_text("shown at 200 %")
+    zoom.filter(has_text="Fit").click()
+    assert part.locator(".beit3-heading button.beit3-copy").count() == 2
     part.get_by_role("button", name=re.compile("^Show")).first.click()
     maps = part.locator(".beit3-models .beit3-large:visible img")
     expect(maps).to_have_count(3)

@@ -1,5 +1,6 @@
 "The browser without a front end: values are set and buttons clicked as a person would."
-from dataclasses import replace
+import inspect
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -7,8 +8,12 @@ import pytest
 from beit3_colab.data.dataset import Annotation
 from beit3_colab.evaluation import evaluate
 from beit3_colab.look.cards import people_html
-from beit3_colab.look.run import Run, compare, open_run
+from beit3_colab.look.compared import ComparedFilter
+from beit3_colab.look.run import Comparison, ManyComparison, Run, compare, open_run
+from beit3_colab.look.search import Filter
 from beit3_colab.look.widgets import STYLE
+from beit3_colab.machine.messages import UserError
+from beit3_colab.run.answered import AnsweredQuestions
 from beit3_colab.scoring.rules import MARKS
 from hostile import every_html
 
@@ -28,6 +33,61 @@ def contrast(one, other):
     return (high + .05)/(low + .05)
 
 
+@pytest.mark.parametrize("given, says", [
+    (dict(min_confidence=.9, max_confidence=.1), "from min_confidence=0.9 to max_confidence=0.1: swap the two"), (dict(image="x"), "no answer is about image 'x'.*are such as"),
+    (dict(words="(("), "nothing in \\(\\( can be searched"), (dict(words="-"), "can be searched"), (dict(words="|"), "can be searched")])
+def test_what_can_fit_nothing_is_refused_in_code(run, given, says):
+    with pytest.raises(UserError, match=says): run.browse(**given)
+    with pytest.raises(UserError, match=says): compare(run, run).browse(**given)
+    run.browse(min_confidence=.5, max_confidence=.5), run.browse(image=str(run.questions[0].image_id)), run.browse(image=run.questions[0].image_id)
+
+def test_help_names_every_filter_and_each_is_spelled_out_in_one_place():
+    for kind, filters in ((Run, Filter), (Comparison, ComparedFilter), (ManyComparison, ComparedFilter)):
+        named = inspect.signature(kind.browse).parameters
+        assert {field.name for field in fields(filters)} | {"sort", "per_page", "vqa"} <= set(named)
+        assert all(f"\n    {name}: " in inspect.getdoc(kind.browse) for name in named if name not in ("self", "others"))
+    assert Comparison.browse is ManyComparison.browse
+
+@pytest.mark.parametrize("given, says", [
+    (dict(answer=["yes"]), r"answer must be one text, not \['yes'\]"), (dict(words=("red",)), "words must be one text"), (dict(image=3.5), "image must be one text, not 3.5"),
+    (dict(correct_answer=True), "correct_answer must be one text, not True"), (dict(tag=["a"]), "tag must be one text"), (dict(question_type=["how many"]), "question_type must be one text"),
+    (dict(people=7), "people must be one text"), (dict(answer=float("nan")), "answer must be one text"), (dict(foo=1), "'foo' is no filter; use .*words"), (dict(wrds="a"), "did you mean 'words'")])
+def test_filters_of_a_wrong_kind_are_refused(run, given, says):
+    for browsed in (run, compare(run, run), compare({"a": run, "b": run, "c": run})):
+        with pytest.raises(UserError, match=says): browsed.browse(**given)
+
+def test_none_asks_for_nothing_and_a_number_is_its_text(run):
+    whole, image = len(run.answers), run.questions[0].image_id
+    nothing = dict.fromkeys(("words", "answer", "correct_answer", "image", "answer_type", "question_type", "people", "tag"))
+    for browsed in (run, compare(run, run)):
+        assert len(browsed.browse(**nothing).rows) == whole
+        one = [browsed.browse(image=value).rows.tolist() for value in (image, float(image), str(image), np.int64(image))]
+        assert 0 < len(one[0]) < whole and one.count(one[0]) == 4
+    assert len(run.browse(unreadable=None, min_confidence=None, max_confidence=None, correctness=None).rows) == whole
+    assert len(run.browse(unreadable=np.True_).rows) == 0
+    for value in ("yes", 1, []):
+        with pytest.raises(UserError, match="unreadable must be True or False"): run.browse(unreadable=value)
+
+def test_questions_of_a_comparison_are_given_where_it_is_made(run):
+    ids = [q.question_id for q in run.questions[:5]]
+    with pytest.raises(UserError, match=r"compare\(…, questions=…\).browse\(\)"): compare(run, run).browse(questions=ids)
+    assert len(compare(run, run, questions=ids).browse().rows) == 5
+
+def test_in_the_page_marks_alone_are_told_and_what_is_shown_stays(run):
+    for browser in (run.browse(words="is"), compare(run, run).browse(words="is")):
+        before = browser.rows.tolist()
+        browser.controls["words"].value = "(("
+        assert "nothing in (( can be searched" in browser.status.value + getattr(getattr(browser.filters, "hint", None), "value", "")
+        assert browser.rows.tolist() == before
+
+def test_a_picture_whose_answers_are_still_to_come_can_be_asked_for(run):
+    from beit3_colab.run.answered import part_of
+    part = part_of(run, [q.question_id for q in run.questions])
+    part.__dict__["records"] = {q.question_id: run.records[q.question_id] for q in run.questions[:4]}
+    last = run.questions[-1].image_id
+    assert last != run.questions[0].image_id and len(part.browse(image=last).rows) == 0
+    with pytest.raises(UserError, match="no answer is about image"): part.browse(image=last, questions=[q.question_id for q in run.questions[:4]])
+
 def test_filters_agree_with_the_table(run):
     browser, a = run.browse(), run.answers
     for name, value, expected in (("correctness", "wrong", a["accuracy"] == 0), ("answer_type", "number", a["answer_type"] == "number"), ("answer", "YES", a["answer"] == "yes"),
@@ -45,9 +105,10 @@ def test_reopened_run_has_no_model(run):
     assert "load_model" in "".join(every_html(browser.widget)) and "ask-text" not in browser.controls and browser.status.value == ""
 
 def test_hostile_text_and_missing_pictures(run):
-    answers = run.answers.assign(question=NASTY, answer=NASTY, correct_answer=NASTY, accuracy=30., answer_type=NASTY, top5=[[(NASTY, .5)]]*len(run.answers), image_error=NASTY)
+    answers = run.answers.assign(question=NASTY, answer=NASTY, correct_answer=NASTY, accuracy=30., answer_type=NASTY, image_error=NASTY)
     odd = Run(run.folder, run.questions, run.annotations, None)
-    odd.__dict__["answers"] = answers
+    odd.__dict__["short_answers"] = answers.drop(columns=["calibrated", "top5"])
+    odd.__dict__["records"] = {i: dict(record, answers=[NASTY], confidences=[.5]) for i, record in run.records.items()}
     browser = odd.browse()
     browser.grid.cards.children[0].children[1].click()
     shown = "".join(every_html(browser.widget)) + browser.saved_view()
@@ -64,7 +125,7 @@ def test_refresh_shows_new_answers_and_keeps_the_rest(run):
     growing = Run(run.folder, run.questions, run.annotations, run.data)
     records = growing.records
     growing.__dict__["records"] = dict(list(records.items())[:20])
-    growing.refresh = lambda: [growing.__dict__.pop(n, None) for n in ("records", "accuracy", "answers")]
+    growing.refresh = lambda: AnsweredQuestions.refresh(growing)
     browser = growing.browse()
     browser.controls["next"].click()
     assert len(browser.rows) == 20 and browser.controls["refresh"].layout.display is None
@@ -74,7 +135,7 @@ def test_refresh_shows_new_answers_and_keeps_the_rest(run):
 def test_an_open_answer_stays_while_new_ones_come(run):
     growing = Run(run.folder, run.questions, run.annotations, run.data)
     growing.__dict__["records"] = dict(list(run.records.items())[:20])
-    growing.refresh = lambda: [growing.__dict__.pop(n, None) for n in ("records", "accuracy", "answers")]
+    growing.refresh = lambda: AnsweredQuestions.refresh(growing)
     browser = growing.browse(sort="order")
     shown = growing.answers["question_id"].tolist()[5]
     browser.open(shown)
@@ -93,7 +154,6 @@ def with_text_ids(run):
     annotations = {f"q/{i}": replace(a, question_id=f"q/{i}", image_id=f"n{a.image_id}") for i, a in run.annotations.items()}
     named = Run(run.folder, questions, annotations, run.data)
     named.__dict__["records"] = {f"q/{i}": dict(r, question_id=f"q/{i}") for i, r in run.records.items()}
-    named.__dict__["answers"] = run.answers.assign(question_id=[q.question_id for q in questions], image_id=[q.image_id for q in questions])
     return named
 
 def test_ids_may_be_texts(run):

@@ -1,5 +1,6 @@
 "One answer in full: pictures at their own size, what stays from answer to answer, what can be copied, what was not read."
 import base64
+import html
 import io
 import re
 import tracemalloc
@@ -11,7 +12,9 @@ from PIL import Image
 
 from beit3_colab import evaluate
 from beit3_colab.look.attention_view import overlay
-from beit3_colab.look.detail import LargePicture, cut_html, origin_html
+from beit3_colab.look.cards import safe
+from beit3_colab.look.detail import LargePicture, cut_html, origin_html, question_html
+from beit3_colab.look.widgets import read_asset
 from beit3_colab.look.zoom import MOST_BYTES, MOST_PIXELS, prepare_original
 from beit3_colab.model.vqa import load_model
 from beit3_colab.pictures.thumbnails import Thumbnails
@@ -86,6 +89,13 @@ def test_strips_of_a_map_make_no_seam(monkeypatch):
     whole = overlay(picture, found/found.sum(), 700)
     monkeypatch.setattr("beit3_colab.look.attention_view._STRIP", 7)
     assert overlay(picture, found/found.sum(), 700) == whole
+
+def test_the_controls_of_the_map_stand_below_the_picture_which_stays_where_it_is(browser):
+    viewer = browser.detail.large.widgets[0]
+    parts = list(viewer.children)
+    assert parts.index(browser.detail.large._panel) > parts.index(browser.detail.large.zoomed.box)
+    sheet = read_asset("zoom.css")
+    assert "beit3-mapped" in viewer._dom_classes and ".beit3-mapped" in sheet and "style*=" not in sheet # one size, with and without
 
 def test_size_and_map_stay_from_answer_to_answer(browser, run):
     browser.open(browser.index.table["question_id"].iloc[browser.rows[0]])
@@ -164,3 +174,23 @@ def test_what_is_sent_is_never_worse_than_the_small_copy():
     noisy = Image.effect_noise((3000, 2000), 120).convert("RGB")
     found = prepare_original(noisy)
     assert len(found.content) <= MOST_BYTES and max(found.sent) >= 640 and found.size == (3000, 2000)
+
+def test_pixels_are_kept_as_long_as_a_lesser_quality_does():
+    "Whoever looks at 100 % looks for the pixels of the file."
+    noise = np.random.default_rng(0).normal(0, 22, (1200, 1600, 3))
+    photo = Image.fromarray((128 + 90*np.sin(np.arange(1600)/80)[None, :, None] + noise).clip(0, 255).astype(np.uint8))
+    found = prepare_original(photo)
+    assert found.sent == photo.size == Image.open(io.BytesIO(found.content)).size and len(found.content) <= MOST_BYTES
+    large = photo.resize((4000, 3000), Image.Resampling.NEAREST)
+    assert np.prod(prepare_original(large).sent) > .6*MOST_PIXELS
+
+def test_a_very_long_question_leaves_the_picture_in_sight(browser, run):
+    "The beginning stands above it, the whole is one click away."
+    text = "x<i>" * 2500
+    assert question_html("is it <b>red</b>?") == f"<h3>{safe('is it <b>red</b>?')}</h3>"
+    head, whole = question_html(text).split("</h3>")
+    assert len(html.unescape(re.sub("<[^>]*>", "", head))) <= 301 and whole.startswith("<details") and "10,000 characters" in whole
+    assert "x&lt;i&gt;" * 700 in whole and "<i>" not in head + whole
+    browser.open(run.questions[0].question_id)
+    browser.controls["ask-text"].value = "is there a red ball " * 40
+    assert "the whole question (" in browser.detail.heading.value and len(browser.detail.large.title.value) < 1000

@@ -259,7 +259,7 @@ def run_table(run, vqa):
     failed = BackgroundRun.__new__(BackgroundRun)
     failed.begun, failed.error, failed._over = False, UserError(NASTY), threading.Event()
     failed._over.set()
-    return [runs(place)._repr_html_(), failed._line()["text/html"]]
+    return [runs(place)._repr_html_(), failed._line()["text/html"], failed._repr_html_()]
 
 def make_named(folder, name):
     "A hostile run that somebody gave a hostile name."

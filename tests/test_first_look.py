@@ -12,7 +12,7 @@ import pytest
 from nbclient import NotebookClient
 
 import beit3_colab
-from beit3_colab import compare, evaluate
+from beit3_colab import compare, evaluate, open_run
 from beit3_colab.data.dataset import Annotation, Dataset, Question
 
 ROOT = Path(__file__).parent.parent
@@ -194,3 +194,12 @@ def test_help_names_every_option(run):
         told = inspect.getdoc(getattr(type(run), method))
         assert set(names.split()) <= set(inspect.signature(getattr(run, method)).parameters)
         assert not [name for name in names.split() if f"    {name}: " not in told]
+
+def test_tab_in_pythons_own_prompt_computes_nothing(run):
+    "It asks an object for each attribute that it lists, and only of a property it knows better."
+    import rlcompleter
+    fresh = open_run(run.folder)
+    found = rlcompleter.Completer({"run": fresh}).attr_matches("run.")
+    assert {"run.accuracy", "run.answers", "run.browse("} <= set(found)
+    assert not {"records", "answers", "accuracy", "soft_score", "cross_fit", "remarks"} & set(vars(fresh))
+    assert fresh.accuracy is fresh.accuracy and "accuracy" in vars(fresh)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from beit3_colab.data.dataset import Annotation
-from beit3_colab.look.facets import STEPS, Bar, Facets, filter_pieces
+from beit3_colab.look.facets import STEPS, Bar, Facets, below, filter_pieces, step_text
 from beit3_colab.look.filters import FilterBar
 from beit3_colab.look.overview import BarButtons, Overview, drawn_html
 from beit3_colab.look.search import PEOPLE, AnswerIndex, Filter, PeopleSource
@@ -52,6 +52,27 @@ class Page:
 def page(): return Page(make_table())
 
 
+def test_a_bar_of_answers_with_spaces_around_finds_what_it_says():
+    table = make_table(80)
+    table = table.assign(answer=[f"{text}{end}" for text, end in zip(table["answer"], ["", "\n", " ", "\u2028"]*20)], correct_answer=[f"{end}{text}" for text, end in zip(table["correct_answer"], ["", "\u00a0", "\t"]*27)])
+    page = Page(table).open()
+    assert page.bars("confusions") and all(b.description.count("\u2028") == 0 for b in page.bars("confusions"))
+    for i in range(len(page.bars("confusions"))):
+        button = page.bars("confusions")[i]
+        whole = int(re.search(r"(?: · |, )([\d,]+)", button.description)[1])
+        button.value = True
+        assert len(page.rows) == whole > 0, button.description
+        page.bars("confusions")[i].value = False
+
+def test_texts_from_right_to_left_turn_nothing_round():
+    "The arrow leads from what people said to the answer, and the number stands behind."
+    yes, no = "\u0646\u0639\u0645", "\u0644\u0627"
+    table = make_table(40).assign(correct_answer=yes, answer=no, accuracy=0., answer_type=yes)
+    facets = Facets(AnswerIndex(table))
+    assert [bar.text for bar in facets.confusions(np.arange(40))] == [f"\u2068{yes}\u2069 → \u2068{no}\u2069, 40"]
+    assert facets.groups("answer_type", np.arange(40))[0].text.startswith(f"\u2068{yes}\u2069 · 40")
+    assert not any("\u2068" in bar.text for bar in Facets(AnswerIndex(make_table())).confusions(np.arange(N))) # where nothing is turned, nothing is added
+
 def test_every_bar_finds_what_it_says(page):
     page.open()
     for part in ("answer_type", "question_type", "confusions", "people"):
@@ -65,17 +86,36 @@ def test_every_bar_finds_what_it_says(page):
     for i, button in enumerate(page.bars("confidence")):
         whole = int(re.search(r" · ([\d,]+)", button.description)[1])
         button.value = True
-        assert len(page.rows) == whole and page.asks() in ({"min_confidence": STEPS[i], "max_confidence": STEPS[i + 1]}, {"max_confidence": .1}, {"min_confidence": .9999})
+        assert len(page.rows) == whole and page.asks() in ({"min_confidence": STEPS[i], "max_confidence": below(STEPS[i + 1])}, {"max_confidence": below(.1)}, {"min_confidence": .9999})
         page.bars("confidence")[i].value = False
         assert page.asks() == {}
 
-def test_answers_on_a_step_are_where_the_filter_finds_them():
-    page = Page(make_table().assign(confidence=np.resize([*STEPS, .3, .6], N))).open()
+def test_answers_on_a_step_are_in_one_bar_where_the_filter_finds_them():
+    on_steps = np.resize([*STEPS, .3, .6], N)
+    page = Page(make_table().assign(confidence=on_steps)).open()
+    wholes = np.histogram(on_steps, STEPS)[0] # from a step to below the next; the last one holds 1
     for i, button in enumerate(page.bars("confidence")):
         whole = int(re.search(r" · ([\d,]+)", button.description)[1])
         button.value = True
-        assert len(page.rows) == whole > 0, button.description
+        assert len(page.rows) == whole == wholes[i], button.description
+        assert page.bars("confidence")[i].value and not any(other.value for j, other in enumerate(page.bars("confidence")) if j != i)
         page.bars("confidence")[i].value = False
+    assert wholes.sum() == N
+
+def test_where_a_bar_ends_is_said_and_can_be_typed():
+    for step in STEPS[1:-1]:
+        assert np.float32(below(step)) == np.nextafter(np.float32(step), np.float32(0)) and len(repr(below(step))) < 14, step
+        assert step_text(below(step)) == f"below {step_text(step)}" and step_text(step) == f"{step:g}"
+    page = Page(make_table()).open()
+    page.bars("confidence")[10].value = True
+    assert [chip.description for chip in page.chips()] == ["confidence 0.999 – below 0.9999 ×"]
+    with page.bar._quiet: page.bar.set_filter(min_confidence=.9) # the other end stays where it is
+    assert page.bar.filter.max_confidence == below(.9999) and page.bar.controls["confidence"].value == (.9, below(.9999))
+
+def test_confusions_stand_in_the_order_of_what_they_say():
+    table = make_table(8).assign(correct_answer=["a"]*4 + ["c"]*4, answer=["b"]*4 + ["d"]*3 + ["e"], accuracy=[0., 30, 30, 30, 0, 0, 30, 0])
+    index = AnswerIndex(table)
+    assert [(bar.key, bar.count) for bar in Facets(index).confusions(index.order())] == [(("a", "b"), "4"), (("c", "d"), "3"), (("c", "e"), "1")]
 
 def test_a_confusion_reads_as_what_became_what(page):
     page.open()
@@ -111,7 +151,7 @@ def test_people_of_many_questions_are_counted_when_they_are_asked_for(monkeypatc
 def test_drawing_over_bars(page):
     page.open()
     brush, before = page.overview.controls["brush"], page.searches
-    for drawn, low, high in (("3 6 1", .5, .98), ("6 3 2", .5, .98), ("0 11 3", 0, 1), ("11 11 4", .9999, 1)):
+    for drawn, low, high in (("3 6 1", .5, below(.98)), ("6 3 2", .5, below(.98)), ("0 11 3", 0, 1), ("11 11 4", .9999, 1)):
         brush.value = drawn
         assert (page.bar.filter.min_confidence, page.bar.filter.max_confidence) == (low, high) and brush.value == ""
     assert page.searches == before + 4 and page.overview.controls["overview-range"].value == (.9999, 1.)

@@ -3,6 +3,7 @@ import io
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
@@ -14,11 +15,13 @@ from PIL import Image
 from beit3_colab.model.attention import attention_map, attention_share, question_words
 from beit3_colab.machine.messages import clean_text
 from beit3_colab.look.cards import confidence_text
-from beit3_colab.look.figures import heat_map, new_figure, show_attention
+from beit3_colab.look.figures import encode_figure, heat_map, new_figure, show_attention
 from beit3_colab.look.attention_view import explore_attention
 from beit3_colab.machine.messages import UserError
 from beit3_colab.evaluation import evaluate
-from beit3_colab.look.plots import calibration_table, confusion_table, plot_accuracy, plot_calibration, plot_confusions, show_answers
+from beit3_colab.look.plots import accuracy_table, calibration_table, confusion_table, plot_accuracy, plot_calibration, plot_confusions, show_answers
+from beit3_colab.look.report import plot_tables
+from beit3_colab.look.run import Run
 from beit3_colab.scoring.rules import correctness
 from beit3_colab.scenes.drawing import draw_scene
 from beit3_colab.scenes.description import make_scene
@@ -113,6 +116,14 @@ def test_figures_leave_no_state(run):
     assert dict(matplotlib.rcParams) == before
     if "matplotlib.pyplot" in sys.modules: assert sys.modules["matplotlib.pyplot"].get_fignums() == []
 
+def test_accuracies_are_rounded_once(run):
+    ids = list(run.records)[:17] # 14 of them right are 82.3529 %: 82.35 would make 82.3
+    notes = {i: replace(run.annotations[i], question_type="what") for i in ids}
+    some = Run(run.folder, [q for q in run.questions if q.question_id in ids], notes, run.data)
+    some.__dict__["records"] = {i: dict(run.records[i], answers=[notes[i].multiple_choice_answer if i in ids[:14] else "no such thing"]) for i in ids}
+    assert [row.accuracy for row in accuracy_table(some, "question_type").itertuples()] == [pytest.approx(100*14/17, abs=1e-9)]
+    assert [t.get_text() for t in texts(plot_accuracy(some))].count("82.4") == 2 and "<td>82.4</td>" in plot_tables(some)[0]
+
 def test_tables_count_every_answer(run):
     calibration, confusions = calibration_table(run), confusion_table(run)
     assert calibration["answers"].sum() == len(run.answers)
@@ -150,3 +161,30 @@ def test_attention_is_drawn_over_the_photo_as_the_model_saw_it(vqa, tmp_path):
     said = vqa.ask(tmp_path/"photo.jpg", "What is the weather like?", top_k=1)[0]
     assert figure.axes[0].images[0].get_array().shape[:2] == stored and view.picture.size == stored[::-1]
     assert figure.axes[0].get_title() == f"{said.answer} ({confidence_text(said.confidence)})" and confidence_text(said.confidence) in view.widget.children[2].children[1].children[-1].value
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_a_sign_that_the_font_has_not_gives_no_warning(suffix):
+    "Whoever makes a page sees no line of Matplotlib's for each Chinese or Arabic sign in it."
+    figure = new_figure(2, 2)
+    figure.subplots().set_title("\u65e5\u672c \ufdfa")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert encode_figure(figure, suffix) and figure._repr_png_()
+
+def test_signs_that_the_font_has_not_are_drawn_by_the_reader_s(run, tmp_path):
+    "In a report: Chinese, Arabic (joined, and the arrow leads from what people said to the answer), emoji."
+    yes, no = "\u0646\u0639\u0645", "\u0644\u0627"
+    notes = {i: replace(note, multiple_choice_answer=yes, answers=(yes,)*10) for i, note in run.annotations.items()}
+    few = Run(run.folder, run.questions, notes, run.data)
+    few.__dict__["records"] = {i: dict(record, answers=[(no, "\u732b\u732b", "\U0001f408")[n % 3]]) for n, (i, record) in enumerate(run.records.items())}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawn = encode_figure(plot_confusions(few), ".svg").decode()
+    labels = ["".join(t.itertext()) for t in ElementTree.fromstring(drawn.encode()).iter("{http://www.w3.org/2000/svg}text")]
+    assert f"{yes}\u200e → \u200e{no}" in labels and any(label.endswith(f"{yes}\u200e → \u200e\u732b\u732b") for label in labels)
+    usual = encode_figure(plot_confusions(run), ".svg").decode()
+    assert "<text" not in usual and "\u200e" not in "".join(texts_of(plot_confusions(run)))
+    import matplotlib
+    assert matplotlib.rcParams["svg.fonttype"] == "path"
+
+def texts_of(figure): return [text.get_text() for text in texts(figure)]

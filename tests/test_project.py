@@ -134,3 +134,16 @@ def test_wheel_does_the_main_job_alone(copy, tmp_path, monkeypatch):
     done = subprocess.run([tmp_path/"venv"/"bin"/"beit3-colab", "evaluate", "--output-dir", tmp_path/"run"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "overall" in done.stdout and len(json.loads((tmp_path/"run"/"submit_vqav2_sample.json").read_text())) == 1093
+
+def test_the_readme_uses_no_name_before_it_is_made():
+    "Who runs its snippets one after another is not stopped by a name that stands nowhere."
+    made, page = set(dir(__builtins__) if inspect.ismodule(__builtins__) else __builtins__), (ROOT/"README.md").read_text(encoding="utf-8")
+    snippets = re.findall(r"```python\n(.*?)```", page, re.S)
+    assert len(snippets) > 8
+    for snippet in snippets:
+        for statement in ast.parse(snippet).body:
+            nodes = list(ast.walk(statement))
+            made |= {alias.asname or alias.name.partition(".")[0] for n in nodes if isinstance(n, (ast.Import, ast.ImportFrom)) for alias in n.names}
+            made |= {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+            used = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+            assert used <= made, (used - made, snippet)

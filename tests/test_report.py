@@ -169,3 +169,19 @@ def test_the_policy_holds_even_if_escaping_failed(open_page, path, tmp_path):
         limit = time.monotonic() + 60
         while not server.requests and time.monotonic() < limit: page.wait_for_timeout(20)
         assert server.requests
+
+def test_tags_filter_a_report(open_page, run, tmp_path):
+    first, *others = run.questions[:4]
+    run.remarks.tag(others, "<b>odd", "glare").note(first, "look again")
+    try: path = run.to_html(tmp_path/"tagged.html", n=40)
+    finally: run.remarks.untag(others, "<b>odd", "glare").note(first, "")
+    page = open_page(path)
+    marked = page.evaluate("[...document.querySelectorAll('article')].map(a => [a.dataset.tags || '', 'note' in a.dataset])")
+    tagged, noted = sum(bool(tags) for tags, _ in marked), sum(note for _, note in marked)
+    for value, number in (("<b>odd", tagged), ("glare", tagged), ("any tag", tagged), ("no tag", 40 - tagged), ("with a note", noted)):
+        if not number: continue
+        page.select_option("#tag", value)
+        assert visible(page) == number, value
+        assert page.eval_on_selector("#tag", "e => e.selectedOptions[0].text") == f"{value} ({number})"
+    assert tagged and not page.said
+    assert "id='tag'" not in run.to_html(tmp_path/"plain.html").read_text(encoding="utf-8")

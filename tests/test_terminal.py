@@ -237,3 +237,12 @@ def test_figures_are_printed_cleanly():
     people = {i: Annotation(i, i, EVIL, f"{EVIL}\nforged", "yes", ("yes",)*10) for i in range(3)}
     found = [score(people, {i: "yes" for i in range(3)}), soft_score(people, {i: "yes" for i in range(3)}), check_submission([{"question_id": EVIL, EVIL: 1}], [dict(question_id=1, image_id=1, question="q")])]
     for thing in found: assert not orders(str(thing)) and "\nforged" not in str(thing)
+
+def test_ipython_in_a_terminal_says_where_a_browser_can_be_looked_at(monkeypatch, capsys):
+    "Nothing else would be seen there but a line that names a Python object."
+    from types import SimpleNamespace
+    from beit3_colab.look.widgets import show_widget
+    monkeypatch.setattr("IPython.get_ipython", type("TerminalInteractiveShell", (), {}))
+    show_widget(SimpleNamespace(model_id="0"), "Browser(sample: 3 answers)", "<p>saved</p>")
+    out = capsys.readouterr().out
+    assert out.startswith("Browser(sample: 3 answers)\n") and "to_html('report.html')" in out and "<" not in out

@@ -11,17 +11,18 @@ from functools import partial
 import numpy as np
 from ..machine.docstrings import with_parameters
 from ..machine.front_end import in_notebook
-from ..machine.messages import plural, short_repr, UserError
+from ..machine.messages import check_choice, plural, short_repr, UserError
 from ..pictures.thumbnails import Thumbnails
 from ..scoring.rules import MARKS, find_rule
 from ..scoring.people import judge_people, people_sentence
 from ..model.attention import check_loaded
-from ..run.answered import AnsweredQuestions
+from ..run.answered import add_wide_columns, AnsweredQuestions, top_answers
 from ..run.chosen import question_ids
+from ..run.remarks import ShownRemarks
 from .cards import NOT_COUNTED, plain, safe, saved_card_html, saved_html, saved_line_html, smaller
 from .detail import Detail, question_text
-from .filters import FilterBar
-from .grid import Card, Grid, group_by_picture
+from .filters import check_filter, FilterBar
+from .grid import Card, Grid, group_by_picture, ONE_A_PICTURE, ONE_AN_ANSWER, SIZES
 from .overview import Overview
 from .picking import call_text, Picking
 from .search import AnswerIndex, check_sort, check_sort_of, default_sort, Filter, make_filter, people_source, Selection
@@ -29,8 +30,8 @@ from .tables import with_uncounted
 from .widgets import box, control, Guard, KEYS, saved_class, show_widget, style_widget
 
 # %% auto #0
-__all__ = ['PER_PAGE', 'ASK_HINT', 'KEYS_HINT', 'MANY', 'check_per_page', 'CardBrowser', 'result_html', 'notes_html',
-           'result_text', 'title_html', 'load_hint_html', 'why_no_accuracy', 'only_answerable', 'Browser',
+__all__ = ['PER_PAGE', 'CHANGED_HINT', 'ASK_HINT', 'KEYS_HINT', 'MANY', 'check_per_page', 'view_of', 'CardBrowser', 'result_html',
+           'notes_html', 'result_text', 'title_html', 'load_hint_html', 'why_no_accuracy', 'only_answerable', 'Browser',
            'known_questions', 'reading_note', 'browse']
 
 # %% ../../nbs/11_look/10_browser.ipynb #92665001
@@ -42,6 +43,16 @@ def check_per_page(
     "Raises `UserError` for a number of cards that no page has."
     if isinstance(per_page, bool) or not isinstance(per_page, int) or not 1 <= per_page <= 100:
         raise UserError(f"per_page must be a whole number from 1 to 100, not {short_repr(per_page)}")
+
+# %% ../../nbs/11_look/10_browser.ipynb #92665002
+def view_of(
+    cards, # as a caller gave it: what a card stands for
+    card_size, # likewise: how large cards are
+) -> dict: # arguments of `CardBrowser._assemble`
+    "How cards are shown at the start. Raises `UserError` for what there is not."
+    check_choice("cards", cards, (ONE_AN_ANSWER, ONE_A_PICTURE))
+    check_choice("card_size", card_size, SIZES)
+    return dict(cards=cards, size=card_size)
 
 # %% ../../nbs/11_look/10_browser.ipynb #43abbd62
 class CardBrowser:
@@ -62,8 +73,10 @@ class CardBrowser:
 
     def _assemble(self, filters, detail, head: list, foot: list, per_page: int, card=Card, above=(), tools=(), **grid):
         import ipywidgets as w
+        if grid.get("cards") == ONE_A_PICTURE and grid.get("group") is None:
+            raise UserError(f"cards={ONE_A_PICTURE!r} is nothing for this browser: its cards show two pictures each")
         self.filters, self.detail = filters, detail
-        self.grid = Grid(self.pictures, per_page, self.guard, self._load, self.open, card, **grid)
+        self.grid = Grid(self.pictures, per_page, self.guard, self._load, self.open, card, changed=self._redrawn, **grid)
         self.controls |= {**filters.controls, **self.grid.controls, **detail.controls}
         self.grid.tools.children = (*self.grid.tools.children, *tools)
         beside = filters.buttons is not None # the result stands beside the buttons of the filters, where there are some
@@ -76,14 +89,25 @@ class CardBrowser:
         self.back()
         self.search()
 
+    def _redrawn(self): # cards are larger now, more on a page, or stand for something else
+        "An heir may have something to say about it."
+
+    def _view(self) -> dict: # arguments, for `code`
+        "How cards are shown, where that is not the usual."
+        controls, given = self.grid.controls, {}
+        if self.grid.pager.per_page != PER_PAGE: given["per_page"] = self.grid.pager.per_page
+        if "cards" in controls and controls["cards"].value != ONE_AN_ANSWER: given["cards"] = controls["cards"].value
+        if controls["size"].value != "medium": given["card_size"] = controls["size"].value
+        return given
+
     @property
     def index(self) -> AnswerIndex:
         "All that can be shown, ready to be filtered and sorted."
         return self.selection.index
 
     @property
-    def rows(self): # positions in `index.table`
-        "What fits, in the order shown."
+    def rows(self): # [n] int
+        "What fits, in the order shown, as positions in `index.table`: for the rows themselves take `answers`."
         return self.selection.rows
 
     @property
@@ -91,8 +115,8 @@ class CardBrowser:
         "Which answer is open in full."
         return self.selection.question_id
 
-    def _load(self, rows) -> list[tuple]: # (question text, row, `Question`)
-        answers = self.index.table.iloc[rows].itertuples(index=False)
+    def _load(self, rows, complete=lambda table: table) -> list[tuple]: # (question text, row, `Question`)
+        answers = complete(self.index.table.iloc[rows]).itertuples(index=False)
         found = [(row, self._questions[row.question_id]) for row in answers]
         return [(row.question or question_text(question, self.vqa), row, question) for row, question in found]
 
@@ -112,7 +136,7 @@ class CardBrowser:
     ):
         "Show one answer in full. Raises `UserError` where the question has none."
         row = self.selection.row_of(question_id)
-        (text, answer, question), = self._load([row])
+        (text, answer, question), = self._load([row], self._complete)
         self.selection.question_id = question_id
         self.all.layout.display, self.detail.widget.layout.display = "none", None
         self._show_position()
@@ -146,6 +170,7 @@ class CardBrowser:
     def _ipython_display_(self): # the script runs here and is stripped from what is opened again
         show_widget(self.widget, repr(self), self.saved_view() + KEYS)
 
+    def _complete(self, table): return table # a few rows of `index.table`, with all that a detail shows
     def count_text(self) -> str: return self.selection.count_text(self.NOUN) # how many fit
     def _empty_texts(self) -> tuple[str, str]: return f"No {self.NOUN} fits.", "Change a filter, or clear them all."
 
@@ -168,13 +193,18 @@ def result_html(
     accuracy, numbers = summary
     words = [f"<span>{word}</span>" for word in _other_words(numbers, uncounted)]
     if accuracy is None: return f"<b>{count}</b>{''.join(words) if uncounted else ''}"
-    verdicts = [f"<span>{sign} {numbers[word]:,} {word}</span>" for word, (sign, _) in MARKS.items()]
+    verdicts = [f"<span>{text}</span>" for text in _verdict_words(numbers, metric)]
     figure = f"<span>{_figure_name(metric, by_name)} <b>{accuracy:.1f} %</b></span>"
     return f"<b>{count}</b>{figure}{''.join([*verdicts, *words])}{notes_html(notes)}"
 
 def _figure_name(metric, by_name) -> str:
     rule = find_rule(metric)
     return f"by {rule.name}" if by_name else rule.short_name
+
+def _verdict_words(numbers, metric) -> list[str]: # of each verdict that the rule can give
+    either = find_rule(metric).all_or_nothing
+    return [f"{sign} {numbers[word]:,} {word}" for word, (sign, _) in MARKS.items()
+            if numbers[word] or word != "partly right" or not either]
 
 def _other_words(numbers, uncounted) -> list[str]: # of answers that no verdict counts
     unknown = numbers.get("unknown", 0) - uncounted
@@ -199,7 +229,7 @@ def result_text(
     accuracy, numbers = summary
     words = _other_words(numbers, uncounted)
     if accuracy is None: return ", ".join([count, *words]) if uncounted else count
-    verdicts = ", ".join([*(f"{sign} {numbers[word]:,} {word}" for word, (sign, _) in MARKS.items()), *words])
+    verdicts = ", ".join([*_verdict_words(numbers, metric), *words])
     line = f"{count}, {_figure_name(metric, by_name)} {accuracy:.1f} %: {verdicts}"
     return " ".join([f"{line}.", *notes]) if notes else line
 
@@ -226,6 +256,8 @@ def load_hint_html(
     return f"To see what the answer rests on, and to ask something else, load the model: {call}"
 
 # %% ../../nbs/11_look/10_browser.ipynb #8c495c22
+CHANGED_HINT = ("The weights that answered were changed in memory. While you have them, <code>vqa.save(folder)</code> keeps them, "
+                "and <code>run.browse(vqa=vqa)</code> shows what the answer rests on.")
 ASK_HINT = ("Another tool gave these answers. To ask a model of ours something about the picture, load it: "
             "<code>run.browse(vqa=load_model('sample'))</code>")
 
@@ -266,22 +298,28 @@ class Browser(Picking, CardBrowser):
         per_page: int = PER_PAGE, # cards on a page
         note = None, # called with a question_id, for HTML that each card tells beside the answer
         part: str = "", # what makes `questions` a part of the run, such as "where rules differ"
+        cards: str = ONE_AN_ANSWER, # or "one a picture": what a card stands for
+        card_size: str = "medium", # or "small", "large"
         **filters, # fields of `Filter`, set at the start
     ):
         import ipywidgets as w
         if sort is not None: check_sort(sort)
         check_per_page(per_page)
+        view = view_of(cards, card_size)
         check_loaded(vqa)
         self.run, self._only, self._closed = run, known_questions(run, questions), threading.Event()
         self.note, self.part = note or (lambda question_id: ""), part
         vqa = vqa if vqa is not None else run.vqa
         CardBrowser.__init__(self, self._read(), run.questions, Thumbnails(run.data), vqa)
-        self._start_picking(run.remarks)
+        self._start_picking(ShownRemarks(run.remarks))
         self._take_remarks(self.index)
         if sort is None: sort = default_sort(self.index)
         check_sort_of(self.index, sort)
-        bar = FilterBar(self.index, make_filter(self.index, **filters), sort, self.guard(self.search))
+        filter = make_filter(self.index, **filters)
+        check_filter(self.index, filter, self._waiting())
+        bar = FilterBar(self.index, filter, sort, self.guard(self.search))
         hint = load_hint_html(*run.loadable) if run.loadable else ASK_HINT
+        if getattr(getattr(run, "identity", None), "is_changed", False): hint = CHANGED_HINT
         detail = Detail(self.pictures, vqa, hint, self.guard, self.back, self.step, self.open)
         detail.own_scores = run.loadable is not None
         head = box(w.HBox, *self._make_head(w), classes="beit3-bar")
@@ -289,7 +327,7 @@ class Browser(Picking, CardBrowser):
         self.overview = Overview(self.index, bar, self.guard)
         card = partial(Card, note=self._card_note)
         self._assemble(bar, detail, [head], [w.HTML(KEYS_HINT)], per_page, card, [self.overview.widget],
-                       [self.pick_bar.widget], ticks=self.picks, group=lambda rows: group_by_picture(self.index, rows))
+                       [self.pick_bar.widget], ticks=self.picks, group=lambda rows: group_by_picture(self.index, rows), **view)
         self.controls |= self.overview.controls
         self._show_state()
         if run.running: threading.Thread(target=self._watch, daemon=True, name="beit3-browser").start()
@@ -301,14 +339,22 @@ class Browser(Picking, CardBrowser):
         return self.title, button
 
     def _read(self) -> AnswerIndex:
-        answers = self.run.answers
+        answers = self.run.short_answers
         self._answered = len(answers)
         if self._only is not None and len(answers): answers = answers[answers["question_id"].isin(self._only)]
         self._frame = answers
-        return AnswerIndex(with_uncounted(self.run, answers), people_source(self.run))
+        def tops(ids): return top_answers([self.run.records[i] for i in ids])
+        return AnswerIndex(with_uncounted(self.run, answers), people_source(self.run), tops)
+
+    def _complete(self, table): return add_wide_columns(self.run, table)
+
+    def _waiting(self): # yields the questions that are to be shown when they are answered
+        only, records = None if self._only is None else set(self._only), self.run.records
+        asked = self.run.questions if only is None else (q for q in self.run.questions if q.question_id in only)
+        return (q for q in asked if q.question_id not in records)
 
     def _table(self, rows): # pandas.DataFrame: rows of `run.answers` with what people wrote
-        found = self._frame.iloc[rows]
+        found = add_wide_columns(self.run, self._frame.iloc[rows])
         if not len(self._frame): return found
         return self._with_remarks(found, found["question_id"].tolist())
 
@@ -320,7 +366,7 @@ class Browser(Picking, CardBrowser):
         "The call that shows this view; `run` stands for the run."
         options = {}
         if self.filters.sort != default_sort(self.index): options["sort"] = self.filters.sort
-        if self.grid.pager.per_page != PER_PAGE: options["per_page"] = self.grid.pager.per_page
+        options |= self._view()
         if self._only is not None: options["questions"] = self._only
         return call_text(self.filters.filter, **options)
 
@@ -329,9 +375,10 @@ class Browser(Picking, CardBrowser):
 
     def count_text(self) -> str: # how many fit
         "How many fit; of a part, what it is a part of."
-        if not self.part: return super().count_text()
         fit, total = len(self.rows), len(self.index)
-        whole = f"{total:,} of {plural(self._answered, self.NOUN)}, {self.part}"
+        if not self.part and total == self._answered: return super().count_text()
+        whole = f"{total:,}{'' if self.part else ' chosen'} of {plural(self._answered, self.NOUN)}"
+        if self.part: whole += f", {self.part}"
         return whole if fit == total else f"{fit:,} of these {whole}"
 
     def _show_state(self):
@@ -418,7 +465,7 @@ def reading_note(
 ):
     "In a notebook, say at once that many answers are being read; gone when they are."
     questions = len(run.questions)
-    if questions < MANY or "answers" in vars(run) or not in_notebook():
+    if questions < MANY or "short_answers" in vars(run) or not in_notebook():
         yield
         return
     from IPython.display import HTML, display
@@ -434,24 +481,13 @@ def browse(
     sort: str|None = None, # confident, unsure, best, worst, mistakes (most confident first), answer, order, disagreement …; None: mistakes where people's answers are known
     per_page: int = PER_PAGE, # cards on a page, 1 to 100
     questions = None, # only these: question_ids, one of them, rows of `run.answers`, or another browser
-    words: str = "", # in question or answer: beginnings of words; "in quotes" together; -without, a|b, answer:yes
-    correctness: str|None = None, # right, partly right, wrong or unknown
-    answer: str = "", # the model's whole answer
-    correct_answer: str = "", # what most people said
-    answer_type: str|None = None, # yes/no, number or other
-    question_type: str|None = None, # such as "how many"
-    min_confidence: float = 0., # 0 to 1
-    max_confidence: float = 1., # 0 to 1
-    people: str|None = None, # whether people agree: all agree, most agree, people disagree …
-    image: str = "", # number or name of a picture
-    unreadable: bool = False, # only pictures that could not be read
-    tag: str|None = None, # that somebody gave; also any tag, no tag, with a note
-    **others, # of no use: refused with the names that there are
+    cards: str = ONE_AN_ANSWER, # what a card stands for: "one an answer" or "one a picture"
+    card_size: str = "medium", # small, medium or large
+    **filters, # fields of `Filter`; one that is as usual asks for nothing
 ) -> Browser: # shown by a notebook
-    "Browse the answers of a run over their pictures. Raises `UserError` for a filter that fits nothing in the run."
-    filters = dict(words=words, correctness=correctness, answer=answer, correct_answer=correct_answer, answer_type=answer_type,
-                   question_type=question_type, min_confidence=min_confidence, max_confidence=max_confidence, people=people,
-                   image=image, unreadable=unreadable, tag=tag)
+    """Browse the answers of a run over their pictures: `run.browse`, whose help names the filters. Raises `UserError` for
+    a filter that fits nothing in the run."""
     usual = asdict(Filter())
-    given = {name: value for name, value in filters.items() if value is not usual[name] and value != usual[name]}
-    with reading_note(run): return Browser(run, vqa, questions, sort, per_page, **given, **others)
+    def asks(name, value): return name not in usual or value is not usual[name] and value != usual[name]
+    given = {name: value for name, value in filters.items() if asks(name, value)} # a name that there is not is refused below
+    with reading_note(run): return Browser(run, vqa, questions, sort, per_page, cards=cards, card_size=card_size, **given)

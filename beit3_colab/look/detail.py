@@ -16,8 +16,9 @@ from .widgets import box, control, Quiet
 from .zoom import ZoomControls, ZoomedPicture
 
 # %% auto #0
-__all__ = ['question_text', 'Navigation', 'copied_html', 'origin_html', 'heading_html', 'own_heading_html', 'cut_html',
-           'OtherQuestions', 'other_text', 'AskField', 'LargePicture', 'AskedQuestions', 'lay_out', 'Detail']
+__all__ = ['question_text', 'question_html', 'Navigation', 'copied_html', 'origin_html', 'heading_html', 'own_heading_html',
+           'cut_html', 'OtherQuestions', 'other_text', 'AskField', 'LargePicture', 'AskedQuestions', 'lay_out',
+           'Detail']
 
 # %% ../../nbs/11_look/09_detail.ipynb #e9698e88
 def question_text(
@@ -29,6 +30,17 @@ def question_text(
     if vqa is None or vqa.tokenizer is None: return f"(no text in this data: {len(question.token_ids)} token ids)"
     pieces = [p for p in vqa.tokenizer.tokens(list(question.token_ids)) if p not in ("<s>", "</s>", "<pad>")]
     return "".join(pieces).replace("▁", " ").strip()
+
+# %% ../../nbs/11_look/09_detail.ipynb #9bqhead2
+_SHORT = 300 # characters of a question that stand above a picture
+
+def question_html(
+    text: str, # of a question
+) -> str: # HTML, an h3
+    "A question as a heading; of a very long one the beginning, and the whole of it behind a click."
+    if len(text) <= _SHORT: return f"<h3>{safe(text, _SHORT)}</h3>"
+    whole = f"<summary>the whole question ({len(text):,} characters)</summary><div>{safe(text, 3000)}</div>"
+    return f"<h3>{safe(text, _SHORT)}</h3><details class='beit3-hint'>{whole}</details>"
 
 # %% ../../nbs/11_look/09_detail.ipynb #616383ea
 class Navigation:
@@ -100,7 +112,7 @@ def heading_html(
     unread = ""
     if isinstance(row.image_error, str):
         unread = f"<div class='beit3-meta'>⊘ answered without its picture: {safe(hide_passwords(row.image_error))}</div>"
-    return (f"<h3>{safe(text, 3000)}</h3><div class='beit3-verdict'>{chip_html(row.accuracy)}{answer}</div>"
+    return (f"{question_html(text)}<div class='beit3-verdict'>{chip_html(row.accuracy)}{answer}</div>"
             f"<div class='beit3-meta'>{origin_html(row.question_id, row.image_id, image)}</div>{unread}")
 
 def _own_score(row) -> str: # HTML: what the tool that wrote the file says beside the answer
@@ -118,7 +130,7 @@ def own_heading_html(
     "What stands above the picture while a question of one's own is looked at."
     best, confidence = answers[0]
     told = f"<span>the model says <b>{safe(best, 200)}</b>{confidence_text(confidence, ' ({})')}</span>"
-    return f"<h3>{safe(text, 3000)}</h3><div class='beit3-verdict'><span class='beit3-people'>your question:</span>{told}</div>"
+    return f"{question_html(text)}<div class='beit3-verdict'><span class='beit3-people'>your question:</span>{told}</div>"
 
 # %% ../../nbs/11_look/09_detail.ipynb #9a54f643
 def cut_html(
@@ -233,7 +245,8 @@ class LargePicture:
         above, below = [], [self.zoomed.note]
         if vqa is not None: above, below = self._attention_widgets(redraw), [self.zoomed.note, self.part.scale]
         bar = box(w.Box, *above[:1], self.size.widget, classes="beit3-viewbar")
-        self.widgets = [self.size.place(self.title, bar, *above[1:], self.zoomed.box, *below)]
+        self.widgets = [self.size.place(self.title, bar, self.zoomed.box, *below, *above[1:])] # nothing moves when the map comes
+        if vqa is not None: self.widgets[0].add_class("beit3-mapped")
 
     def _attention_widgets(self, redraw) -> list: # a switch, and what it shows
         import ipywidgets as w
@@ -262,7 +275,7 @@ class LargePicture:
         self._looking, self._answers, self._explained = question, answers, None
         text = question if isinstance(question, str) else question_text(question, self.vqa)
         said = f" <b>{safe(answers[0][0], 200)}</b>" if answers else ""
-        self.title.value = f"<div>{safe(text, 3000)}{said}</div>" # the heading stands outside the full window
+        self.title.value = f"<div>{safe(text)}{said}</div>" # the heading stands outside the full window
         self.draw()
 
     def read(self): # PIL.Image in RGB

@@ -4,6 +4,7 @@
 
 # %% ../../nbs/11_look/27_facets.ipynb #f2700003
 from __future__ import annotations
+import unicodedata
 from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 import numpy as np
@@ -12,7 +13,8 @@ from .query import parse_query, Part, without_part
 from .search import AnswerIndex, Filter, PEOPLE
 
 # %% auto #0
-__all__ = ['STEPS', 'Bar', 'step_text', 'Facets', 'type_figures', 'Piece', 'filter_pieces', 'count_without', 'why_nothing']
+__all__ = ['STEPS', 'Bar', 'kept_apart', 'below', 'step_text', 'Facets', 'type_figures', 'Piece', 'filter_pieces',
+           'count_without', 'why_nothing']
 
 # %% ../../nbs/11_look/27_facets.ipynb #f2700005
 class Bar(NamedTuple):
@@ -42,13 +44,27 @@ class Bar(NamedTuple):
         return f"{self.text} · accuracy {self.figure}" if self.between and self.figure else self.text
 
 # %% ../../nbs/11_look/27_facets.ipynb #f2700008
+def kept_apart(
+    text: str, # one line, plain; such as an answer
+) -> str: # with marks around it that nobody sees, where it needs them
+    "A text that stands beside signs and numbers, which one that is written from right to left would turn round."
+    is_other_way = any(unicodedata.bidirectional(c) in ("R", "AL") for c in text)
+    return f"\u2068{text}\u2069" if is_other_way else text
+
 STEPS = (0., .1, .25, .5, .75, .9, .95, .98, .99, .995, .999, .9999, 1.) # of confidence
+
+def below(
+    step: float, # of `STEPS`, not the first
+) -> float: # the largest confidence less than it, in as few digits as single precision needs
+    "Where a bar ends, so that an answer on a step is in one bar only; at the end of all bars it is 1."
+    return float(str(np.nextafter(np.float32(step), np.float32(0)))) if step < 1 else 1.
 
 def step_text(
     value: float, # a confidence
 ) -> str: # as short as it can be said
-    "A step for people: 0, 0.5, 0.9999."
-    return f"{value:.6g}"
+    "A step for people: 0, 0.5, 0.9999, below 0.9999."
+    step = next((step for step in STEPS[1:-1] if value == below(step)), None)
+    return f"{value:.6g}" if step is None else f"below {step:.6g}"
 
 # %% ../../nbs/11_look/27_facets.ipynb #f2700011
 class Facets:
@@ -76,10 +92,11 @@ class Facets:
     def confidence(self,
         rows: np.ndarray, # that fit
     ) -> list[Bar]: # keys: (from, to)
-        "How many answers lie between each two of `STEPS`, as the filter finds them: one that lies on a step is in both bars."
-        ends = list(zip(STEPS, STEPS[1:]))
+        "How many answers lie from one of `STEPS` to below the next, as the filter finds them. Each is in one bar; 1 is in the last."
+        ends = [(low, below(high)) for low, high in zip(STEPS, STEPS[1:])]
+        names = [f"{step_text(low)} – {step_text(high)}" for low, high in zip(STEPS, STEPS[1:])]
         def masks(): return [self.index.mask(self.FILTER(min_confidence=low, max_confidence=high)) for low, high in ends]
-        return self._mask_bars("steps", [(end, f"{step_text(end[0])} – {step_text(end[1])}") for end in ends], masks, rows)
+        return self._mask_bars("steps", list(zip(ends, names)), masks, rows)
 
     def _mask_bars(self, name: str, labels: list, masks, rows) -> list[Bar]: # labels: (key, label); masks(): [n] bool of each
         masks = self._keep(name, masks)
@@ -104,13 +121,13 @@ class Facets:
             places = {value: i for i, value in enumerate(shown)}
             return np.array([places.get(value, -1) for value in column.values], np.int32)[column.codes]
         kept = f"{name} {len(shown)} {shown[-1] if shown else ''}"
-        return self._bars(kept, self._keep(kept, place), [(v, clean_line(v, 40)) for v in shown], rows)
+        return self._bars(kept, self._keep(kept, place), [(v, kept_apart(clean_line(v, 40))) for v in shown], rows)
 
     def confusions(self,
         rows: np.ndarray, # that fit
         chosen: tuple|None = None, # a pair that must be among them
     ) -> list[Bar]: # keys: (what most people said, the model's answer)
-        "What was answered instead of what: the pairs with most wrong answers first, `MOST` of them and half as many."
+        "What was answered instead of what: the pairs with most wrong answers, `MOST` of them and half as many, the longest bar first."
         if not len(self.index) or not self.index.judged: return []
         pairs, codes = self._keep("confusions", self._pairs)
         shown = pairs[:self.MOST*3//2] + [pair for pair in pairs[self.MOST*3//2:] if pair == chosen]
@@ -118,8 +135,9 @@ class Facets:
         if kept is None: # one more, or few
             kept = np.full(len(codes), -1, codes.dtype)
             for i, pair in enumerate(shown): kept[codes == pairs.index(pair)] = i
-        labels = [(pair, f"{clean_line(pair[0], 24)} → {clean_line(pair[1], 24)}") for pair in shown]
-        return [bar._replace(between=", ") for bar in self._bars(f"confusions {shown[-1] if shown else ''}", kept, labels, rows)]
+        labels = [(pair, f"{kept_apart(clean_line(pair[0], 24))} → {kept_apart(clean_line(pair[1], 24))}") for pair in shown]
+        bars = [bar._replace(between=", ") for bar in self._bars(f"confusions {shown[-1] if shown else ''}", kept, labels, rows)]
+        return sorted(bars, key=lambda bar: -bar.whole) # they count partly right answers too, as a click finds these
 
     def _pairs(self) -> tuple[list[tuple[str, str]], np.ndarray]: # pairs, worst first; [n] positions in them, -1: none
         said, given = self.index.correct_answers, self.index.columns["answer"]

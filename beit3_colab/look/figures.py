@@ -4,7 +4,7 @@
 
 # %% ../../nbs/11_look/01_figures.ipynb #5c3d68ed
 from __future__ import annotations
-import io
+import io, math, unicodedata, warnings
 from functools import partial
 from pathlib import Path
 import numpy as np
@@ -16,13 +16,64 @@ from .cards import confidence_text
 from .showing import shown_in_cells
 
 # %% auto #0
-__all__ = ['PLAIN', 'new_figure', 'title_figure', 'note_figure', 'check_path', 'encode_figure', 'save_figure', 'heat_map',
-           'color_top', 'choose_panels', 'draw_panel', 'layer_text', 'map_text', 'show_attention']
+__all__ = ['PLAIN', 'save_quietly', 'needs_other_fonts', 'is_from_right', 'label_text', 'new_figure', 'title_figure',
+           'note_figure', 'check_path', 'encode_figure', 'save_figure', 'heat_map', 'color_top', 'choose_panels',
+           'draw_panel', 'layer_text', 'map_text', 'show_attention']
 
 # %% ../../nbs/11_look/01_figures.ipynb #3910f68f
 PLAIN = dict(parse_math=False, usetex=False) # for every text that is drawn: `$` is a `$`
 
 # %% ../../nbs/11_look/01_figures.ipynb #c16ea9ea
+def save_quietly(
+    figure, # matplotlib.figure.Figure
+    content: io.BytesIO, # takes it
+    **how, # as for `savefig`
+):
+    """Write a figure without a warning for each sign of Chinese or Arabic that the font does not have. An SVG with such signs
+    keeps its texts as texts, which a browser draws with the fonts of whoever looks."""
+    import matplotlib
+    kept = {"svg.fonttype": "none"} if how.get("format") == "svg" and needs_other_fonts(figure) else {}
+    with warnings.catch_warnings(), matplotlib.rc_context(kept):
+        warnings.filterwarnings("ignore", "Glyph .* missing from|Matplotlib currently does not support")
+        figure.savefig(content, **how)
+
+def needs_other_fonts(
+    figure, # matplotlib.figure.Figure
+) -> bool: # whether a text has signs that its font lacks, or that are joined from right to left
+    "Whether the fonts of this machine cannot draw all that a figure says."
+    from matplotlib.font_manager import findfont, get_font
+    from matplotlib.text import Text
+    for text in figure.findobj(Text):
+        signs = {sign for sign in text.get_text() if sign > "\u024f"} # Latin letters are in every font
+        if any(is_from_right(sign) for sign in signs): return True
+        font = get_font(findfont(text.get_fontproperties())) if signs else None
+        if not all(font.get_char_index(ord(sign)) for sign in signs): return True
+    return False
+
+def is_from_right(
+    text: str, # any
+) -> bool: # whether some of it is Hebrew, Arabic and the like
+    "Whether a text has letters that are written from right to left."
+    return any(unicodedata.bidirectional(sign) in ("R", "AL") for sign in text)
+
+def label_text(
+    *parts: str, # lines of plain text
+    between: str, # signs between them
+) -> str: # for one line of a figure
+    "Texts side by side in their order, also from right to left, with the room that wide signs take in a reader's font."
+    wide = sum(unicodedata.east_asian_width(sign) in "WF" for part in parts for sign in part)
+    mark = "\u200e" if any(map(is_from_right, parts)) else "" # nobody sees it: what stands between runs from left to right
+    return "\u00a0"*(math.ceil(wide*_spaces_missing()) if wide else 0) + f"{mark}{between}{mark}".join(parts)
+
+def _spaces_missing() -> float: # by which the sign that is drawn for a wide one here is narrower than that
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextToPath
+    def measure(sign): return TextToPath().get_text_width_height_descent(sign, FontProperties(size=10), False)[0]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        width, space = measure("\u732b"), measure("\u00a0")
+    return max(0., 10 - width)/max(space, 1.)
+
 def new_figure(
     width: float, # inches
     height: float, # inches
@@ -35,7 +86,7 @@ def new_figure(
 
 def _png(figure):
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=80)
+    save_quietly(figure, content, format="png", dpi=80)
     return content.getvalue()
 
 # %% ../../nbs/11_look/01_figures.ipynb #91bef6a6
@@ -79,7 +130,7 @@ def encode_figure(
 ) -> bytes: # the file
     "A figure as a file, without the time."
     content = io.BytesIO()
-    figure.savefig(content, format=suffix[1:], **_FORMATS[suffix])
+    save_quietly(figure, content, format=suffix[1:], **_FORMATS[suffix])
     return content.getvalue()
 
 def save_figure(

@@ -6,16 +6,18 @@
 from __future__ import annotations
 from dataclasses import fields, replace
 from functools import partial
-from ..machine.messages import UserError
+from ..machine.messages import first_few, short_repr, UserError
+from ..data.values import seal_name
 from ..scoring.rules import MARKS
 from .cards import plain, safe
-from .query import parse_query
+from .query import compose, parse_query
 from .search import AnswerIndex, default_sort, Filter, known_sorts, SORTS
 from .facets import Bar, count_without, filter_pieces, step_text, STEPS, type_figures
 from .widgets import ALL, box, control, error_html, Quiet
 
 # %% auto #0
-__all__ = ['WORDS_HINT', 'SEARCH_HINT', 'FilterFields', 'Chips', 'ConfidenceRange', 'FilterBar', 'verdict_options']
+__all__ = ['WORDS_HINT', 'SEARCH_HINT', 'FilterFields', 'Chips', 'ConfidenceRange', 'FilterBar', 'verdict_options',
+           'check_filter']
 
 # %% ../../nbs/11_look/25_filters.ipynb #fda32ee7
 WORDS_HINT = 'such as: cat "in the" – then Enter'
@@ -328,3 +330,20 @@ def verdict_options(
     signs = {word: sign for word, (sign, _) in MARKS.items()}
     counts = index.summary(index.order())[1]
     return [(f"{signs.get(word, '?')} {word} ({n:,})", word) for word, n in counts.items() if n or word != "unknown"]
+
+# %% ../../nbs/11_look/25_filters.ipynb #f2759d66
+def check_filter(
+    index: AnswerIndex, # of a run, or of several
+    filter: Filter, # each of whose fields is checked; or a `ComparedFilter`
+    waiting=(), # questions that have no answer yet
+):
+    "Raises `UserError` for confidences that exclude each other, and for a picture that no answer is about."
+    least, most, image = filter.min_confidence, filter.max_confidence, filter.image.strip()
+    if least > most:
+        raise UserError(f"nothing has a confidence from min_confidence={least:g} to max_confidence={most:g}: swap the two, "
+                        "or leave one out")
+    if not image or not len(index): return
+    known = index.columns["image_id"].values
+    if compose(seal_name(image)) in map(compose, known) or any(str(question.image_id) == image for question in waiting): return
+    raise UserError(f"no answer is about image {short_repr(filter.image)}: the ids of pictures here, in the column image_id, "
+                    f"are such as {first_few(known)}")

@@ -214,9 +214,12 @@ class Grid:
         ticks=None, # has(question_id) -> bool, set(question_id, value); None: cards have no tick
         group=None, # rows -> `Groups` or a list of arrays of rows, one for each card; None: always one card an answer
         sizes=SIZES, # of cards
+        size: str = "medium", # one of `sizes`, at the start
+        cards: str = ONE_AN_ANSWER, # or `ONE_A_PICTURE`, at the start, where there are groups
+        changed=lambda: None, # called when cards are larger now, more on a page, or stand for something else
     ):
         import ipywidgets as w
-        self._sizes = sizes
+        self._sizes, self._changed = sizes, changed
         self.pictures, self.rows, self.ticks, self.group = pictures, [], ticks, group
         self._load, self._guard, self._groups, self._last = load, guard, None, None
         self._cards, self._turns, self._shown = [], 0, []
@@ -225,18 +228,19 @@ class Grid:
         self.controls = self.pager.controls
         self.empty = w.HTML()
         self.cards = box(w.GridBox, classes="beit3-grid", grid_template_columns="none")
-        self._make_fields(w)
+        self._make_fields(w, size, cards)
         self.tools = box(w.HBox, self.pager.widget, classes="beit3-bar beit3-tools") # others may put theirs beside it
         self.widget = box(w.VBox, self.empty, self.tools, self.cards, self.pager.below)
 
-    def _make_fields(self, w):
+    def _make_fields(self, w, size: str, cards: str):
         looks = "beit3-field", "beit3-page"
-        size = dict(options=list(SIZES), value="medium", description="Card size", tooltip="How large the cards are")
+        size = dict(options=list(SIZES), value=size, description="Card size", tooltip="How large the cards are")
         control(self.controls, "size", w.Dropdown, *looks, **size)
         self.controls["size"].observe(self._guard(lambda _: self._resize()), "value")
+        self.controls["per-page"].observe(self._guard(lambda _: self._changed()), "value")
         self.pager.widget.children += (self.controls["size"],)
         if self.group is not None:
-            kinds = dict(options=[ONE_AN_ANSWER, ONE_A_PICTURE], value=ONE_AN_ANSWER, description="Cards",
+            kinds = dict(options=[ONE_AN_ANSWER, ONE_A_PICTURE], value=cards, description="Cards",
                          tooltip="What a card stands for")
             control(self.controls, "cards", w.Dropdown, *looks, **kinds)
             self.controls["cards"].observe(self._guard(lambda _: self._regroup()), "value")
@@ -251,11 +255,13 @@ class Grid:
         before = self._side
         self._set_columns()
         if before != self._side: self.turn(self.page)
+        self._changed()
 
     def _regroup(self):
         row = self._shown[0][0] if self._shown else None # the first answer of the page stays on the page
         self._make_groups()
         self.turn(1 if row is None else self._page_of(row))
+        self._changed()
 
     def _make_groups(self):
         self._groups = None
@@ -284,8 +290,9 @@ class Grid:
         "Show another page."
         page = self.pager.show(page, len(self.rows) if self._groups is None else len(self._groups))
         self._turns += 1
-        self._mark(None)
-        self._fill(page)
+        returned = [] if self._last is None else self._ids[self._cards.index(self._last)]
+        self._fill(page) # a note that came late may be why the same page is shown again: its card stays marked
+        self._mark(next((card for card, ids in zip(self._cards, self._ids) if not set(ids).isdisjoint(returned)), None))
         for _, _, question in self.items(page + 1): self._picture(question)
 
     def groups(self,
@@ -321,6 +328,7 @@ class Grid:
         return int(place)//self.pager.per_page + 1
 
     def _mark(self, card): # the script of the page finds it by the class
+        if card is self._last: return
         if self._last is not None: self._last.widget.remove_class("beit3-return")
         self._last = card
         if card is not None: card.widget.add_class("beit3-return")

@@ -14,13 +14,13 @@ from ..data.pairs import pair_text
 from ..run.chosen import mark_source
 from ..run.pairs import MEASURES, Pairs
 from ..scoring.figures import format_figure_interval
-from .browser import CardBrowser, check_per_page, KEYS_HINT, PER_PAGE
+from .browser import CardBrowser, check_per_page, KEYS_HINT, view_of
 from .cards import answers_html, chip_html, confidence_text, data_uri, people_html, picture_html, plain, safe
 from .cards import said_html, saved_chip_html, saved_html, shown_name, smaller, unfolded_html
 from .comparison_browser import check_answer_type
-from .detail import lay_out, Navigation, origin_html
+from .detail import lay_out, Navigation, origin_html, question_html
 from .filters import FilterFields, WORDS_HINT
-from .grid import Card, WIDE
+from .grid import Card, ONE_AN_ANSWER, WIDE
 from .picking import call_of, JointRemarks, Picking
 from .search import AnswerIndex, check_sort, Filter
 from .widgets import ALL
@@ -219,7 +219,7 @@ def pair_heading_html(
     "What stands above a pair."
     same = ""
     if row.same_answer: same = ", the same answer to both" + (", as people gave" if row.people_same else "")
-    return f"<h3>{safe(text, 3000)}</h3><div class='beit3-verdict'>{text_html(outcome + same)}</div>"
+    return f"{question_html(text)}<div class='beit3-verdict'>{text_html(outcome + same)}</div>"
 
 def whole_side_html(
     side: Side, # of a pair
@@ -283,9 +283,11 @@ class PairBrowser(Picking, CardBrowser):
         answer_type: str|None = None, # such as "yes/no", "number" or "other"
         sort: str|None = None, # one of `PAIR_SORTS`; None: worst first
         per_page: int = 12, # pairs on a page
+        card_size: str = "medium", # or "small", "large"
     ):
         import ipywidgets as w
         check_per_page(per_page)
+        view = view_of(ONE_AN_ANSWER, card_size)
         if outcome is not None: check_choice("outcome", outcome, OUTCOMES)
         if same is not None: check_choice("same", same, SAME_TO_BOTH)
         self.pairs, index, asked = pairs, pair_index(pairs), {q.question_id: q for q in pairs.run.questions}
@@ -304,7 +306,7 @@ class PairBrowser(Picking, CardBrowser):
         detail = PairDetail(self.guard, self.back, self.step)
         self._place_remarks(detail)
         self._assemble(filters, detail, [w.HTML(pair_legend_html(pairs))], [w.HTML(KEYS_HINT)], per_page,
-                       partial(PairCard, note=self._tags_html), (), [self.pick_bar.widget], ticks=self.picks, sizes=WIDE)
+                       partial(PairCard, note=self._tags_html), (), [self.pick_bar.widget], ticks=self.picks, sizes=WIDE, **view)
 
     def __repr__(self): return f"PairBrowser({plain(self.pairs.run.label)}: {self.count_text()}{self._picked_text()})"
 
@@ -325,8 +327,7 @@ class PairBrowser(Picking, CardBrowser):
         "The call that shows this view; `pairs` stands for the pairs."
         given = {name: self.filters[name] for name in ("outcome", "same", "words", "answer_type") if self.filters[name]}
         if self.filters["sort"] != "worst": given["sort"] = self.filters["sort"]
-        if self.grid.pager.per_page != PER_PAGE: given["per_page"] = self.grid.pager.per_page
-        return call_of("pairs", given)
+        return call_of("pairs", given | self._view())
 
     def _select(self):
         f = self.filters
@@ -360,7 +361,7 @@ class PairBrowser(Picking, CardBrowser):
 class PairTable(Pairs):
     "The complementary pairs of a run, and a way to look at them. Printed, it is a small table."
     def browse(self,
-        **options, # outcome, same, words, answer_type, sort, per_page: see `PairBrowser`
+        **options, # outcome, same, words, answer_type, sort, per_page, card_size: see `PairBrowser`
     ): # PairBrowser, shown by a notebook
         "Both pictures of each pair with both answers."
         return PairBrowser(self, **options)

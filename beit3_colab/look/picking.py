@@ -7,10 +7,11 @@ from __future__ import annotations
 import html
 from dataclasses import asdict
 import numpy as np
-from ..machine.messages import attribute_html, UserError
-from ..run.remarks import Remarks
+from ..machine.messages import attribute_html, short_name, UserError
+from ..run.remarks import clean_note, Remarks, ShownRemarks
 from .cards import plain, safe
 from .search import Filter
+from .tables import put_remarks
 from .widgets import box, control, Quiet
 
 # %% auto #0
@@ -131,7 +132,8 @@ class JointRemarks:
         parts: list[Remarks], # of each run
         members: dict|None = None, # id on a card → the question_ids it stands for; None: each for itself
     ):
-        self.parts, self._members = list({part.path or number: part for number, part in enumerate(parts)}.values()), members
+        self.parts = [ShownRemarks(part) for part in {part.path or number: part for number, part in enumerate(parts)}.values()]
+        self._members, self.missed = members, "" # a line: where the last tag or note could not be kept, and why
         self._cards = None if members is None else {}
         for card, ids in (members or {}).items():
             for question_id in ids: self._cards.setdefault(question_id, []).append(card)
@@ -157,6 +159,11 @@ class JointRemarks:
         return tuple(part.version for part in self.parts)
 
     @property
+    def warning(self) -> str: # a line; "" where all is well
+        "What is in the files and not shown, and what was not kept everywhere."
+        return " ".join(dict.fromkeys(filter(None, (self.missed, *(part.warning for part in self.parts)))))
+
+    @property
     def tags(self) -> dict: # card → tags
         "The tags of all runs."
         return self._union([part.tags for part in self.parts])
@@ -175,12 +182,15 @@ class JointRemarks:
         return dict(sorted(found.items(), key=lambda pair: -pair[1]))
 
     def _each(self, write, needs_all: bool):
-        "Write to each run; one that cannot keep it is passed over, unless all are needed or none can."
-        errors, parts = [], [part for part in self.parts if part.path is not None] or self.parts[:1]
+        "Write to each run; one that cannot keep it is passed over and told, unless all are needed or none can."
+        errors, parts = {}, [part for part in self.parts if part.path is not None] or self.parts[:1]
         for part in parts:
             try: write(part)
-            except UserError as error: errors.append(error)
-        if errors and (needs_all or len(errors) == len(parts)): raise errors[0]
+            except UserError as error: errors[part.path] = error
+        self.missed = ""
+        if errors and (needs_all or len(errors) == len(parts)): raise next(iter(errors.values()))
+        not_in = "; ".join(f"not in {short_name(path)}: {error}" for path, error in errors.items())
+        if errors: self.missed = f"Kept with {len(parts) - len(errors)} of {len(parts)} runs, {not_in}."
 
     def tag(self,
         cards, # ids on cards
@@ -201,7 +211,9 @@ class JointRemarks:
         text: str|None, # the note; empty removes it
     ):
         "Write a note, instead of those that were there."
-        for question_id in self._questions_of([card]): self._each(lambda part: part.note(question_id, text), not text)
+        def write(part):
+            for question_id in self._questions_of([card]): part.note(question_id, text)
+        self._each(write, not text)
 
 # %% ../../nbs/11_look/29_picking.ipynb #29picksg
 class PickBar:
@@ -215,7 +227,7 @@ class PickBar:
     ):
         import ipywidgets as w
         self.picks, self.remarks, self.controls, self._changed = picks, remarks, {}, changed
-        self.count, self.call = w.HTML(), w.HTML()
+        self.count, self.call, self.warning = w.HTML(), w.HTML(), w.HTML(layout=dict(flex="1 1 100%", display="none"))
         make = self._make_button
         make("pick-all", "Pick all", "Tick every answer that fits", guard, lambda: picks.add(fitting()))
         make("pick-none", "Clear picks", "Take all ticks away", guard, picks.clear)
@@ -226,7 +238,7 @@ class PickBar:
         c = self.controls
         self.tagging = box(w.HBox, c["pick-tag"], c["tag-add"], c["tag-remove"], classes="beit3-tagging", display="none")
         parts = (self.count, c["pick-all"], c["pick-none"], self.tagging)
-        self.widget = box(w.HBox, *parts, self.call, classes="beit3-bar beit3-picks")
+        self.widget = box(w.HBox, *parts, self.call, self.warning, classes="beit3-bar beit3-picks")
 
     def _make_button(self, name, text, tip, guard, do):
         import ipywidgets as w
@@ -251,7 +263,15 @@ class PickBar:
         c["pick-none"].layout.display = self.tagging.layout.display = None if total else "none"
         known = tuple(plain(tag, 60) for tag in self.remarks.counts)
         if c["pick-tag"].options != known: c["pick-tag"].options = known
+        self.show_call(call)
+
+    def show_call(self,
+        call: str, # that shows this view
+    ):
+        "Show how to come back to this view."
         self.call.value = call_html(call)
+        self.warning.value = (warning := self.remarks.warning) and f"<span class='beit3-hint' role='status'>{safe(warning, 600)}</span>"
+        self.warning.layout.display = None if warning else "none"
         self.call.layout.flex = None if call.endswith(".browse()") else "1 1 100%" # a call that says something has a line of its own
 
 # %% ../../nbs/11_look/29_picking.ipynb #29picksj
@@ -271,10 +291,12 @@ class RemarkFields:
     ):
         import ipywidgets as w
         self.picks, self.remarks, self.controls, self._changed, self._quiet = picks, remarks, {}, changed, Quiet()
-        self.question_id, self.state = None, w.HTML()
+        self.question_id, self.state, self._tags, self._text = None, w.HTML(), (), "" # what the fields show
         control(self.controls, "picked", w.Checkbox, "beit3-check", description="picked", indent=False)
-        control(self.controls, "tag-field", w.Text, "beit3-field", description="Tags", placeholder="such as counting, odd question", continuous_update=False)
-        control(self.controls, "note-field", w.Textarea, "beit3-field", description="Note", placeholder="kept when you leave the field", continuous_update=False, rows=1)
+        written = dict(continuous_update=False) # the placeholders fit a narrow detail
+        control(self.controls, "tag-field", w.Text, "beit3-field", description="Tags", placeholder="counting, odd", **written)
+        control(self.controls, "note-field", w.Textarea, "beit3-field", description="Note", placeholder="kept on leaving",
+                rows=1, **written)
         for name, do in (("picked", self._pick), ("tag-field", self._tag), ("note-field", self._note)):
             self.controls[name].observe(guard(lambda change, do=do: self._quiet or do(change["new"])), "value")
         self.widget = box(w.HBox, *self.controls.values(), self.state, classes="beit3-remarks")
@@ -283,30 +305,47 @@ class RemarkFields:
         question_id: int|str, # of the answer that is open
     ):
         "Show what is written about an answer."
-        self.question_id, c = question_id, self.controls
-        with self._quiet:
-            c["picked"].value = self.picks.has(question_id)
-            c["tag-field"].value = ", ".join(self.remarks.tags.get(question_id, ()))
-            c["note-field"].value = self.remarks.notes.get(question_id, "")
-        self.state.value = ""
+        self.question_id, self.state.value = question_id, ""
+        with self._quiet: self.controls["picked"].value = self.picks.has(question_id)
+        self._show_tags()
+        self._show_note()
+
+    def _show_tags(self):
+        self._tags = self._tags_now()
+        with self._quiet: self.controls["tag-field"].value = ", ".join(self._tags)
+
+    def _show_note(self):
+        self._text = self._note_now()
+        with self._quiet: self.controls["note-field"].value = self._text
+
+    def _tags_now(self) -> tuple: return self.remarks.tags.get(self.question_id, ())
+    def _note_now(self) -> str: return self.remarks.notes.get(self.question_id, "")
 
     def _pick(self, value: bool):
         self.picks.set(self.question_id, value)
         self._changed()
 
     def _tag(self, text: str):
-        wanted, now = split_tags(text), self.remarks.tags.get(self.question_id, ())
-        if new := [tag for tag in wanted if tag not in now]: self.remarks.tag([self.question_id], *new)
-        if old := [tag for tag in now if tag not in wanted]: self.remarks.untag([self.question_id], *old)
-        self._kept()
+        "What somebody changed in the field is changed in the file, and nothing that was written elsewhere meanwhile."
+        wanted, shown, now = split_tags(text), self._tags, self._tags_now()
+        if new := [tag for tag in wanted if tag not in shown and tag not in now]: self.remarks.tag([self.question_id], *new)
+        if old := [tag for tag in shown if tag not in wanted and tag in now]: self.remarks.untag([self.question_id], *old)
+        self._show_tags()
+        self._kept({*now} != {*shown})
 
     def _note(self, text: str):
+        "Another note that came meanwhile stays above this one."
+        shown, now, text = self._text, self._note_now(), clean_note(text)
+        is_other = now not in (shown, text)
+        if is_other: text = "\n".join(filter(None, (now, text.removeprefix(f"{shown}\n"))))
         self.remarks.note(self.question_id, text)
-        self._kept()
+        self._show_note()
+        self._kept(is_other)
 
-    def _kept(self):
-        self.show(self.question_id)
-        self.state.value = "<span class='beit3-hint' role='status'>✓ kept</span>"
+    def _kept(self, is_other: bool): # whether somebody else wrote meanwhile
+        missed = getattr(self.remarks, "missed", "")
+        told = safe(missed, 600) if missed else f"✓ kept{', beside what was written elsewhere meanwhile' if is_other else ''}"
+        self.state.value = f"<span class='beit3-hint' role='status'>{told}</span>"
         self._changed()
 
 # %% ../../nbs/11_look/29_picking.ipynb #29picksq
@@ -314,6 +353,7 @@ class Picking:
     """What browsers of answers, comparisons and pairs have in common: ticks, tags and notes, and what comes out. An heir is a
     `CardBrowser` too, and says `_table(rows)` and `code()`."""
     _is_stale, _remarks_seen = False, None # whether something was changed while an answer was open
+    filters = None # before there are fields
 
     def _start_picking(self, remarks: Remarks|JointRemarks):
         self.remarks, self.picks = remarks, Picks(self._show_picks)
@@ -333,6 +373,12 @@ class Picking:
         self._remarks_seen, self._tags, self._notes = self.remarks.version, self.remarks.tags, self.remarks.notes
         index.set_tags(self._tags, self._notes)
 
+    def _see_remarks(self):
+        "The same, where something was written since; menus follow."
+        if self.remarks.version == self._remarks_seen: return
+        self._take_remarks(self.index)
+        if self.filters is not None: self.filters.offer_tags(self.index)
+
     def _remarked(self):
         "After tags or notes were changed here: cards, menus and what fits follow; where an answer is open, when it is left."
         if self.question_id is None: self.search(self.grid.page)
@@ -343,9 +389,7 @@ class Picking:
     ):
         "Filter and sort again."
         self._is_stale = False
-        if self.remarks.version != self._remarks_seen:
-            self._take_remarks(self.index)
-            self.filters.offer_tags(self.index)
+        self._see_remarks()
         super().search(page)
         self.filters.show_fit(self.rows)
         self._show_picks()
@@ -371,8 +415,11 @@ class Picking:
         fit, hidden = self._picked_rows()
         self.pick_bar.show(len(self.rows), len(fit), len(hidden), self.code())
 
+    def _redrawn(self): self.pick_bar.show_call(self.code())
+
     def _with_remarks(self, table, ids: list): # pandas.DataFrame: its rows with what people wrote; ids: on their cards
-        return table.assign(tags=[list(self._tags.get(i, ())) for i in ids], note=[self._notes.get(i, "") for i in ids])
+        self._see_remarks()
+        return put_remarks(table, ids, self._tags, self._notes)
 
     @property
     def answers(self): # pandas.DataFrame
@@ -394,4 +441,6 @@ class Picking:
         outside = f" ({len(hidden):,} outside the filters)" if len(hidden) else ""
         return f", {len(fit) + len(hidden):,} picked{outside}"
 
-    def _tags_html(self, card) -> str: return tags_html(self._tags.get(card, ()), self._notes.get(card, ""))
+    def _tags_html(self, card) -> str: # HTML
+        self._see_remarks()
+        return tags_html(self._tags.get(card, ()), self._notes.get(card, ""))

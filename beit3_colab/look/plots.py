@@ -14,7 +14,8 @@ from ..scoring.intervals import bootstrap_intervals
 from ..run.chosen import question_ids
 from ..run.answered import AnsweredQuestions
 from ..run.comparison import as_heading
-from .figures import check_path, new_figure, note_figure, PLAIN, save_figure, title_figure
+from ..run.rule_table import asks_own, why_no_people
+from .figures import check_path, label_text, new_figure, note_figure, PLAIN, save_figure, title_figure
 from .cards import confidence_text
 from .showing import shown_in_cells
 
@@ -32,8 +33,8 @@ def plotted_answers(
     if not (hasattr(run, "answers") and hasattr(run, "annotations")): # a model has answers, too: its list of them
         raise UserError(f"a run is needed, not {short_repr(run)}; evaluate(…) makes one, and open_run(folder) opens one")
     if human and run.annotations is None:
-        reason = "the human answers are not public for this split, so there is no accuracy to draw"
-        raise UserError(f"{run.label}: {reason}; use a run on val or the sample")
+        remedy = "give them with the questions" if asks_own(run) else "use a run on val or the sample"
+        raise UserError(f"{run.label}: {why_no_people(run)}, so there is no accuracy to draw; {remedy}")
     if not len(run.answers): raise UserError(f"{run.label}: no question is answered yet")
     if not human: return run.answers
     known = run.answers[run.answers["accuracy"].notna()]
@@ -63,24 +64,21 @@ def _notes(figure, run, width: int): note_figure(figure, getattr(run.accuracy, "
 # %% ../../nbs/11_look/02_plots.ipynb #fff2ddfb
 def choose_rows(
     run: AnsweredQuestions, # finished or not
-    rows, # rows of `run.answers`, question_ids or one of them, or a browser; None for the first eight pictures
+    rows, # rows of `run.answers`, another table with ids, question_ids or one of them, or a browser; None for the first eight pictures
 ): # pandas.DataFrame
-    "Rows of `run.answers` to show. Raises `UserError` for an id without an answer."
+    """Rows of `run.answers` to show, whatever a table says of their answers: it may be another run's. Raises
+    `UserError` for an id without an answer, and for rows of other questions."""
     answers = plotted_answers(run, human=False)
     if rows is None: return answers.drop_duplicates("image_id").head(8)
-    found = rows
-    if not hasattr(rows, "columns"):
-        ids = question_ids(rows, name="rows")
-        place = dict(zip(answers["question_id"], range(len(answers))))
-        if unknown := [i for i in ids if i not in place]:
-            remedy = "rows takes question_ids or rows of run.answers"
-            raise UserError(f"question_id {short_repr(unknown[0])} has no answer in this run; {remedy}")
-        found = answers.iloc[[place[i] for i in ids]]
-    if not len(found): raise UserError("rows is empty: no answer fits")
-    if len(found) > 100:
+    place = dict(zip(answers["question_id"], range(len(answers))))
+    ids = question_ids(rows, run if hasattr(run, "questions") else place, "rows")
+    if waiting := [i for i in ids if i not in place]:
+        raise UserError(f"question_id {short_repr(waiting[0])} has no answer in this run yet")
+    if not ids: raise UserError("rows is empty: no answer fits")
+    if len(ids) > 100:
         remedy = "take 100 at most, for example rows.head(100)"
-        raise UserError(f"{len(found):,} answers are too many for one picture; {remedy}")
-    return found
+        raise UserError(f"{len(ids):,} answers are too many for one picture; {remedy}")
+    return answers.iloc[[place[i] for i in ids]]
 
 # %% ../../nbs/11_look/02_plots.ipynb #d4a360bf
 def _question_of(run, row): # what knows the whole address, where a digest stands for its secrets in the table
@@ -171,7 +169,7 @@ def accuracy_table(
     rows = []
     for name, where in groups.items():
         low, high = intervals[name] or (np.nan, np.nan)
-        rows.append((name, len(where), round(values[where].mean(), 2), low, high))
+        rows.append((name, len(where), values[where].mean(), low, high)) # rounded once, by who shows it
     table = pd.DataFrame(rows, columns=["type", "questions", "accuracy", "low", "high"])
     return table.sort_values(["questions", "type"], ascending=[False, True], ignore_index=True)
 
@@ -239,7 +237,8 @@ def _overall_and_types(run): # pandas.DataFrame as `accuracy_table`: all questio
     types, score = accuracy_table(run), run.accuracy
     order = {"yes/no": 0, "number": 1, "other": 2}
     types = types.sort_values("type", key=lambda names: names.map(lambda t: order.get(t, 3)), kind="stable")
-    overall = ("overall", score.num_questions, score.overall, *(score.interval or (np.nan, np.nan)))
+    mean = plotted_answers(run)["accuracy"].mean() # `score.overall` is rounded already
+    overall = ("overall", score.num_questions, mean, *(score.interval or (np.nan, np.nan)))
     return pd.concat([pd.DataFrame([overall], columns=types.columns), types], ignore_index=True)
 
 # %% ../../nbs/11_look/02_plots.ipynb #6a1c2793
@@ -364,7 +363,7 @@ def _draw_pairs(axes, shown):
     partly_right = dict(left=wrong, color="white", hatch="////", label="partly right")
     partly = axes.barh(place, shown["partly_right"], **partly_right, **frame)
     axes.bar_label(partly, [f"{n:,}" for n in shown["total"]], fontsize=9, padding=3)
-    names = [f"{clean_text(r.correct, 22, 1)} → {clean_text(r.answered, 22, 1)}" for r in shown.itertuples()]
+    names = [label_text(clean_text(r.correct, 22, 1), clean_text(r.answered, 22, 1), between=" → ") for r in shown.itertuples()]
     axes.set_yticks(place, names, fontsize=9.5, **PLAIN)
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)

@@ -4,7 +4,6 @@
 
 # %% ../../nbs/11_look/21_probe_browser.ipynb #33e2aeba
 from __future__ import annotations
-from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,10 +12,11 @@ from ..machine.messages import did_you_mean, short_repr, text_html, UserError
 from ..pictures.thumbnails import Thumbnails
 from ..run.comparison import PairedComparison
 from ..run.probe_results import AlteredPictures, is_altered, ProbedAnswers, ProbeResults
+from ..run.probes import PROBES
 from .browser import Browser
 from .cards import people_html, safe
-from .comparison_browser import ComparisonBrowser, PairCard, record_html, sides
-from .detail import lay_out, Navigation, origin_html
+from .comparison_browser import beside_figures, ComparisonBrowser, legend_html, PairCard, record_html, sides
+from .detail import lay_out, Navigation, origin_html, question_html
 from .evidence_plots import plot_deletion, plot_probes
 from .widgets import box, control, Guard, KEYS, show_widget
 from .grid import WIDE
@@ -24,8 +24,8 @@ from .picking import JointRemarks
 from .zoom import TwoPictures
 
 # %% auto #0
-__all__ = ['ShapedPictures', 'PicturePairs', 'PairThumbnails', 'asked_html', 'before_html', 'ProbeCard', 'ProbeDetail',
-           'ProbeBrowser', 'ProbesBrowser', 'Probed', 'ProbeComparison', 'Probes']
+__all__ = ['ShapedPictures', 'PicturePairs', 'asked_html', 'before_html', 'ProbeCard', 'ProbeDetail', 'ProbeBrowser',
+           'ProbesBrowser', 'Probed', 'ProbeComparison', 'Probes']
 
 # %% ../../nbs/11_look/21_probe_browser.ipynb #2e052ba6
 class ShapedPictures:
@@ -66,15 +66,6 @@ class PicturePairs:
         both.paste(before, (0, 0))
         both.paste(after, (both.width - after.width, 0))
         return both
-
-class PairThumbnails(Thumbnails):
-    "Thumbnails of two pictures side by side."
-    def get(self,
-        question, # a `Question` of the probe
-        side: int = 240, # longest side of each in pixels, at most
-    ) -> Future: # of a `Thumbnail`
-        "Begin to read both pictures, unless they are at hand."
-        return super().get(question, 2*side)
 
 # %% ../../nbs/11_look/21_probe_browser.ipynb #8f3912c8
 def asked_html(
@@ -136,7 +127,7 @@ class ProbeDetail:
         own = self.asked[row.question_id]
         origin = origin_html(row.question_id, row.image_id, own.image)
         change = f"{text_html(self.probed.variant.title)}: {text_html(row.change)}"
-        self.heading.value = (f"<h3>{safe(text, 3000)}</h3><div>{change}</div>"
+        self.heading.value = (f"{question_html(text)}<div>{change}</div>"
                               f"{asked_html(self.probed, row.question_id, 3000)}<div class='beit3-meta'>{origin}</div>")
         shown = (self.before, own, "as it was"), (self.after, own if self.after is self.before else question, "as the model saw it")
         coming = [pictures.get(each, 640) for pictures, each, _ in shown]
@@ -154,10 +145,18 @@ class ProbeBrowser(ComparisonBrowser):
     SHEETS = ("comparison.css", "probes.css")
     def __init__(self,
         comparison: PairedComparison, # of a run and a variant
-        **options, # change, words, answer_type, sort, per_page: see `ComparisonBrowser`
+        **options, # change, words, answer_type, sort, per_page, card_size: see `ComparisonBrowser`
     ):
         self.probed = comparison.run_b
         super().__init__(comparison, **options)
+
+    def _legend_html(self, index) -> str:
+        "What the probe is, and how many questions it leaves out, are told when they are asked for: nothing is wrong about them."
+        about = PROBES[self.probed.variant.probe].about
+        hidden = [note for note in index.found.notes if note.startswith("B: ") and note.endswith(about)]
+        hidden += [note for note in beside_figures(index.found) if note.startswith("Left out: ")]
+        said = "".join(f"<div class='beit3-legend'>{safe(note, 400)}</div>" for note in hidden)
+        return legend_html(index, f"<details class='beit3-hint'><summary>About this probe</summary>{said}</details>", tuple(hidden))
 
     def _joint_remarks(self) -> JointRemarks: return JointRemarks([self.comparison.run_a.remarks]) # a probe has no place for more
 
@@ -170,7 +169,7 @@ class ProbeBrowser(ComparisonBrowser):
 
     def _assemble(self, filters, detail, head, foot, per_page, card, *more, **grid):
         self._questions = {q.question_id: q for q in self.probed.as_asked()} # each names its own picture
-        self.pictures = PairThumbnails(PicturePairs(self.probed))
+        self.pictures = Thumbnails(PicturePairs(self.probed), abreast=2)
         grid |= dict(group=None, sizes=WIDE) if self.pictures.data.pairs else dict(group=None)
         super()._assemble(filters, detail, head, foot, per_page, partial(ProbeCard, note=self._card_note), *more, **grid)
         if self.pictures.data.pairs: self.grid.widget.add_class("beit3-pairs")
@@ -189,7 +188,7 @@ class ProbesBrowser:
     def __init__(self,
         results: ProbeResults, # of a probe
         variant: str|None = None, # the first to be shown; None: the one whose answers changed most
-        **options, # of each browser: change, words, answer_type, sort, per_page
+        **options, # of each browser: change, words, answer_type, sort, per_page, card_size
     ):
         import ipywidgets as w
         if not len(results): raise UserError("nothing to browse: no question of the probe is answered yet")
@@ -201,6 +200,7 @@ class ProbesBrowser:
         named = [(f"{row.title} ({row.changed:.1f} % changed)", name) for name, row in table.iterrows()]
         menu = control(self.controls, "variant", w.Dropdown, "beit3-field", description="Probe", options=named,
                        value=table["changed"].idxmax() if variant is None else variant)
+        menu.add_class("beit3-page") # its name beside it
         menu.observe(self.guard(lambda _: self.show(menu.value)), "value")
         self.place = box(w.VBox)
         head = box(w.HBox, menu, classes="beit3-bar")
@@ -233,7 +233,7 @@ class Probed(ProbedAnswers):
     "A model's answers to one variant of a probe, as a person sees them."
     def browse(self,
         vqa = None, # a loaded model, to ask and to see where it looks; without it the run's own, if it is still there
-        **options, # sort, per_page, questions, and filters such as correctness="wrong": see `browser.browse`
+        **options, # sort, per_page, questions, and filters such as correctness="wrong": see `Run.browse`
     ): # Browser, shown by a notebook
         "Browse the answers over the pictures that the model saw, each with what the run answered."
         return Browser(self, vqa, note=partial(before_html, self), **options)
@@ -249,7 +249,7 @@ class Probed(ProbedAnswers):
 class ProbeComparison(PairedComparison):
     "A run and one variant of a probe, question by question. Printed, it is a small table."
     def browse(self,
-        **options, # change, words, answer_type, sort, per_page: see `ComparisonBrowser`
+        **options, # change, words, answer_type, sort, per_page, card_size: see `ComparisonBrowser`
     ): # ProbeBrowser, shown by a notebook
         "Both pictures and both answers."
         return ProbeBrowser(self, **options)
@@ -261,7 +261,7 @@ class Probes(ProbeResults):
     kind = Probed
     def browse(self,
         variant: str|None = None, # the first to be shown; None: the one whose answers changed most
-        **options, # change, words, answer_type, sort, per_page: see `ComparisonBrowser`
+        **options, # change, words, answer_type, sort, per_page, card_size: see `ComparisonBrowser`
     ): # ProbesBrowser, shown by a notebook
         "Each question: both pictures, what was asked, both answers."
         return ProbesBrowser(self, variant, **options)

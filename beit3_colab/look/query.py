@@ -5,14 +5,27 @@
 # %% ../../nbs/11_look/26_query.ipynb #f2600003
 from __future__ import annotations
 import re
+import unicodedata
 from dataclasses import dataclass
 from ..machine.messages import clean_line, did_you_mean, UserError
 
 # %% auto #0
-__all__ = ['FIELDS', 'fold_texts', 'fold_word', 'Term', 'Part', 'parse_query', 'without_part']
+__all__ = ['FIELDS', 'compose', 'fold_case', 'fold_texts', 'fold_word', 'Term', 'Part', 'parse_query', 'without_part']
 
 # %% ../../nbs/11_look/26_query.ipynb #f2600006
 _OPENERS = str.maketrans({c: " " for c in "\"'()[]{}-/“”‘’«»¿¡\n\r\t"})
+
+def compose(
+    text: str, # any
+) -> str: # the same, each letter with its accent as one character
+    "macOS and some PDFs write é as e and an accent: the same text, which looks the same and compares as another."
+    return unicodedata.normalize("NFC", text)
+
+def fold_case(
+    text: str, # any
+) -> str: # the same for texts that differ in upper and lower case, or in how an accent is written
+    "What is compared where case does not matter."
+    return compose(text.casefold())
 
 def fold_texts(
     texts: list[str], # any
@@ -20,13 +33,13 @@ def fold_texts(
     "Texts without case and quotes, each with a space in front. All are folded in one go, which is ten times as fast."
     if not len(texts): return []
     joined = "\0".join(t.replace("\0", " ") for t in texts)
-    return [" " + text for text in joined.casefold().translate(_OPENERS).split("\0")]
+    return [" " + text for text in fold_case(joined).translate(_OPENERS).split("\0")]
 
 def fold_word(
     text: str, # a word, or some that stand side by side
 ) -> str: # what to look for in folded texts; empty where there is nothing to look for
     "A word or a phrase, made ready to be looked for."
-    word = " ".join(text.casefold().translate(_OPENERS).split())
+    word = " ".join(fold_case(text).translate(_OPENERS).split())
     return " " + word if word and word[0].isascii() else word
 
 # %% ../../nbs/11_look/26_query.ipynb #f2600009
@@ -86,8 +99,8 @@ def _unknown_field(name: str, typed: str) -> str: # the message
 # %% ../../nbs/11_look/26_query.ipynb #f2600012
 def parse_query(
     text: str, # as it was typed
-) -> tuple[Part, ...]: # all must fit; none where there is nothing to look for
-    "What a search text means. Raises `UserError` for a field that there is not, or one without a value."
+) -> tuple[Part, ...]: # all must fit; none where nothing is typed
+    "What a search text means. Raises `UserError` for a field that there is not, one without a value, and for nothing but marks."
     parts, at, text = [], 0, text.replace("\0", " ")
     while at < len(text):
         if (found := _TERM.match(text, at))[0] in ("", "-"): # a space, or a quote without its other one
@@ -101,6 +114,9 @@ def parse_query(
             at = found.end()
         terms = tuple(term for term in terms if term.means_something)
         if terms: parts.append(Part(text[begin:at], terms, without))
+    if text.strip() and not parts:
+        raise UserError(f"nothing in {clean_line(text, 40)} can be searched, as quotes, brackets and marks alone are no words: "
+                        "type a word, such as cat")
     return tuple(parts)
 
 # %% ../../nbs/11_look/26_query.ipynb #f2600019

@@ -20,6 +20,7 @@ from ..model.attention import attention_map, check_loaded, find_method
 from ..run.answered import AnsweredQuestions
 from ..run.chosen import question_ids
 from ..run.comparison import as_heading, in_sentence
+from ..run.remarks import ShownRemarks
 from .figures import map_text
 from .plots import accuracy_table, calibration_table, confusion_table
 from .plots import plot_accuracy, plot_calibration, plot_confusions, UNSURE
@@ -229,7 +230,7 @@ def answer_cards(
 ) -> list[str]: # HTML of each
     "Cards with picture and heat map; a picture that cannot be read leaves its reason in its place."
     by_id, places = {q.question_id: q for q in run.questions}, private_places(run)
-    answers = list(with_remarks(run, with_uncounted(run, run.answers.iloc[rows])).itertuples(index=False))
+    answers = list(with_remarks(run, with_uncounted(run, run.answers.iloc[rows]), ShownRemarks(run.remarks)).itertuples(index=False))
     questions = [by_id[row.question_id] for row in answers]
     side = shown.vqa.config.image_size if heat_maps else None
     sides = [side if i < heat_maps else None for i in range(len(questions))]
@@ -326,12 +327,15 @@ def answers_section(
     "The sample of answers with its filters, and how it was drawn."
     rows = draw_sample(run.answers, shown.n, shown.seed) if shown.only is None else chosen_rows(run, shown.only)
     answers, maps = run.answers.iloc[rows], count_heat_maps(shown.vqa, shown.heat_maps, len(rows))
-    cards = answer_cards(run, rows, shown, maps)
+    remarks, cards = ShownRemarks(run.remarks), answer_cards(run, rows, shown, maps)
+    warning = remove_places(private_places(run), remarks.warning)
+    unread = f"<p><b>{text_html(warning)}</b></p>" if warning else ""
     index, found = AnswerIndex(answers), list(_verdicts(run, answers).items())
-    filters = filters_html(index.counts("answer_type"), found, index.told_confidence)
+    index.set_tags(remarks.tags, remarks.notes)
+    filters = filters_html(index.counts("answer_type"), found, index.told_confidence, list(index.tag_counts.items()))
     scores = f"<p class='soft'>{OWN_SCORES}</p>" if run.loadable and index.told_confidence else ""
     return (
-        f"<section aria-labelledby='answers'><h2 id='answers'>Answers</h2><p>{sample_text(run, rows, shown.seed, shown.only is not None)}</p>{scores}"
+        f"<section aria-labelledby='answers'><h2 id='answers'>Answers</h2><p>{sample_text(run, rows, shown.seed, shown.only is not None)}</p>{unread}{scores}"
         "<noscript><p class='soft'>Filters need JavaScript; all answers are below.</p></noscript>"
         f"{filters}{_heat_box(shown, maps, len(rows)) if maps else ''}"
         f"<div id='cards'>{''.join(cards)}</div>"
@@ -379,7 +383,7 @@ def write_report(
     find_method(method, layer)
     for name, text in dict(title=title, note=note).items():
         if text is not None and not isinstance(text, str): raise UserError(f"{name} (--{name}) must be text, not {short_repr(text)}")
-    only = None if questions is None else tuple(question_ids(questions, {q.question_id for q in run.questions}))
+    only = None if questions is None else tuple(question_ids(questions, run))
     if only == (): raise UserError("questions is empty: pick an answer or more")
     shown = Shown(n, seed, vqa if vqa is not None else run.vqa, layer, heat_maps, method, only, title, note)
     body = report_body(run, shown)

@@ -150,7 +150,7 @@ def report_card(
     kind = attribute_html(row.answer_type, 100) if scored else ""
     image_name = shown_name(row.image_id if image_name is None else image_name)
     sure = f"{row.confidence:.5f}" if row.confidence == row.confidence else ""
-    data = f"data-type='{kind}' data-verdict='{verdict}' data-confidence='{sure}'"
+    data = f"data-type='{kind}' data-verdict='{verdict}' data-confidence='{sure}'{_marks_html(row)}"
     answer = f"<b>{text_html(answer_text(row), 200)}</b>{confidence_text(row.confidence, ' <span>confidence {}</span>')}"
     name = text_html(where_from(row.question_id, clean_line(image_name, 60)), 200)
     return (
@@ -158,6 +158,10 @@ def report_card(
         f"<div class='facts'><h3>{text_html(text, 600)}</h3><p class='said'>{answer}</p>"
         f"{_facts_html(row, verdict, people)}<p class='name'>{name}</p></div></article>\n"
     )
+
+def _marks_html(row) -> str: # what filters need of tags, which have no comma, and of notes
+    tags = ",".join(attribute_html(tag, 60) for tag in getattr(row, "tags", ()))
+    return (f" data-tags='{tags}'" if tags else "") + (" data-note" if getattr(row, "note", "") else "")
 
 def _opening(frame: str, anchor: str, name) -> str: # a picture that opens its card, and a cross that closes it
     if not anchor: return frame

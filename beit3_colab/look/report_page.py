@@ -85,18 +85,21 @@ def filters_html(
     types: list[tuple[str, int]], # answer types and how many of each are shown
     verdicts: list[tuple[str, int]], # of `beit3_colab.look.search.VERDICTS`; empty where no human answers are known
     told_confidence: bool = True, # whether answers can be sorted by it
+    tags: list[tuple[str, int]] = (), # tags, and choices such as “no tag”, and how many have each
 ) -> str: # HTML, a form that stays hidden without a script
     "The controls, each with its label."
     signs = {word: sign + " " for word, (sign, _) in MARKS.items()}
     of_types = [(attribute_html(name, 100), f"{attribute_html(name, 60)} ({n:,})") for name, n in types]
     of_verdicts = [(name, f"{signs.get(name, '')}{name} ({n:,})") for name, n in verdicts]
+    of_tags = [(attribute_html(name, 60), f"{attribute_html(name, 60)} ({n:,})") for name, n in tags]
     orders = [("sure", "confidence, highest first"), ("unsure", "confidence, lowest first")] if told_confidence else []
     return (
         "<form id='filters' hidden aria-label='Filter the answers'>"
         "<label for='words'>Words in question or answer"
-        "<input id='words' type='search' autocomplete='off' placeholder='such as: cat \"in the\"'></label>"
+        "<input id='words' type='search' autocomplete='off' placeholder='such as: cat \"in the\" -dog answer:yes'></label>"
         f"{_select_html('type', 'Answer type', of_types)}"
         f"{_select_html('verdict', 'Right or wrong', of_verdicts)}"
+        f"{_select_html('tag', 'Tag', of_tags)}"
         f"{_select_html('order', 'Sort by', orders, 'mistakes first' if verdicts else 'as drawn')}"
         "<button type='reset'>Clear filters</button><output id='count' for='words'></output></form>"
     )

@@ -7,10 +7,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from ..machine.docstrings import with_parameters
-from ..machine.messages import short_name, text_html, UserError
+from ..machine.docstrings import cached_property, with_parameters
+from ..machine.messages import did_you_mean, short_name, text_html, UserError
 from ..data.dataset import Dataset
 from ..run.answered import AnsweredQuestions, part_of
 from ..run.chosen import question_ids
@@ -29,11 +28,12 @@ from .export import save_answers, to_dataset, to_fiftyone
 from .pair_browser import PairTable
 from .probe_browser import Probes
 from .report import write_report
+from .search import filter_value
 from .showing import shown_in_cells
 from .tables import full_table, write_csv
 
 # %% auto #0
-__all__ = ['RuleTable', 'Looks', 'Run', 'Results', 'open_run', 'open_results', 'ComparisonFiles', 'Comparison', 'ManyComparison',
+__all__ = ['RuleTable', 'Looks', 'Run', 'Results', 'open_run', 'open_results', 'ComparisonLooks', 'Comparison', 'ManyComparison',
            'compare']
 
 # %% ../../nbs/11_look/15_run.ipynb #99f2767f
@@ -95,12 +95,15 @@ class Looks:
         image: str = "", # number or name of a picture
         unreadable: bool = False, # only pictures that could not be read
         tag: str|None = None, # that somebody gave; also any tag, no tag, with a note
+        cards: str = "one an answer", # what a card stands for: "one an answer" or "one a picture"
+        card_size: str = "medium", # small, medium or large
         **others, # of no use: refused with the names that there are
     ): # Browser, shown by a notebook
         """Browse the answers over their pictures, also while the run goes on. Of what it gives, `answers` are the rows that
         fit and `selected` those that are ticked."""
-        return browse(self, vqa, sort, per_page, questions, words, correctness, answer, correct_answer, answer_type,
-                      question_type, min_confidence, max_confidence, people, image, unreadable, tag, **others)
+        if questions is not None: questions = question_ids(questions, self)
+        given = dict(locals()) # all of the above by name
+        return browse(given.pop("self"), **given.pop("others"), **given)
 
     def to_html(self,
         path: str|Path, # of the .html file
@@ -159,7 +162,7 @@ class Looks:
         probes: str|list[str]|None = None, # names, such as ["blank", "noise-3"]; None for all: `beit3_colab.run.probes.PROBES`
         limit: int|None = None, # questions that are asked again, whole pictures drawn by the seed; None for all
         seed: int = 0, # number that decides all that is drawn
-        vqa = None, # the run's model, told by the file of its weights; None: the one it still has, or found by name
+        vqa = None, # the run's model, told by its weights; None: the one it still has, or found by name
         questions = None, # only these: question_ids, rows of `run.answers`, or a browser; None: as `limit` says
         batch_size: int|str = "auto", # questions in a batch
         workers: int|None = None, # threads that read and alter pictures; None: what suits the device
@@ -167,14 +170,16 @@ class Looks:
     ) -> Probes: # accuracy before and after, what changed, each with interval; browsable
         """Ask the questions again with altered pictures or words. Answers are kept in the run's folder, and the same call
         goes on where it was interrupted. Raises `UserError` for answers of other tools, and for a model that is not the
-        run's; weights that were changed in memory after they were loaded are not noticed."""
+        run's."""
         from beit3_colab.run.probing import probe_run # which PyTorch is loaded for
         return Probes.of(probe_run(self, probes, limit, seed, vqa, batch_size, workers, progress, questions=questions))
 
     def probes(self,
         seed: int = 0, # of the probe
     ) -> Probes: # as `probe` gave it
-        "The probes that are kept in the run's folder; nothing is asked. Raises `UserError` where there are none."
+        """The probes of drawn questions, or of all, that are kept in the run's folder; nothing is asked. Answers to picked
+        questions (`probe(questions=…)`) are no part of them: the same call shows those. Raises `UserError` where there
+        are none."""
         if not isinstance(self, RunFolder):
             raise UserError(f"{self.label}: a probe asks the model again, and these answers come from elsewhere")
         return Probes.open(self, seed)
@@ -244,13 +249,48 @@ def open_results(
     return Results.open(path, dataset, split, data_path, images, fetch_pictures)
 
 # %% ../../nbs/11_look/15_run.ipynb #ec2417a4
-class ComparisonFiles:
-    "Files that a comparison is written to, of two runs or of many."
+_OF_ONE_TEXT = ("words", "question_type", "answer_type", "answer", "image", "people", "correct_answer", "tag")
+
+@with_parameters
+class ComparisonLooks:
+    "Ways to look at a comparison, of two runs or of many, and files that it is written to."
     next_steps = (
         (".browse()", "shows the answers over their pictures"),
         (".to_html('comparison.html')", "writes a page to keep or send"),
         (".table", "has all of it as a DataFrame"),
     )
+    def browse(self,
+        change: str|None = None, # of two runs, from A to B: one of `changes`, such as "wrong → right"; None for all
+        right: str|int|None = None, # who is right: "all", "none", "only B", "exactly 2", "some", "all wrong"; None for any
+        same: str|None = None, # "all the same", "some the same" or "all different"; None for any
+        words: str = "", # in the question or in any of the answers
+        question_type: str|None = None, # such as "how many"; None for all, here and below
+        answer_type: str|None = None, # "yes/no", "number" or "other"
+        correctness: dict|None = None, # name of a run → "right", "partly right", "wrong" or "unknown"
+        answer: str = "", # a whole answer that any of the runs gave
+        min_confidence: float = 0., # of any run, 0 to 1
+        max_confidence: float = 1., # of the same run
+        image: int|str = "", # number or name of a picture
+        people: str|None = None, # "all agree", "most agree" or "people disagree"
+        correct_answer: str = "", # what most people said, the whole answer
+        tag: str|None = None, # that somebody gave a question in any of the runs; also "any tag", "no tag", "with a note"
+        sort: str|None = None, # "changed" (two runs) or "apart" (more), which is usual; "gain", "loss", "disagreement", "surest" …
+        per_page: int = 12, # cards on a page
+        vqa: dict|None = None, # loaded models by names of runs, as in {"A": model_a}; None for those that the runs still have
+        cards: str = "one an answer", # what a card stands for: "one an answer" or "one a picture"
+        card_size: str = "medium", # small, medium or large
+        **others, # of no use: refused with the names that there are
+    ) -> ComparisonBrowser: # shown by a notebook
+        """All answers over their pictures, what changed, or what is furthest apart, first. Raises `UserError` for what there
+        is not."""
+        given = dict(locals()) # all of the above by name
+        comparison, unknown = given.pop("self"), next(iter(given.pop("others")), None)
+        if unknown == "questions":
+            raise UserError("questions belong to the comparison, whose figures are of them: compare(…, questions=…).browse()")
+        if unknown: raise UserError(f"{unknown!r} is no filter; use {', '.join(given)}{did_you_mean(unknown, given)}")
+        for name in _OF_ONE_TEXT: given[name] = filter_value(name, given[name])
+        return ComparisonBrowser(comparison, **given)
+
     def to_csv(self,
         path: str|Path, # of the file
         spreadsheet: bool = False, # keep Excel and its like from taking texts for formulas
@@ -269,62 +309,13 @@ class ComparisonFiles:
 
 @with_parameters
 @dataclass(frozen=True, repr=False)
-class Comparison(ComparisonFiles, PairedComparison):
+class Comparison(ComparisonLooks, PairedComparison):
     "Two runs, question by question. Printed, it is a small table."
-    def browse(self,
-        change: str|None = None, # from A to B: one of `changes`, such as "wrong → right"; None for all
-        right: str|int|None = None, # who is right: "all", "none", "only B", "some", "all wrong"; None for any
-        same: str|None = None, # "all the same" or "all different"; None for any
-        words: str = "", # in the question or in any of the answers
-        question_type: str|None = None, # such as "how many"; None for all, here and below
-        answer_type: str|None = None, # "yes/no", "number" or "other"
-        correctness: dict|None = None, # name of a run → "right", "partly right", "wrong" or "unknown"
-        answer: str = "", # a whole answer that any of the runs gave
-        min_confidence: float = 0., # of any run, 0 to 1
-        max_confidence: float = 1., # of the same run
-        image: int|str = "", # number or name of a picture
-        people: str|None = None, # "all agree", "most agree" or "people disagree"
-        correct_answer: str = "", # what most people said, the whole answer
-        tag: str|None = None, # that somebody gave a question in any of the runs; also "any tag", "no tag", "with a note"
-        sort: str|None = None, # "changed", "gain", "loss", "disagreement", "surest", "people", "order"; None: what changed first
-        per_page: int = 12, # cards on a page
-        vqa: dict|None = None, # loaded models, as in {"A": model_a, "B": model_b}; None for those that the runs still have
-    ) -> ComparisonBrowser: # shown by a notebook
-        "Both answers over their pictures, what changed first. Raises `UserError` for what there is not."
-        return ComparisonBrowser(
-            self, sort, per_page, vqa, change=change,
-            words=words, question_type=question_type, answer_type=answer_type, correctness=correctness, answer=answer,
-            min_confidence=min_confidence, max_confidence=max_confidence, image=image, people=people, correct_answer=correct_answer,
-            tag=tag, right=right, same=same)
 
 @with_parameters
 @dataclass(frozen=True, repr=False)
-class ManyComparison(ComparisonFiles, JointComparison):
+class ManyComparison(ComparisonLooks, JointComparison):
     "Several runs on the questions that all have answered. Printed, it is a few small tables."
-    def browse(self,
-        right: str|int|None = None, # who is right: "all", "none", "only B", "exactly 2", "some", "all wrong"; None for any
-        same: str|None = None, # "all the same", "some the same" or "all different"; None for any
-        words: str = "", # in the question or in any of the answers
-        question_type: str|None = None, # such as "how many"; None for all, here and below
-        answer_type: str|None = None, # "yes/no", "number" or "other"
-        correctness: dict|None = None, # name of a run → "right", "partly right", "wrong" or "unknown"
-        answer: str = "", # a whole answer that any of the runs gave
-        min_confidence: float = 0., # of any run, 0 to 1
-        max_confidence: float = 1., # of the same run
-        image: int|str = "", # number or name of a picture
-        people: str|None = None, # "all agree", "most agree" or "people disagree"
-        correct_answer: str = "", # what most people said, the whole answer
-        tag: str|None = None, # that somebody gave a question in any of the runs; also "any tag", "no tag", "with a note"
-        sort: str|None = None, # "apart", "gain", "loss", "disagreement", "surest", "people", "order"; None: furthest apart first
-        per_page: int = 12, # cards on a page
-        vqa: dict|None = None, # loaded models by the names of their runs; None for those that the runs still have
-    ) -> ComparisonBrowser: # shown by a notebook
-        "All answers over their pictures, those furthest apart first. Raises `UserError` for what there is not."
-        return ComparisonBrowser(
-            self, sort, per_page, vqa,
-            words=words, question_type=question_type, answer_type=answer_type, correctness=correctness, answer=answer,
-            min_confidence=min_confidence, max_confidence=max_confidence, image=image, people=people, correct_answer=correct_answer,
-            tag=tag, right=right, same=same)
 
 # %% ../../nbs/11_look/15_run.ipynb #c6a8d38f
 @with_parameters
@@ -346,10 +337,17 @@ def compare(
     given = name_runs(runs[0] if named else list(runs))
     opened = {name: _opened(run, data_path, fetch_pictures) for name, run in given.items()}
     if questions is not None:
-        ids = question_ids(questions, {q.question_id for run in opened.values() for q in run.questions})
-        opened = {name: part_of(run, ids) for name, run in opened.items()}
+        ids = question_ids(questions, list(opened.values()))
+        opened = {name: _chosen_part(name, run, ids) for name, run in opened.items()}
     if named or reference is not None or len(opened) > 2: return ManyComparison.of(opened, seed, reference)
     return Comparison.of(*opened.values(), seed)
+
+def _chosen_part(name, run, ids) -> AnsweredQuestions:
+    if not ids: raise UserError("questions is empty: pick a question or more")
+    part, said = part_of(run, ids), run.records
+    if said and not any(q.question_id in said for q in part.questions):
+        raise UserError(f"none of the {len(ids):,} chosen questions is answered by {name} ({short_name(run.label)})")
+    return part
 
 def _opened(run, data_path, fetch_pictures) -> AnsweredQuestions:
     if isinstance(run, AnsweredQuestions): return run

@@ -7,20 +7,21 @@ from __future__ import annotations
 import re, sys
 from dataclasses import dataclass, fields
 from functools import cached_property
-from itertools import compress, repeat
+from itertools import chain, compress, repeat
+from numbers import Real
 from operator import contains
 from typing import NamedTuple
 import numpy as np
 from ..machine.messages import clean_line, did_you_mean, plural, short_repr, UserError
 from ..data.values import seal_name
 from ..scoring.people import judge_people, why_no_person
-from .query import fold_texts, parse_query, Part, Term
+from .query import compose, fold_case, fold_texts, parse_query, Part, Term
 from .tables import without_secrets
 
 # %% auto #0
 __all__ = ['VERDICTS', 'SORTS', 'TAGGED', 'PEOPLE', 'Filter', 'Coded', 'PeopleColumns', 'PeopleSource', 'people_source',
            'complete_table', 'verdicts', 'count_verdicts', 'AnswerIndex', 'check_sort', 'known_sorts', 'default_sort',
-           'check_sort_of', 'check_people_value', 'check_filter_value', 'make_filter', 'Selection']
+           'check_sort_of', 'check_people_value', 'check_filter_value', 'filter_value', 'make_filter', 'Selection']
 
 # %% ../../nbs/11_look/06_search.ipynb #9dcf7dab
 VERDICTS = ("right", "partly right", "wrong", "unknown") # unknown: no human answers to this question
@@ -63,19 +64,41 @@ class Filter:
     tag: str|None = None           # a tag, or one of `TAGGED`
 
 # %% ../../nbs/11_look/06_search.ipynb #2d253543
+def _give_back():
+    "What Arrow has allocated to find the different texts, and keeps for the next time: 80 MB of 400,000 questions."
+    if arrow := sys.modules.get("pyarrow"): arrow.default_memory_pool().release_unused()
+
 class Coded:
     "A column as numbers: each different value once, and for each row which it is."
     def __init__(self,
         values, # pandas.Series
+        without_ends: bool = False, # texts count without the spaces and line ends around them, which nobody sees and other tools' models write
     ):
-        import pandas as pd
-        codes, different = pd.factorize(values, use_na_sentinel=False)
-        self.codes = codes.astype(np.int32) # [n]
-        self._rows = values # where they stand anyway: a million questions are not kept twice
-        self._first = np.zeros(len(different), np.int32) # row of each different value
-        self._first[self.codes[::-1]] = np.arange(len(codes), dtype=np.int32)[::-1] # the first row is written last
+        self._rows, self._trimmed = values, without_ends # where they stand anyway: a million questions are not kept twice
 
-    def __len__(self): return len(self._first)
+    def __len__(self): return len(self._made[1])
+
+    @cached_property
+    def _made(self) -> tuple[np.ndarray, np.ndarray]: # code of each row; row of each different value: when they are first asked for
+        import pandas as pd
+        codes, different = pd.factorize(self._rows, use_na_sentinel=False)
+        if self._trimmed and different.dtype.kind not in "iufb":
+            same, different = pd.factorize(np.array([v.strip() if isinstance(v, str) else v for v in different.tolist()], object), use_na_sentinel=False)
+            codes = same[codes]
+        first = np.zeros(len(different), np.int32)
+        first[codes[::-1]] = np.arange(len(codes), dtype=np.int32)[::-1] # the first row is written last
+        _give_back()
+        return codes.astype(np.int32), first
+
+    @property
+    def codes(self) -> np.ndarray: # [n] int32
+        "Which value each row has."
+        return self._made[0]
+
+    @property
+    def nbytes(self) -> int: # of what was made
+        "Memory, in bytes."
+        return self.codes.nbytes if "_made" in vars(self) else 0
 
     @cached_property
     def values(self) -> list[str]:
@@ -85,7 +108,8 @@ class Coded:
     def parts(self): # yields lists of texts: of a million questions not all are Python's texts at once
         "The different values in the order of their numbers, some at a time."
         for start in range(0, len(self), 50_000):
-            yield [str(v) for v in self._rows.iloc[self._first[start:start + 50_000]].tolist()]
+            some = [str(v) for v in self._rows.iloc[self._made[1][start:start + 50_000]].tolist()]
+            yield [text.strip() for text in some] if self._trimmed else some
 
     def rows(self,
         fits, # a list or array of one truth for each value
@@ -163,9 +187,9 @@ def verdicts(
 
 # %% ../../nbs/11_look/06_search.ipynb #f0600002
 def _values_fit(values, term: Term) -> list[bool]: # values: texts
-    wanted = term.value.strip().casefold()
-    if term.begins: return [value.casefold().startswith(wanted) for value in values]
-    return [value == wanted or value.casefold() == wanted for value in values]
+    wanted = fold_case(term.value.strip())
+    if term.begins: return [fold_case(value).startswith(wanted) for value in values]
+    return [value == wanted or fold_case(value) == wanted for value in values]
 
 # %% ../../nbs/11_look/06_search.ipynb #f0600009
 def _slow(part: Part) -> bool: # whether all texts have to be looked at
@@ -186,15 +210,17 @@ class AnswerIndex:
     def __init__(self,
         answers, # pandas.DataFrame as `run.answers`; may be empty
         people: PeopleSource|None = None, # of the run, to filter and sort by what people say
+        tops = None, # called with question_ids, for the first few answers to each; None: they stand in a column top5, or nowhere
     ):
-        self.people_source = people
+        self.people_source, self._tops = people, tops
         self.scored, self.table = "accuracy" in answers, complete_table(answers)
         self.confidence = self.table["confidence"].to_numpy(np.float32, copy=True)
         self.accuracy = self.table["accuracy"].to_numpy(np.float32, copy=True)
         self.verdict = verdicts(self.accuracy)
         self.uncounted = self.table["uncounted"].to_numpy(bool) # left out by the data set's own rule
         self.unreadable = self.table["image_error"].notna().to_numpy()
-        self.columns = {name: Coded(self.table[name]) for name in _COLUMNS if name in self.table}
+        self.columns = {name: Coded(self.table[name], name == "answer")
+                        for name in _COLUMNS if name in self.table}
         self._orders, self._words = {}, {}
         self.set_tags({})
 
@@ -252,18 +278,25 @@ class AnswerIndex:
     @cached_property
     def told_margin(self) -> bool: # also before the first answer; looks no further than the first that tells
         "Whether it is known of any answer what came second."
-        return not len(self) or "top5" in self.table and any(_has_second(top) for top in self.table["top5"])
+        return not len(self) or any(any(map(_has_second, some)) for some in self._top_answers())
 
     @cached_property
     def margin(self) -> np.ndarray: # [n] confidence of the first answer less that of the second; nan: not known
         "How far ahead the answer was of the next."
         if not (len(self) and self.told_margin): return np.full(len(self), np.nan, np.float32)
-        return np.array([top[0][1] - top[1][1] if _has_second(top) else np.nan for top in self.table["top5"]], np.float32)
+        tops = chain.from_iterable(self._top_answers())
+        return np.fromiter((top[0][1] - top[1][1] if _has_second(top) else np.nan for top in tops), np.float32, len(self))
+
+    def _top_answers(self): # yields lists of the first few answers to each question, some questions at a time
+        for start in range(0, len(self), 2000):
+            some = slice(start, start + 2000)
+            if self._tops is not None: yield self._tops(self.table["question_id"].iloc[some].tolist())
+            elif "top5" in self.table: yield self.table["top5"].iloc[some].tolist()
 
     @cached_property
     def correct_answers(self) -> Coded|None: # None where they are not known; made when it is first asked for
         "What most people said, as numbers."
-        return Coded(self.table["correct_answer"].fillna("")) if len(self) else None
+        return Coded(self.table["correct_answer"].fillna(""), True) if len(self) else None
 
     @cached_property
     def people(self) -> PeopleColumns|None: # None where it is not known; made when it is first asked for
@@ -280,10 +313,8 @@ class AnswerIndex:
     @property
     def nbytes(self) -> int:
         "The memory that the index adds to the table, in bytes."
-        made = [self.correct_answers] if vars(self).get("correct_answers") is not None else []
-        codes = [column.codes for column in (*self.columns.values(), *made)]
-        if "margin" in vars(self): codes.append(self.margin)
-        arrays = [self.confidence, self.accuracy, self.verdict, self.unreadable, *codes]
+        arrays = [self.confidence, self.accuracy, self.verdict, self.unreadable, *self.columns.values()]
+        arrays += [vars(self)[name] for name in ("correct_answers", "margin") if vars(self).get(name) is not None]
         texts = (text for texts in self.__dict__.get("_folded", {}).values() for text in texts)
         cached = [*self._orders.values(), *self._words.values(), *(self.__dict__.get("people") or ())]
         return sum(a.nbytes for a in arrays + cached) + sum(map(sys.getsizeof, texts))
@@ -303,8 +334,8 @@ class AnswerIndex:
         keep = np.ones(len(self), bool)
         if filter.answer_type is not None: keep &= self._equal("answer_type", filter.answer_type)
         if filter.question_type is not None: keep &= self._equal("question_type", filter.question_type)
-        if filter.answer.strip(): keep &= self._equal("answer", filter.answer.strip(), str.casefold)
-        if filter.image.strip(): keep &= self._equal("image_id", seal_name(filter.image.strip()))
+        if filter.answer.strip(): keep &= self._equal("answer", filter.answer.strip(), fold_case)
+        if filter.image.strip(): keep &= self._equal("image_id", seal_name(filter.image.strip()), compose)
         if filter.correctness is not None: keep &= self.verdict == VERDICTS.index(filter.correctness)
         if filter.min_confidence > 0: keep &= self.confidence >= np.float32(filter.min_confidence)
         if filter.max_confidence < 1: keep &= self.confidence <= np.float32(filter.max_confidence)
@@ -316,7 +347,8 @@ class AnswerIndex:
 
     def _equal(self, name: str, value: str, key=str) -> np.ndarray:
         if name not in self.columns: return np.zeros(len(self), bool)
-        return self.columns[name].rows([key(v) == key(value) for v in self.columns[name].values])
+        wanted = key(value)
+        return self.columns[name].rows([key(v) == wanted for v in self.columns[name].values])
 
     def _people_said(self, value: str) -> np.ndarray: # [n] bool
         return self._value_fits(self.correct_answers, Term(value))
@@ -469,6 +501,9 @@ def check_sort_of(
     if sort in _BY_CONFIDENCE and not index.told_confidence:
         raise UserError(f"sort {short_repr(sort)} goes by confidence, and {_NOT_TOLD}; use one of "
                         f"{', '.join(known_sorts(index))}")
+    if sort in _JUDGED and not index.judged:
+        raise UserError(f"sort {short_repr(sort)} goes by accuracy, and {_NOT_JUDGED}; use one of "
+                        f"{', '.join(known_sorts(index))}")
     if sort in _OF_PEOPLE and not _sorts_by_people(index, sort):
         why = _ONE_PERSON if not index.people_choices else _not_of_people(index)
         raise UserError(f"sort {short_repr(sort)} goes by what people say, and {why}; use one of "
@@ -504,13 +539,15 @@ def check_filter_value(
         if value not in choices:
             raise UserError(f"{name} {short_repr(value)} is not in this run{_others(value, choices)}")
     if name == "people": check_people_value(index, value)
-    if name == "words": parse_query(str(value))
+    if name == "words": _check_words(index, str(value))
     if name == "tag" and value is not None and value not in index.tag_counts:
         raise UserError(f"tag {short_repr(value)} is not given to any of these answers"
                         f"{_others(value, [*index.tag_counts], '; no answer has a tag')}")
-    if name == "correct_answer" and value and index.scored and len(index):
+    if name == "correct_answer" and value and len(index) and not index.scored:
+        raise UserError(f"correct_answer cannot be asked for: {_NOT_JUDGED}")
+    if name == "correct_answer" and value and len(index):
         known = index.correct_answers.values
-        if str(value).casefold() not in map(str.casefold, known):
+        if fold_case(str(value).strip()) not in map(fold_case, known):
             raise UserError(f"correct_answer {short_repr(value)} is nowhere what most people said"
                             f"{did_you_mean(value, known)}")
     if name == "correctness" and value not in (None, *VERDICTS):
@@ -525,6 +562,10 @@ def check_filter_value(
         if not index.told_confidence and value != getattr(Filter, name):
             raise UserError(f"{name} cannot be asked for: {_NOT_TOLD}")
 
+def _check_words(index, words: str):
+    asked = any(term.field == "people" for part in parse_query(words) for term in part.terms)
+    if asked and len(index) and not index.scored: raise UserError(f"people: cannot be searched: {_NOT_JUDGED}")
+
 # %% ../../nbs/11_look/06_search.ipynb #3f87ccdc
 def _others(value, choices: list[str], none: str = ", which has no human answers") -> str:
     "What there is instead."
@@ -532,6 +573,22 @@ def _others(value, choices: list[str], none: str = ", which has no human answers
     return f"; use one of {', '.join(clean_line(c, 40) for c in choices[:8])}{did_you_mean(value, choices)}"
 
 # %% ../../nbs/11_look/06_search.ipynb #7bcda0f4
+_AS_TEXT = ("words", "answer", "image", "correct_answer") # a number is meant as its text
+
+def filter_value(
+    name: str, # a field of `Filter`
+    value, # as somebody gave it; None asks for nothing
+): # the same as the field has it
+    "A value of the kind that a filter takes. Raises `UserError` for another kind, which would fit nothing."
+    if value is None: return getattr(Filter(), name)
+    if name == "unreadable":
+        if isinstance(value, (bool, np.bool_)): return bool(value)
+        raise UserError(f"unreadable must be True or False, not {short_repr(value)}")
+    if isinstance(value, str) or name.endswith("_confidence"): return value
+    whole = isinstance(value, Real) and not isinstance(value, bool) and float(value).is_integer()
+    if name in _AS_TEXT and whole: return str(int(value)) # pandas makes 3.0 of the image 3 beside a gap
+    raise UserError(f"{name} must be one text, not {short_repr(value)}")
+
 def make_filter(
     index: AnswerIndex, # names what there is
     **values, # fields of `Filter`
@@ -541,9 +598,9 @@ def make_filter(
     for name, value in values.items():
         if name not in known:
             raise UserError(f"{name!r} is no filter; use {', '.join(known)}{did_you_mean(name, known)}")
-        check_filter_value(index, name, value)
-    as_text = ("words", "answer", "image", "correct_answer")
-    return Filter(**{name: str(value) if name in as_text else value for name, value in values.items()})
+        values[name] = filter_value(name, value)
+        check_filter_value(index, name, values[name])
+    return Filter(**values)
 
 # %% ../../nbs/11_look/06_search.ipynb #683c8b71
 class Selection:

@@ -13,8 +13,8 @@ from ..scoring.rules import RULES
 from ..run.answered import AnsweredQuestions
 
 # %% auto #0
-__all__ = ['without_secrets', 'full_table', 'with_remarks', 'uncounted_ids', 'with_uncounted', 'write_csv', 'quoted_cells',
-           'read_ids', 'read_csv']
+__all__ = ['without_secrets', 'full_table', 'with_remarks', 'put_remarks', 'uncounted_ids', 'with_uncounted', 'write_csv',
+           'quoted_cells', 'read_ids', 'read_csv']
 
 # %% ../../nbs/11_look/03_tables.ipynb #aa51d62f
 def without_secrets(
@@ -29,9 +29,8 @@ def without_secrets(
 def _each(column, change): # pandas.Series; the same one where nothing changes, which is nearly always
     if column.dtype.kind in "iufb": return column # numbers
     texts = column.dtype == "string" or column.dtype == "str" # pandas has a quick way
-    if not (column.str.contains("://", regex=False).any() if texts else
-            any(isinstance(value, str) and "://" in value for value in column)): return column
-    return column.map(change)
+    found = column.str.contains("://", regex=False).any() if texts else "://" in "\n".join(map(str, column.dropna().tolist()))
+    return column.map(change) if found else column
 
 def _shown_error(text): return hide_passwords(text) if isinstance(text, str) else text
 
@@ -48,12 +47,23 @@ def full_table(
 def with_remarks(
     run: AnsweredQuestions, # finished or not
     answers, # pandas.DataFrame, rows of `run.answers`
-): # pandas.DataFrame: the same with `tags` (lists of texts) and `note` at its end, where somebody has written some
+    remarks = None, # `ShownRemarks` of the run, for what says itself why there are none; None: what cannot be read raises
+): # pandas.DataFrame: the same with `tags` (lists of texts) and `note` before `top5`, where somebody has written some
     "What people have written beside the answers."
-    tags, notes = run.remarks.tags, run.remarks.notes
+    remarks = run.remarks if remarks is None else remarks
+    tags, notes = remarks.tags, remarks.notes
     if not len(answers) or not tags and not notes: return answers
-    ids = answers["question_id"].tolist()
-    return answers.assign(tags=[list(tags.get(i, ())) for i in ids], note=[notes.get(i, "") for i in ids])
+    return put_remarks(answers, answers["question_id"].tolist(), tags, notes)
+
+def put_remarks(
+    table, # pandas.DataFrame
+    ids: list, # of each row, as in `tags` and `notes`
+    tags: dict, # id → tags
+    notes: dict, # id → note
+): # pandas.DataFrame: the same with `tags` (lists of texts) and `note`
+    "What people have written, as columns at the end, but before `top5`: the widest column is the last one."
+    told = table.assign(tags=[list(tags.get(i, ())) for i in ids], note=[notes.get(i, "") for i in ids])
+    return told[[name for name in told.columns if name != "top5"] + ["top5"]] if "top5" in told else told
 
 def uncounted_ids(
     run: AnsweredQuestions, # finished or not
@@ -66,7 +76,9 @@ def with_uncounted(
     answers, # pandas.DataFrame, rows of `run.answers`
 ): # pandas.DataFrame: the same with a column `uncounted`, where there are such questions
     "Which answers have no accuracy because the data set's own rule leaves their questions out."
-    left_out = uncounted_ids(run) if len(answers) else ()
+    if not len(answers) or not run.annotations: return answers
+    some = answers["question_id"] if "accuracy" not in answers else answers["question_id"][answers["accuracy"].isna()]
+    left_out = [i for i in some.tolist() if i in run.annotations and not run.annotations[i].counted]
     return answers.assign(uncounted=answers["question_id"].isin(left_out)) if left_out else answers
 
 # %% ../../nbs/11_look/03_tables.ipynb #c19b8aa7

@@ -11,8 +11,8 @@ from importlib.resources import files
 from ..machine.messages import text_html, UserError
 
 # %% auto #0
-__all__ = ['STYLE', 'SHEETS', 'KEYS', 'ALL', 'read_asset', 'asset_names', 'saved_class', 'style_widget', 'show_widget', 'control',
-           'box', 'Guard', 'error_html', 'Quiet']
+__all__ = ['STYLE', 'SHEETS', 'KEYS', 'NO_PAGE', 'ALL', 'read_asset', 'asset_names', 'saved_class', 'style_widget', 'show_widget',
+           'control', 'box', 'Guard', 'error_html', 'Quiet']
 
 # %% ../../nbs/11_look/04_widgets.ipynb #199fcedf
 @cache
@@ -56,13 +56,18 @@ def style_widget(
     return w.HTML(f"<style>\n{sheets}.{saved}{{display:none}}</style>", layout=dict(display="none"))
 
 # %% ../../nbs/11_look/04_widgets.ipynb #c601ffcd
+NO_PAGE = ("It is looked at in a notebook (JupyterLab, Colab, VS Code). From a terminal, to_html('report.html') of the run or the "
+           "comparison writes a page that any browser opens.")
+
 def show_widget(
     widget, # to show
     text: str, # in its place where there is no front end for it: a terminal, GitHub, a saved page
     saved: str, # HTML below it, which stays when the notebook is saved
 ):
     "Show a widget in the current cell, with what remains of it."
+    from IPython import get_ipython
     from IPython.display import HTML, display
+    if type(get_ipython()).__name__ == "TerminalInteractiveShell": return print(f"{text}\n{NO_PAGE}")
     view = dict(version_major=2, version_minor=0, model_id=widget.model_id)
     display({"application/vnd.jupyter.widget-view+json": view, "text/plain": text}, raw=True)
     display(HTML(saved))

@@ -48,9 +48,15 @@ def prepare_original(
     if small.width*small.height <= LOSSLESS:
         content = _encoded(small, "PNG")
         if len(content) <= most_bytes: return Original(content, "image/png", size, small.size)
-    while len(content := _encoded(small, "JPEG", quality=92, subsampling=0)) > most_bytes and min(small.size) > 1:
+    for quality, subsampling in _QUALITIES: # whoever looks so closely looks for pixels: they are the last that go
+        content = _encoded(small, "JPEG", quality=quality, subsampling=subsampling)
+        if len(content) <= most_bytes: break
+    while len(content) > most_bytes and min(small.size) > 1:
         small = bounded(small, int(.7*small.width*small.height))
+        content = _encoded(small, "JPEG", quality=quality, subsampling=subsampling)
     return Original(content, "image/jpeg", size, small.size)
+
+_QUALITIES = (92, 0), (85, 2), (75, 2) # of a JPEG; 2: colours of every second pixel
 
 def _encoded(picture, form: str, **options) -> bytes:
     content = io.BytesIO()

@@ -63,3 +63,36 @@ test('where the front end knows that the kernel is gone, that is said at once', 
   assert.equal(page.line(), 'The kernel is gone: run the cell again.');
   assert.equal(page.$('.beit3-browse').lastElementChild.getAttribute('role'), 'status');
 });
+
+test('the line stands where one is looking: below the pointer or the field, inside browser and window', async () => {
+  const page = await start();
+  const at = (part, left, top, width, height) => {
+    part.getBoundingClientRect = () => ({ left, top, width, height, right: left + width, bottom: top + height });
+  };
+  const line = async () => {
+    await pause(50);
+    return [page.$('.beit3-waiting').style.left, page.$('.beit3-waiting').style.top];
+  };
+  at(page.$('.beit3-browse'), 10, -2000, 800, 5000); // two thousand pixels of it are scrolled away
+  at(page.$('.beit3-next'), 400, 300, 60, 28);
+  page
+    .$('.beit3-next')
+    .dispatchEvent(new page.window.MouseEvent('click', { bubbles: true, detail: 1, clientX: 420, clientY: 310 }));
+  assert.deepEqual(await line(), ['410px', '2326px']);
+  page.$('#below').click(); // by a key
+  page.$('.beit3-next').focus(); // as browser_keys.js does then
+  assert.deepEqual(await line(), ['390px', '2332px']);
+  at(page.$('#page'), 30, 760, 80, 28); // at the lower edge of the window
+  page.$('#page').focus();
+  page.$('#page').dispatchEvent(new page.window.Event('change', { bubbles: true }));
+  assert.deepEqual(await line(), ['20px', `${page.window.innerHeight - 52 + 2000}px`]);
+});
+
+test('a card without its kernel is no button any more, and a click on it is told all the same', async () => {
+  const page = await start();
+  page.$('.beit3-card').click();
+  assert.equal(page.line(), '');
+  page.$('.beit3-browse').classList.add('jupyter-widgets-disconnected');
+  page.$('.beit3-card').click();
+  assert.equal(page.line(), 'The kernel is gone: run the cell again.');
+});

@@ -115,10 +115,94 @@ test('a tick is called by its question', () => {
   assert.deepEqual(names, ['pick', 'Is it red?']);
 });
 
+const FILTERED = BROWSER.replace(
+  '<div class="beit3-pages">',
+  `<div class="beit3-words"><input id="words"></div>
+  <div class="beit3-bar beit3-active-filter-row">
+    ${['a', 'b', 'c'].map((id) => `<button class="jupyter-button beit3-active-filter" id="${id}">${id} ×</button>`).join('')}
+  </div>
+  <div class="beit3-bar beit3-remedy-row"><button class="jupyter-button" id="remedy">without a: 3</button></div>
+  <div class="beit3-bar beit3-picks">
+    <button class="jupyter-button beit3-pick-all" id="all">Pick all</button>
+    <button class="jupyter-button beit3-pick-none" id="none">Clear picks</button>
+    <div class="beit3-tagging"><div class="beit3-pick-tag"><input id="tag"></div>
+      <button class="jupyter-button beit3-tag-add" id="add">Add tag</button></div>
+  </div><div class="beit3-pages">`,
+);
+
+test('a chip that is gone leaves the keyboard to its neighbour, the last one to the search', async () => {
+  const { $, document } = openPage(FILTERED, 'browser_keys.js');
+  $('.beit3-next').focus();
+  $('.beit3-next').click(); // is still followed when the chips are pressed
+  for (const [pressed, next] of [
+    ['#c', '#b'], // what stood before it
+    ['#a', '#b'],
+    ['#b', '#words'],
+    ['#remedy', '#words'],
+  ]) {
+    $(pressed).focus();
+    $(pressed).click();
+    $(pressed).hidden = true;
+    await until(() => document.activeElement === $(next));
+  }
+});
+
+test('after “Clear picks” the keyboard is at “Pick all”', async () => {
+  const { $, document } = openPage(FILTERED, 'browser_keys.js');
+  $('#none').focus();
+  $('#none').click();
+  for (const part of [$('#none'), $('.beit3-tagging')]) part.hidden = true;
+  await until(() => document.activeElement === $('#all'));
+});
+
+test('Enter in the field for a tag adds it; not while a word is composed, and not in other fields', () => {
+  const { $, press } = openPage(FILTERED, 'browser_keys.js');
+  let added = 0;
+  $('#add').addEventListener('click', () => added++);
+  assert.ok(press('Enter', $('#tag')).defaultPrevented);
+  assert.equal(added, 1);
+  press('Enter', $('#tag'), { isComposing: true });
+  press('Enter', $('#words'));
+  press('a', $('#tag'));
+  assert.equal(added, 1);
+});
+
 test('the script installs itself once', () => {
   const page = openPage(BROWSER, 'browser_keys.js', 'browser_keys.js');
   let turned = 0;
   page.$('.beit3-next').addEventListener('click', () => turned++);
   page.press('ArrowRight', page.$('#one'));
   assert.equal(turned, 1);
+});
+
+test('names are written only where they are others, and follow what changes', async () => {
+  const slider = `<div class="beit3-slider"><label class="widget-label">Layers</label>
+    <div role="slider"></div><div class="widget-readout">3</div></div>`;
+  const page = openPage(
+    BROWSER.replace('<div class="beit3-all">', `${slider}<div class="beit3-all">`),
+    'browser_keys.js',
+  );
+  const { $, window } = page;
+  let written = 0;
+  const write = window.Element.prototype.setAttribute;
+  window.Element.prototype.setAttribute = function (...given) {
+    written++;
+    return write.apply(this, given);
+  };
+  $('.beit3-next').focus();
+  $('.beit3-next').click();
+  assert.equal($('[role=slider]').getAttribute('aria-valuetext'), '3');
+  const before = written;
+  await pause(300); // it looks every 50 ms where the keyboard is
+  assert.equal(written, before);
+  $('.widget-readout').textContent = '4';
+  await pause(0);
+  assert.equal($('[role=slider]').getAttribute('aria-valuetext'), '4');
+  assert.equal(written, before + 1);
+  const card = page.document.createElement('div');
+  card.innerHTML = `<div class="beit3-card"><button class="beit3-question">Why?</button>
+    <div class="beit3-tick"><label><input type="checkbox" id="late"><span>pick</span></label></div></div>`;
+  $('.beit3-all').append(card);
+  await pause(0);
+  assert.ok($('#late').hasAttribute('aria-labelledby'));
 });

@@ -187,6 +187,69 @@ test('the whole window is above everything, and Escape leaves it before it leave
   assert.deepEqual(seen, ['shown', 'hidden', 'back']);
 });
 
+// The kernel's answer to the button of the whole window
+function fillWindow({ document }) {
+  const viewer = document.querySelector('.beit3-viewer');
+  const button = document.querySelector('.beit3-full-window');
+  viewer.classList.toggle('beit3-full');
+  button.classList.toggle('beit3-full-close');
+  return { viewer, button };
+}
+
+test('Tab goes round in the whole window, and nothing behind it gets the keyboard', async () => {
+  const page = open();
+  const { window, document, box, settle } = page;
+  const fit = document.querySelector('.beit3-zoom button');
+  const { viewer, button } = fillWindow(page);
+  await settle();
+  assert.deepEqual(
+    [viewer.getAttribute('role'), viewer.getAttribute('aria-modal'), document.activeElement],
+    ['dialog', 'true', button], // it was nowhere
+  );
+  const tab = (shiftKey = false) => {
+    const event = new window.KeyboardEvent('keydown', { key: 'Tab', shiftKey, bubbles: true, cancelable: true });
+    document.activeElement.dispatchEvent(event);
+    return [event.defaultPrevented, document.activeElement];
+  };
+  assert.deepEqual(tab(), [true, fit]); // from the last to the first
+  assert.deepEqual(tab(true), [true, button]); // and back
+  fit.focus();
+  assert.deepEqual(tab(), [false, fit]); // within, the browser knows the way
+  box.tabIndex = -1;
+  box.focus(); // as after a click on the picture
+  assert.deepEqual(tab(), [true, fit]);
+  document.activeElement.blur();
+  assert.deepEqual(tab(), [true, fit]);
+  document.querySelector('.beit3-back').focus(); // whoever puts it behind the picture
+  assert.equal(document.activeElement, button);
+  document.activeElement.blur();
+  let left = 0;
+  button.addEventListener('click', () => left++);
+  document.body.dispatchEvent(new window.KeyboardEvent('keydown', { key: 'Escape', bubbles: true }));
+  assert.equal(left, 1);
+});
+
+test('after the whole window, and in what is no part of it, Tab is as ever', async () => {
+  const page = open();
+  const { window, document, settle } = page;
+  const outside = document.getElementById('outside');
+  outside.tabIndex = 0;
+  const tab = () => {
+    const event = new window.KeyboardEvent('keydown', { key: 'Tab', bubbles: true, cancelable: true });
+    document.activeElement.dispatchEvent(event);
+    return event.defaultPrevented;
+  };
+  const { viewer } = fillWindow(page);
+  await settle();
+  outside.focus(); // such as a dialog of JupyterLab
+  assert.deepEqual([tab(), document.activeElement], [false, outside]);
+  fillWindow(page);
+  await settle();
+  document.querySelector('.beit3-back').focus();
+  assert.deepEqual([tab(), document.activeElement.className], [false, 'beit3-back']);
+  assert.deepEqual([viewer.hasAttribute('role'), viewer.hasAttribute('aria-modal')], [false, false]);
+});
+
 test('two pictures show the same place', async () => {
   const { window, document, box, show, settle } = open();
   const other = box.cloneNode(true);

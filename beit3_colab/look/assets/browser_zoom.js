@@ -10,6 +10,7 @@
   let meant = null; // {box, x, y, left, top, until}: share of the picture, and where in the box it shall be
   let turned = 0; // when the wheel did something
   let drag = null; // {box, x, y, left, top, moved}
+  let whole = null; // the viewer that has the whole window
 
   const scrollOf = (e) => (e.target instanceof Element ? e.target.closest('.beit3-browse .beit3-scroll') : null);
   const zoomed = (box) => box.classList.contains('beit3-zoomed');
@@ -70,18 +71,57 @@
 
   // The whole window: above everything, wherever the output stands (a cell of JupyterLab clips what is in it)
   function fill(viewer) {
-    if (!viewer || !viewer.showPopover) return;
+    if (!viewer) return;
     const full = viewer.classList.contains('beit3-full');
-    if (full === viewer.hasAttribute('popover')) return;
+    if (full === (viewer === whole)) return;
     const at = document.activeElement;
-    if (full) {
+    whole = full ? viewer : null;
+    const modal = { role: 'dialog', 'aria-modal': 'true', 'aria-label': 'The picture in the whole window' };
+    for (const [name, value] of Object.entries(modal)) {
+      if (full) viewer.setAttribute(name, value);
+      else viewer.removeAttribute(name);
+    }
+    if (viewer.showPopover && full) {
       viewer.setAttribute('popover', 'manual');
       viewer.showPopover();
-    } else {
+    } else if (viewer.hasAttribute('popover')) {
       viewer.hidePopover();
       viewer.removeAttribute('popover');
     }
     if (viewer.contains(at) && document.activeElement !== at) at.focus({ preventScroll: true });
+    else if (full) hold(at);
+  }
+
+  // What Tab reaches in the whole window, in order; nothing where it is not shown
+  function stops() {
+    if (!whole || !whole.isConnected) return [];
+    const all = [...whole.querySelectorAll('button,select,input,textarea,[tabindex]')];
+    return all.filter((each) => each.tabIndex >= 0 && !each.disabled && each.offsetParent);
+  }
+
+  // Whether the keyboard is with the rest of this browser, which the whole window covers, or nowhere
+  function isBehind(target) {
+    const root = whole && !whole.contains(target) && whole.closest('.beit3-browse');
+    return !!root && (target === document.body || root.contains(target));
+  }
+
+  function hold(target) {
+    const all = isBehind(target) ? stops() : [];
+    const leave = all.find((each) => each.classList.contains('beit3-full-window')) || all[0];
+    if (leave) leave.focus({ preventScroll: true });
+  }
+
+  // Tab goes round in the whole window; dialogs of the page keep theirs
+  function goRound(e) {
+    const all = stops();
+    const at = document.activeElement;
+    if (!all.length || !(whole.contains(at) || isBehind(at))) return;
+    const ahead = (each) => at.compareDocumentPosition(each) & Node.DOCUMENT_POSITION_FOLLOWING;
+    const left = whole.contains(at) ? all.filter((each) => each !== at && !!ahead(each) === !e.shiftKey) : [];
+    if (left.length && all.includes(at)) return; // the browser knows the way
+    e.preventDefault();
+    const [first, last] = [left[0] || all[0], left.at(-1) || all.at(-1)];
+    (e.shiftKey ? last : first).focus();
   }
 
   function mark(box) {
@@ -124,6 +164,19 @@
       fill(viewer);
     }
   }
+
+  window.addEventListener(
+    'keydown',
+    (e) => {
+      if (e.ctrlKey || e.altKey || e.metaKey) return;
+      if (e.key === 'Tab') goRound(e);
+      const leave = e.key === 'Escape' && e.target === document.body && stops().length;
+      if (leave) whole.querySelector('button.beit3-full-close').click(); // the focus was nowhere
+    },
+    true,
+  );
+
+  window.addEventListener('focusin', (e) => hold(e.target), true);
 
   for (const kind of ['pointerover', 'focusin', 'click']) {
     window.addEventListener(
