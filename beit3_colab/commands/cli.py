@@ -36,6 +36,8 @@ class _CommandParser(OneLineParser):
         fill, self.fill = self.fill, None
         if fill is not None: fill(self)
         found, rest = super().parse_known_args(args, namespace)
+        idle = next((name for name in ("csv", "html", "answers_file") if getattr(found, name, None) == "-"), None)
+        if idle: self.error(f"--{idle.replace('_', '-')} writes a file, and “-” would be one of that name: name a file")
         if not rest: return found, rest
         flag = next((a for a in rest if a.startswith("-")), rest[0]).partition("=")[0]
         near = find_nearest(flag, self._option_string_actions) if flag.startswith("-") else None
@@ -161,8 +163,8 @@ def _add_compare(commands):
     about = "runs, question by question: differences with interval and test, what changed and who is right"
     p = commands.add_parser("compare", help=about)
     p.add_argument("runs", metavar="RUN", nargs="+",
-                   help="run folders, names of runs in beit3_runs/, or files of results as for open: two, A and B, whose difference from A is shown; "
-                        "or more, compared pair by pair")
+                   help="run folders, names of runs in beit3_runs/ or their numbers as in `beit3-colab runs`, or files of results "
+                        "as for open: two, A and B, whose difference from A is shown; or more, compared pair by pair")
     p.add_argument("--dataset", metavar="NAME", help="data set that files of results are about "
                                                      "(default: that of a run folder among them, else what the file says)")
     p.add_argument("--split", metavar="NAME", help="of the data set of files (default: likewise)")
@@ -177,13 +179,20 @@ def _add_compare(commands):
 def run_compare(args) -> int:
     "`beit3-colab compare`"
     from beit3_colab.look.run import compare
-    from beit3_colab.run.run_list import folder_of
-    args.runs = [folder_of(given) for given in args.runs]
+    args.runs = list(map(_find_run, args.runs))
     found = compare(*_open_all(args), reference=args.reference)
     if args.html: found.to_html(args.html)
     if args.csv: found.to_csv(args.csv)
     print(json.dumps(found.figures()) if args.json else found)
     return 0
+
+def _find_run(given: str): # path
+    "The folder of a run that is meant: a path, a name, or a number where nothing is called so."
+    from beit3_colab.run.run_list import folder_of, read_runs
+    found = folder_of(given)
+    is_number = found == given and given.isascii() and given.isdecimal() and len(given) < 9
+    if not is_number or os.path.lexists(given) or not os.path.isdir("beit3_runs"): return found
+    return read_runs().find(int(given)).folder
 
 def _open_all(args) -> list: # of `AnsweredQuestions`, in their order
     "Run folders, and files whose data set is that of the first run folder where none is named."
@@ -202,7 +211,9 @@ def _open_all(args) -> list: # of `AnsweredQuestions`, in their order
 # %% ../../nbs/13_commands/03_cli.ipynb #26611ef3
 def _add_report(commands):
     p = commands.add_parser("report", help="a finished or stopped run as a page to send to somebody, or as a table")
-    p.add_argument("folder", metavar="RUN", help="run folder, or the name of a run in beit3_runs/; without --html and --csv its figures are printed")
+    p.add_argument("folder", metavar="RUN",
+                   help="run folder, or the name of a run in beit3_runs/ or its number as in `beit3-colab runs`; "
+                        "without --html and --csv its figures are printed")
     p.add_argument("--html", metavar="FILE", help="write a page with summary, plots and a sample of answers")
     p.add_argument("--csv", metavar="FILE", help="write all answers as a table")
     p.add_argument("--spreadsheet", action="store_true",
@@ -234,9 +245,8 @@ def _check_report(args):
 def run_report(args) -> int:
     "`beit3-colab report`"
     from beit3_colab.look.run import open_run
-    from beit3_colab.run.run_list import folder_of
     _check_report(args)
-    run = open_run(folder_of(args.folder), args.data_path, args.fetch_pictures)
+    run = open_run(_find_run(args.folder), args.data_path, args.fetch_pictures)
     if args.html:
         from beit3_colab.model.vqa import load_model
         vqa = args.checkpoint and load_model(args.checkpoint, **_for_loading(args))
@@ -261,9 +271,9 @@ def _add_runs(commands):
 
 def run_runs(args) -> int:
     "`beit3-colab runs`"
-    from beit3_colab.look.runs import runs
+    from beit3_colab.look.runs import list_text, runs, SHELL_NEXT
     found = runs(args.folder, args.score)
-    if not args.json: print(found)
+    if not args.json: print(list_text(found.listed, SHELL_NEXT))
     else:
         listed = [{field: str(value) if field == "folder" else value for field, value in vars(run).items() if field != "judged"}
                   for run in found]
@@ -280,7 +290,9 @@ def _add_probe(commands):
 
 def _fill_probe(p):
     from beit3_colab.run.probes import PROBES
-    p.add_argument("folder", metavar="RUN", help="run folder; the answers are kept in it, and the same command continues")
+    p.add_argument("folder", metavar="RUN",
+                   help="run folder, or the name or number of a run in beit3_runs/; the answers are kept in it, "
+                        "and the same command continues")
     p.add_argument("--probes", nargs="+", metavar="NAME", help=f"of {', '.join(PROBES)}; or one strength of them, such as "
                                                                "noise-3 (default: all)")
     p.add_argument("--limit", type=int, metavar="N",
@@ -301,7 +313,7 @@ def run_probe(args) -> int:
     from beit3_colab.run.probes import find_variants
     find_variants(args.probes) # before anything is loaded
     if args.csv: _check_file(Path(args.csv).expanduser())
-    run = open_run(args.folder, args.data_path, args.fetch_pictures)
+    run = open_run(_find_run(args.folder), args.data_path, args.fetch_pictures)
     how = dict(batch_size=args.batch_size, workers=args.workers, progress=not args.quiet)
     try: found = run.probe(args.probes, args.limit, args.seed, _model_of(run, args), **how)
     except Stopped as stop:
@@ -491,11 +503,45 @@ def run_completion(args) -> int:
     parser = make_parser()
     for command in _commands_of(parser).values():
         if command.fill is not None: command.fill(command)
+        for action in command._actions: _complete_values(action, shtab)
     print(shtab.complete(parser, args.shell))
     return 0
 
 def _commands_of(parser) -> dict: # name → parser
     return next(action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+
+# %% ../../nbs/13_commands/03_cli.ipynb #a35930e1
+_PLACES = {"FILE", "PATH", "RUN", "FOLDER", "DIR"} # what stands for a value that is a file or a folder
+_PLACE_NAMES = {"results", "source", "target", "image"} # arguments that nothing else stands for
+
+def _words_of(action) -> tuple[str, ...]: # values that an option takes by name; a few of many
+    "Words that can be completed."
+    from beit3_colab.data.vqa_files import SPLITS
+    from beit3_colab.model.weights import PUBLISHED
+    from beit3_colab.run.probes import PROBES
+    from beit3_colab.run.task import DATASETS
+    from beit3_colab.training.recipe import RECIPES
+    known = dict(
+        checkpoint=("sample", *PUBLISHED), dataset=tuple(DATASETS), split=tuple(SPLITS), probes=tuple(PROBES), recipe=tuple(RECIPES),
+        device=("cpu", "cuda", "mps"), dtype=("float32", "float16", "bfloat16", "float8", "bfloat16+float32"))
+    return known.get(action.dest) or tuple(part for part in (action.metavar or "").split("|") if part.islower())
+
+def _complete_values(action, shtab):
+    "Tell shtab what the value of an argument may be."
+    if action.choices or action.nargs == 0: return
+    parts, words = set((action.metavar or "").split("|")), _words_of(action)
+    is_place = bool(parts & _PLACES) or action.metavar is None and action.dest in _PLACE_NAMES
+    if words and is_place: action.complete = _words_or_files(words)
+    elif words: action.choices = words # this parser parses nothing
+    elif is_place: action.complete = shtab.DIRECTORY if parts == {"DIR"} else shtab.FILE
+
+def _words_or_files(words: tuple[str, ...]) -> dict: # as shtab.FILE is
+    "Words, and files beside them, in the language of each shell."
+    name = f"_beit3_colab_file_or_{'_'.join(words)[:20]}_{len(words)}"
+    bash = f'{name}() {{\n  compgen -W "{" ".join(words)}" -- "$1"\n  compgen -f -- "$1"\n}}'
+    zsh = f'{name}() {{\n  compadd -- {" ".join(words)}\n  _files\n}}'
+    return dict(bash=name, zsh=name, fish=f"{' '.join(words)} (__fish_complete_path (commandline -ct))", tcsh="f",
+                preamble=dict(bash=bash, zsh=zsh))
 
 # %% ../../nbs/13_commands/03_cli.ipynb #08f7e16a
 def take_local_rank(
