@@ -454,7 +454,7 @@ def known_questions(
 ) -> list|None: # question_ids to browse; None for all
     "Raises `UserError` for a question that is not in the run."
     if questions is None: return None
-    return question_ids(questions, {question.question_id for question in run.questions})
+    return question_ids(questions, run)
 
 # %% ../../nbs/11_look/10_browser.ipynb #b7a2c0d1
 MANY = 20_000 # answers whose reading takes a second or more

@@ -101,7 +101,6 @@ class Looks:
     ): # Browser, shown by a notebook
         """Browse the answers over their pictures, also while the run goes on. Of what it gives, `answers` are the rows that
         fit and `selected` those that are ticked."""
-        if questions is not None: questions = question_ids(questions, self)
         given = dict(locals()) # all of the above by name
         return browse(given.pop("self"), **given.pop("others"), **given)
 

@@ -118,13 +118,7 @@ class RunFolder(AnsweredQuestions):
     @cached_property
     def records(self) -> dict[int|str, dict]: # question_id → journal record
         "All answers so far, as the journals have them."
-        return read_journals(self.folder, self.identity.fingerprint(), self._known_ids())
-
-    def _known_ids(self): # of the whole run, of which `questions` may be a part
-        if self.data is None: return None
-        ids = {q.question_id for q in self.questions}
-        if self.info.get("question_ids"): return ids.union(self.info["question_ids"])
-        return ids if len(self.data.questions) == len(ids) else ids.union(q.question_id for q in self.data.questions)
+        return read_journals(self.folder, self.identity.fingerprint(), known_ids(self))
 
     @cached_property
     def remarks(self) -> Remarks: # with tag, untag, note, tags, notes, ids, table
@@ -231,7 +225,10 @@ def known_ids(
     run: RunFolder, # or a part of it, see `beit3_colab.run.answered.part_of`
 ) -> set|None: # None where its data is not known
     "The questions of the whole run, of which `questions` may be a part: its journals may answer any of them."
-    return run._known_ids()
+    if run.data is None: return None
+    ids = {q.question_id for q in run.questions}
+    if run.info.get("question_ids"): return ids.union(run.info["question_ids"])
+    return ids if len(run.data.questions) == len(ids) else ids.union(q.question_id for q in run.data.questions)
 
 def is_known(
     info: dict, # run.json, looked at
