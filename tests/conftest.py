@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -8,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 os.environ.setdefault("OMP_NUM_THREADS", "1") # two test processes share the cores: threads that wait for each other would cost more than they give
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN: signal.signal(signal.SIGINT, signal.default_int_handler) # as of what a shell starts in the background: else interrupts would be ignored by all that tests start, too
 
 
 # Files whose tests take long, the longest first: where two processes share the files out, the last file should be a short one, or one process waits for the other.

@@ -71,6 +71,7 @@ for line in iter(sys.stdin.readline, ""):
     folder, questions, output, more = json.loads(line)
     if pid := os.fork():
         print(pid, flush=True)
+        sys.stdin.readline() # until it is asked for, the status is not collected, and the number stays that of this process
         _, status = os.waitpid(pid, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
         continue
@@ -97,12 +98,20 @@ class Learner:
         self.pid = None
 
     def start(self, folder, questions, **more):
-        self.server.stdin.write(json.dumps([str(folder), str(questions), str(self.output), more]) + "\n")
-        self.server.stdin.flush()
-        self.pid = int(self.server.stdout.readline())
+        assert self.pid is None, "one at a time: wait for the one before"
+        self.pid = int(self._ask([str(folder), str(questions), str(self.output), more]))
 
-    def kill(self, sign=signal.SIGKILL): os.kill(self.pid, sign) # its status is not collected yet, so it is nobody else's number
-    def wait(self): return int(self.server.stdout.readline())
+    def kill(self, sign=signal.SIGKILL): os.kill(self.pid, sign) # one that has ended by itself takes no notice
+
+    def wait(self):
+        self.pid = None
+        return int(self._ask("wait"))
+
+    def _ask(self, request):
+        self.server.stdin.write(json.dumps(request) + "\n")
+        self.server.stdin.flush()
+        return self.server.stdout.readline()
+
     def said(self): return self.output.read_text() if self.output.exists() else ""
 
     def close(self):
