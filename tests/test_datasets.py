@@ -85,7 +85,7 @@ def test_opened_again_and_continued(riddles, vqa, tmp_path):
 def test_looked_at(riddles, vqa, tmp_path):
     run = run_riddles(vqa, tmp_path/"run")
     browser = run.browse(questions=["1001", run.questions[0].question_id])
-    assert "2 answers" in repr(browser) and browser.saved_view().count("<img") == 2
+    assert "2 chosen of 40 answers" in repr(browser) and browser.saved_view().count("<img") == 2
     browser.open("1001")
     browser.step(-1)
     assert browser.question_id == run.questions[0].question_id
