@@ -219,9 +219,9 @@ def test_rows_of_other_questions_under_the_same_number_are_refused(two_of_own, w
     assert [q.question_id for q in n.questions] == [q.question_id for q in m.questions] == [1, 2, 3]
     given = way(n.answers)
     for use in (lambda: m.browse(questions=given), lambda: m.to_html(tmp_path/"a.html", questions=given), lambda: m.probe("blank", questions=given, progress=False),
-                lambda: compare(m, m, questions=given), lambda: show_answers(m, given)):
+                lambda: compare(m, m, questions=given), lambda: show_answers(m, given), lambda: m.remarks.tag(given, "red")):
         with pytest.raises(UserError, match="question_id 1 is .* in (questions|rows) and .* in this run: these are rows of other data"): use()
-    assert not (m.folder/"probes").exists() and len(n.browse(questions=given).rows)
+    assert not (m.folder/"probes").exists() and not m.remarks.counts and len(n.browse(questions=given).rows)
     assert len(m.browse(questions=question_ids(given)).rows) # numbers alone, where they are meant
 
 def test_questions_and_browsers_of_other_questions_are_refused(two_of_own, run):
@@ -229,7 +229,8 @@ def test_questions_and_browsers_of_other_questions_are_refused(two_of_own, run):
     browser = n.browse()
     browser.picks.add([3])
     for given in (browser, compare(n, n).browse(), n.questions, n.questions[2], n.answers.iloc[[2]]):
-        with pytest.raises(UserError, match="rows of other data"): m.browse(questions=given)
+        for use in (lambda: m.browse(questions=given), lambda: m.remarks.note(given, "a note")):
+            with pytest.raises(UserError, match="rows of other data"): use()
         assert len(n.browse(questions=given).rows)
     assert ids_of(m.browse(questions=n.answers.iloc[[1]])) == [2] # the same question about the same picture
     assert ids_of(open_run(n.folder).browse(questions=browser)) == [3]

@@ -289,7 +289,7 @@ class Remarks:
             raise UserError(f"tags and notes are kept beside the answers, and {short_name(folder)} may not be written "
                             "to: change that, or copy the answers to where it may, and open the copy") from error
 
-    def _ids(self, questions) -> list: return question_ids(questions, self._mine)
+    def _ids(self, questions) -> list: return question_ids(questions, self.run)
 
     def tag(self,
         questions, # ids, rows of `run.answers`, a browser: see `beit3_colab.run.chosen.question_ids`
