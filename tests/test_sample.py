@@ -1,5 +1,8 @@
 "The built-in sample: the figures that the README gives, and that the model looks at the picture."
 
+import hashlib
+
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -59,3 +62,38 @@ def test_the_cache_follows_the_code_that_draws(monkeypatch, tmp_path):
     monkeypatch.setattr(sample, "source_files", lambda: other)
     monkeypatch.setattr(sample, "write_scenes", lambda folder, seeds, split: folder) # their names are enough
     assert sample_data_folder() != usual
+
+def pixel_sum(pictures):
+    "SHA-256 of the pixels of many pictures, its beginning."
+    whole = hashlib.sha256()
+    for picture in pictures: whole.update(np.asarray(picture).tobytes())
+    return whole.hexdigest()[:16]
+
+DIFFER = "the pictures differ from those that the figures are of: it is Pillow that changed, and no model can answer as before"
+
+def test_pixels_are_the_same_under_every_pillow():
+    "As drawn, as read from JPEG, and as the model sees them; in this order, since each follows from the one before."
+    from beit3_colab.pictures.reading import preprocess, read_image
+    from beit3_colab.scenes import draw_scene, image_name, make_scene
+    drawn = pixel_sum(draw_scene(make_scene(seed)) for seed in HELD_OUT_SEEDS)
+    assert drawn == "5f53a66e471977e7", DIFFER
+    files = [sample_data_folder()/image_name(seed) for seed in HELD_OUT_SEEDS]
+    read = [read_image(file) for file in files]
+    assert pixel_sum(read) == "832eca1ba5b219c3", DIFFER + ", in writing or reading JPEG"
+    seen = pixel_sum(preprocess(picture, 192) for picture in read)
+    assert seen == "ea6b3a9b8c950ffb", DIFFER + ", in resizing"
+
+@pytest.mark.parametrize("size", [(240, 320), (320, 240), (427, 640), (640, 427), (300, 640), (333, 1000), (1000, 333), (480, 640), (100, 90)])
+@pytest.mark.parametrize("side", [192, 480])
+def test_pictures_are_resized_in_one_order(size, side, monkeypatch):
+    "Pillow 13 takes the columns of tall pictures first, others the rows; the file's pixels may not depend on which is installed."
+    from beit3_colab.pictures.reading import resize_bicubic
+    picture = Image.fromarray(np.random.RandomState(0).randint(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    width, height = size
+    columns_first = height - side > 0 and height - side > 2*(width - side)
+    between = picture.resize((width, side) if columns_first else (side, height), Image.Resampling.BICUBIC)
+    expected = np.asarray(between.resize((side, side), Image.Resampling.BICUBIC))
+    steps, resize = [], Image.Image.resize
+    monkeypatch.setattr(Image.Image, "resize", lambda image, to, *args: steps.append((image.size, to)) or resize(image, to, *args))
+    assert (np.asarray(resize_bicubic(picture, (side, side))) == expected).all()
+    assert all(a[0] == b[0] or a[1] == b[1] for a, b in steps), "both at once: the order is Pillow's"

@@ -23,9 +23,9 @@ from .opening import check_size, name_refused, opened_file
 from .pixels import as_seen, from_array
 
 # %% auto #0
-__all__ = ['PICTURES', 'count_file_time', 'file_time', 'read_image', 'picture_bytes', 'check_image', 'preprocess', 'normalize',
-           'pictures_folder', 'picture_file', 'fetch_picture', 'Refreshed', 'refresh_picture', 'open_picture',
-           'to_file', 'check_address', 'ImageError', 'is_url']
+__all__ = ['PICTURES', 'count_file_time', 'file_time', 'read_image', 'picture_bytes', 'check_image', 'resize_bicubic',
+           'preprocess', 'normalize', 'pictures_folder', 'picture_file', 'fetch_picture', 'Refreshed',
+           'refresh_picture', 'open_picture', 'to_file', 'check_address', 'ImageError', 'is_url']
 
 # %% ../../nbs/04_pictures/03_reading.ipynb #f2092d29
 _all_ = ["check_address", "ImageError", "is_url"] # of the page before, given on
@@ -164,17 +164,28 @@ def check_image(
         if image.mode in ("I", "F"): as_seen(image) # numbers without a known range
         return image.format
 
+# %% ../../nbs/04_pictures/03_reading.ipynb #b62c43c2
+def resize_bicubic(
+    image, # PIL.Image in RGB or L
+    size: tuple[int, int], # width and height, in pixels
+): # PIL.Image of that size
+    "Pillow's bicubic filter (antialiased), with the pixels that Pillow 13 gives, whichever is installed."
+    from PIL import Image
+    width, height = size
+    columns_first = image.height - height > max(0, 2*(image.width - width))
+    for step in ((image.width, height) if columns_first else (width, image.height), (width, height)):
+        if image.size != step: image = image.resize(step, Image.Resampling.BICUBIC)
+    return image
+
 # %% ../../nbs/04_pictures/03_reading.ipynb #6aa8da2e
 def preprocess(
     image, # PIL.Image in RGB
     size: int, # side of the model's square, in pixels
 ) -> np.ndarray: # [size, size, 3] uint8, a copy
     "Resize as the reference does: Pillow's bicubic filter (antialiased), aspect not kept."
-    from PIL import Image
     with _about("the picture"):
         check_size(image.width, image.height)
-        if image.size != (size, size): image = image.resize((size, size), Image.Resampling.BICUBIC)
-        return np.array(image)
+        return np.array(resize_bicubic(image, (size, size)))
 
 # %% ../../nbs/04_pictures/03_reading.ipynb #611f10b9
 def normalize(

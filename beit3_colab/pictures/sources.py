@@ -83,10 +83,10 @@ class FolderPictures(PictureSource):
         listed, missing, root = {}, [], str(self.folder)
         usual = type(self).path is FolderPictures.path
         for name in dict.fromkeys(names): # texts, not paths: there may be 81,434
-            path = os.path.join(root, name).rstrip("/") if usual else str(self.path(name))
-            folder, file = os.path.split(path)
-            if folder not in listed: listed[folder] = list_folder(Path(folder))
-            there = listed[folder]
+            path = name if usual else str(self.path(name))
+            folder, slash, file = path.replace(os.sep, "/").rstrip("/").rpartition("/")
+            if (there := listed.get(folder + slash, False)) is False:
+                there = listed[folder + slash] = list_folder(Path(root, folder + slash))
             if not (self.path(name).is_file() if there is None else file in there): missing.append(name)
         return missing
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 from PIL import Image, ImageDraw
+from ..pictures.reading import resize_bicubic
 from .description import Dice, PLACES, Scene, SceneObject
 from .shapes import DRAW, mix, Pen
 
@@ -117,6 +118,7 @@ def _stones(draw: ImageDraw.ImageDraw, dice: Dice, rows: list[float], width: int
         step = 1.9*(y1 - y0) + 10
         for j in range(int(width/step) + 2):
             box = [(j - .5*(i % 2))*step + 2, y0 + 2, (j + 1 - .5*(i % 2))*step - 3, y1 - 2]
+            box = [round(v) for v in box] # Pillow before 10.3 draws other corners between two pixels
             draw.rounded_rectangle(box, radius=(y1 - y0)/3, fill=paint(dice), outline=paint(None), width=2)
 
 def _floor(draw: ImageDraw.ImageDraw, ground: str, rows: list[float], width: int, dark: tuple):
@@ -291,7 +293,7 @@ def _shadow(canvas: Image.Image, obj: SceneObject):
     x0, _, x1, y1 = (2*v for v in obj.box)
     w = x1 - x0
     h = max(8, round(w*(.26 if obj.spot == "ground" else .1)))
-    canvas.paste((40, 34, 60), (x0 + w//14, y1 - h//2 - 2), _blot().resize((w, h)))
+    canvas.paste((40, 34, 60), (x0 + w//14, y1 - h//2 - 2), resize_bicubic(_blot(), (w, h)))
 
 # %% ../../nbs/08_scenes/03_drawing.ipynb #5bab580b
 def draw_scene(

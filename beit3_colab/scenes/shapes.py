@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 from PIL import Image, ImageDraw
+from ..pictures.reading import resize_bicubic
 from .description import COLORS, SceneObject
 
 # %% auto #0
@@ -108,7 +109,7 @@ class Pen:
         mask = Image.new("L", (w, h))
         ImageDraw.Draw(mask).polygon([(x - x0, y - y0) for x, y in points], fill=255)
         light, dark = (sheet.crop((0, 0, w, h)) for sheet in _cloth(self.obj.color, self.obj.texture))
-        self.canvas.paste(Image.composite(dark, light, _light().resize((w, h))), (x0, y0), mask)
+        self.canvas.paste(Image.composite(dark, light, resize_bicubic(_light(), (w, h))), (x0, y0), mask)
 
     def oval(self, x0, y0, x1, y1, fill=None, ink=_INK, width: int=3):
         self.shape(_ring(x0, y0, x1, y1), fill, ink, width)

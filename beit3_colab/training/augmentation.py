@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import NamedTuple, TYPE_CHECKING
 import numpy as np
 from ..machine.messages import short_repr, UserError
+from ..pictures.reading import resize_bicubic
 
 if TYPE_CHECKING: import torch
 
@@ -184,9 +185,9 @@ class Augmentation:
         change: Change,
     ) -> np.ndarray: # [size, size, 3] uint8
         "Crop, resize, mirror, and do what RandAugment drew, in this order."
-        from PIL import Image, ImageOps
+        from PIL import ImageOps
         if change.box != (0, 0, image.width, image.height): image = image.crop(change.box)
-        if image.size != (size, size): image = image.resize((size, size), Image.Resampling.BICUBIC)
+        image = resize_bicubic(image, (size, size))
         if change.mirrored: image = ImageOps.mirror(image)
         return np.array(self.operate(image, change.operations))
 
