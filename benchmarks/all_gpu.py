@@ -48,7 +48,7 @@ def plan(args, root):
     "What is done side by side, and what one after the other."
     json, device, tiny = args.out/"results.jsonl", ["--device", args.device], args.tiny
     base, large, wide = ("tiny-64", "tiny-64", "tiny-96") if tiny else ("base-480", "large-480", "large-768")
-    halves = ["float32", "bfloat16"] if args.device == "cpu" else ["bfloat16", "float16"]
+    halves = ["float32", "bfloat16"] if args.device == "cpu" else ["float16", "bfloat16"]
     eight, seconds = halves + ([] if args.device == "cpu" else ["float8"]), ["--seconds", "0.05" if tiny else "0.7"]
     model = lambda *rest: ["model_speed.py", *device, "--json", json, *seconds, *rest]
     questions = ["--questions", 600 if tiny else args.questions, "--distinct", 4 if tiny else 128, "--size", base]
@@ -60,7 +60,7 @@ def plan(args, root):
     if args.device == "cuda":
         compiled = [(base, dtype) for dtype in eight] + [(f"{large} {wide}", dtype) for dtype in halves]
         beside += [Part(f"compile {sizes} {dtype}", 75, "model_speed.py", "--warm", "--sizes", *sizes.split(), "--dtypes", dtype, env=few) for sizes, dtype in compiled]
-        beside += [Part("compile tiles", 75, "model_speed.py", "--warm", "--variants", "--sizes", base, "--dtypes", "bfloat16", env=few)]
+        beside += [Part("compile tiles", 75, "model_speed.py", "--warm", "--variants", "--sizes", base, "--dtypes", "float16", env=few)]
     one_by_one = [
         Part("base", 60, *model("--sizes", base, "--dtypes", *eight, "--profile", args.out/"kernels.txt")),
         Part("end to end", 75, "end_to_end.py", *device, "--size", base, "--root", root, "--json", json),

@@ -16,6 +16,7 @@ from common import Results, machine, processor_seconds, table, timed
 
 from beit3_colab.model import kernels
 from beit3_colab.model import vqa as predict
+from beit3_colab.model.folded import lay_out
 from beit3_colab.model.fused import FastBeit3, operations
 from beit3_colab.model.beit3 import Beit3Config, Beit3ForVQA, init_weights, model_size
 from beit3_colab.model.vqa import DOUBLE_CHECK, VQA, predict_logits
@@ -66,7 +67,7 @@ class Side:
     def measure(self, dtype, form, peak, seconds):
         "A row of the table: `plain` is `beit3_colab.model.beit3`, `fast` is what `evaluate` runs on this device."
         before = torch.cuda.memory_allocated() if self.device == "cuda" else 0
-        vqa = VQA(self.model(dtype if dtype != "float8" else "bfloat16"), float8=dtype == "float8").expect(MANY if form == "fast" else 1)
+        vqa = VQA(self.model(dtype if dtype != "float8" else "float16"), float8=dtype == "float8").expect(MANY if form == "fast" else 1)
         if form == "fast" and self.device == "cuda" and vqa.fast is None: raise RuntimeError("the kernels cannot run here")
         run, found = vqa.logits, vqa.logits(*self.few)
         error = (found - self.truth).pow(2).mean().sqrt().item() / self.truth.std().item()
@@ -101,7 +102,7 @@ class Side:
 
     def graph_rate(self, seconds):
         "Questions a second when the whole batch is one CUDA graph: what the launches cost."
-        fast = FastBeit3(self.model("bfloat16"))
+        fast = lay_out(self.model("float16"))
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream): fast(self.images, self.ids)
@@ -110,25 +111,25 @@ class Side:
         with torch.inference_mode(), torch.cuda.graph(graph): fast(self.images, self.ids)
         return dict(rate=len(self.ids) / timed(graph.replay, seconds))
 
-    def variant_rate(self, seconds, tile=None, **arguments):
-        "Questions a second of the fast form in bfloat16, built otherwise."
+    def variant_rate(self, seconds, tile=None, layout=lay_out):
+        "Questions a second of the fast form in float16, built otherwise."
         usual = kernels.ATTEND_TILE
         kernels.ATTEND_TILE = tile or usual
         try:
-            fast = FastBeit3(self.model("bfloat16"), **arguments)
+            fast = layout(self.model("float16"))
             error = (fast(*self.few).float() - self.truth).pow(2).mean().sqrt().item() / self.truth.std().item()
             return dict(rate=len(self.ids) / timed(lambda: fast(self.images, self.ids).topk(5), seconds), rms=error)
         finally: kernels.ATTEND_TILE = usual
 
     def sdpa_rate(self, seconds):
         "Questions a second with PyTorch's own attention."
-        fast = FastBeit3(self.model("bfloat16"))
+        fast = FastBeit3(self.model("float16"))
         fast.attend, fast.attend_cls = kernels.attend_rows, kernels.attend_cls
         return dict(rate=len(self.ids) / timed(lambda: fast(self.images, self.ids).topk(5), seconds))
 
     def batch_rate(self, seconds, batch):
-        "Questions a second of the fast form in bfloat16, in batches of another size."
-        fast, times = FastBeit3(self.model("bfloat16")), -(-batch // len(self.ids))
+        "Questions a second of the fast form in float16, in batches of another size."
+        fast, times = lay_out(self.model("float16")), -(-batch // len(self.ids))
         images, ids = self.images.repeat(times, 1, 1, 1)[:batch], self.ids.repeat(times, 1)[:batch]
         return dict(rate=batch / timed(lambda: fast(images, ids).topk(5), seconds))
 
@@ -136,7 +137,7 @@ class Side:
         "Milliseconds a batch by kernel."
         from torch.autograd import DeviceType
         from torch.profiler import ProfilerActivity, profile
-        vqa = VQA(self.model(dtype if dtype != "float8" else "bfloat16"), float8=dtype == "float8").expect(MANY)
+        vqa = VQA(self.model(dtype if dtype != "float8" else "float16"), float8=dtype == "float8").expect(MANY)
         run, kind = lambda: vqa.logits(self.images, self.ids), DeviceType.CUDA if self.device == "cuda" else DeviceType.CPU
         seconds = timed(run, .1, 1)
         activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if self.device == "cuda" else [])
@@ -158,7 +159,7 @@ def kernel_group(name):
     "What a kernel is for, by its name."
     low = name.lower()
     for group, parts in dict(attention=("attend", "flash", "fmha", "sdpa", "attention"), norm=("norm",), patches=("patch",),
-                             products=("gemm", "nvjet", "cutlass", "cublas", "sm90_xmma", "wgmma", "mm")).items():
+                             products=("product", "gemm", "nvjet", "cutlass", "cublas", "sm90_xmma", "wgmma", "mm")).items():
         if any(p in low for p in parts): return group
     return "other"
 
@@ -207,7 +208,7 @@ def print_tables(rows):
         if r.get("processor"): r["processor_ratio"] = spent.get(r["size"], math.nan) / r["processor"]
     shown = {name: show for name, show in COLUMNS.items() if any(show(r) for r in of("model") if "error" not in r)}
     if of("model"): print(table(shown, of("model")))
-    if of("variant"): print(table({"base in bfloat16, built otherwise": lambda r: r["name"], "questions/s": lambda r: f"{r['rate']:,.0f}", "× reference": lambda r: r.get("ratio") and f"{r['ratio']:.2f}"}, of("variant")))
+    if of("variant"): print(table({"base in float16, built otherwise": lambda r: r["name"], "questions/s": lambda r: f"{r['rate']:,.0f}", "× reference": lambda r: r.get("ratio") and f"{r['ratio']:.2f}"}, of("variant")))
     for r in of("profile"): print(f"{r['size']} {r['dtype']}:", r.get("error") or f"a batch {r['batch_ms']:.2f} ms, kernels {r['kernels_ms']:.2f}: " + ", ".join(f"{k} {v:.2f}" for k, v in r["groups"].items()))
     if of("agreement"): print(table({"sample in": lambda r: r["dtype"], "form": lambda r: r["form"], "top-1 as float32": lambda r: f"{r['same']} of {r['questions']}", "logits' rms error": lambda r: f"{r['rms']:.3%}",
                                      "largest": lambda r: f"{r['largest']:.3f}", "float32's margin where another": lambda r: r["margins"]}, of("agreement")))
@@ -217,7 +218,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--sizes", nargs="*", default=["base-480", "large-480", "large-768"])
-    parser.add_argument("--dtypes", nargs="+", default=["bfloat16", "float16", "float8"] if torch.cuda.is_available() else ["float32"])
+    parser.add_argument("--dtypes", nargs="+", default=["float16", "bfloat16", "float8"] if torch.cuda.is_available() else ["float32"])
     parser.add_argument("--forms", nargs="*", default=["fast", "plain"])
     parser.add_argument("--in-doubt", type=float, nargs="+", default=[0, .1, .2], help=f"shares of questions that {DOUBLE_CHECK} asks again")
     parser.add_argument("--tokens", type=int, default=9, help="tokens of a question, <s> and </s> included")
@@ -258,12 +259,20 @@ def main():
     print_tables(results.rows)
 
 
+def without_side(model):
+    "The usual layout, all on one stream."
+    fast = lay_out(model)
+    fast.side = None
+    return fast
+
+
 def variants(side, args, results):
     "Other ways to build the fast form."
     add = lambda name, run: results.attempt("variant", run, size=side.size, name=name)
     add("as it is", lambda: side.variant_rate(args.seconds))
-    if args.device == "cuda": add("question's stream beside", lambda: side.variant_rate(args.seconds, beside=True))
-    add("PyTorch's attention", lambda: side.sdpa_rate(args.seconds))
+    if args.device == "cuda": add("question's stream not beside", lambda: side.variant_rate(args.seconds, layout=without_side))
+    add("with norms between the products", lambda: side.variant_rate(args.seconds, layout=FastBeit3))
+    add("the same, PyTorch's attention", lambda: side.sdpa_rate(args.seconds))
     if args.device == "cuda":
         for batch in (32, 64, 96, 192, 256): add(f"batches of {batch}", lambda: side.batch_rate(args.seconds, batch))
     for tile in TILES[:3]: add(f"attention's tile {tile}", lambda: side.variant_rate(args.seconds, tile=tile))
@@ -290,11 +299,11 @@ def warm(args):
     for size in args.sizes:
         for dtype in args.dtypes:
             config = configuration(size)
-            model = build(config, args.device, dtype if dtype != "float8" else "bfloat16")
+            model = build(config, args.device, dtype if dtype != "float8" else "float16")
             images = torch.zeros(2, config.image_size, config.image_size, 3, dtype=torch.uint8, device=args.device)
             for tile in [usual] + (TILES if args.variants else []):
                 kernels.ATTEND_TILE = tile
-                fast = FastBeit3(model, dtype == "float8")
+                fast = lay_out(model, dtype == "float8")
                 for tokens in (args.tokens, 24, 50) if tile == usual else (args.tokens,): fast(images, torch.full((2, tokens), 5, device=args.device))
 
 

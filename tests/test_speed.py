@@ -11,6 +11,7 @@ from beit3_colab.model import kernels
 from beit3_colab.model import vqa as predict
 from beit3_colab.model.batching import pad_questions
 from beit3_colab.machine.messages import UserError
+from beit3_colab.model.folded import FoldedBeit3
 from beit3_colab.model.fused import COMPILE_FROM, FastBeit3, operations
 from beit3_colab.model.beit3 import Beit3Config, Beit3ForVQA, init_weights, model_size
 from beit3_colab.model.vqa import VQA, load_model, predict_logits
@@ -50,13 +51,51 @@ for dtype in (torch.float32, torch.float16): assert torch.equal(cut_patches(imag
 print("checked", checked)
 """
 
+FOLDED = """
+import torch
+from beit3_colab.model.folded import *
+from beit3_colab.model.folded import fused_multiply_rows, fused_place_tokens, fused_row_statistics
+from beit3_colab.model.kernels import attend_rows, fused_attend_rows, row_moments
+torch.manual_seed(0)
+device, dtype, off = ("cuda", torch.float16, 2e-2) if torch.cuda.is_available() else ("cpu", torch.float32, 1e-4)
+draw = lambda *size: torch.randn(*size, device=device)
+near = lambda a, b, off: (a.float() - b.float()).abs().max() <= off
+checked = 0
+for count, width, outs in ((130, 64, 264), (50, 32, 96), (3, 96, 16)): # no multiples of a tile
+    for add, gelu in ((False, False), (True, False), (False, True)):
+        x, weight, sums, bias, was = draw(count, width).to(dtype), (draw(outs, width)/width**.5).to(dtype), draw(outs), draw(outs), draw(count, outs).to(dtype)
+        statistics = row_statistics(row_moments(x), width, 1e-5)
+        first, second = was.clone(), was.clone()
+        plain = multiply_rows(x, statistics, weight, sums, bias, first, add, gelu, give_moments=True)
+        found = fused_multiply_rows(x, statistics, weight, sums, bias, second, add, gelu, give_moments=True)
+        assert near(first, second, off) and not torch.equal(first, was), (count, add, gelu, (first - second).abs().max())
+        assert near(plain.sum(0), found.sum(0), off*outs**.5*10) and plain.abs().max() > 10, (plain.sum(0) - found.sum(0)).abs().max()
+        assert found.shape == (-(-outs//PRODUCT_TILE[1]), count, 2)
+        assert fused_multiply_rows(x, statistics, weight, sums, bias, was.clone()) is None
+        checked += 1
+for parts in (1, 3, 12):
+    moments = torch.stack((draw(parts, 133), draw(parts, 133).abs() + 1), 2)
+    assert near(row_statistics(moments, 50, 1e-5), fused_row_statistics(moments, 50, 1e-5), 1e-4)
+for rows in (None, torch.tensor([0, 1, 1], device=device)):
+    given = draw(2, 9, 96).to(dtype), rows, draw(96).to(dtype), draw(10, 96).to(dtype), 4
+    for plain, found in zip(place_tokens(*given), fused_place_tokens(*given)): assert plain.shape == found.shape and near(plain, found, 1e-3)
+    checked += 1
+qkv = draw(2*70, 3*2*32).to(dtype)
+for counts in (None, torch.tensor([70, 66], dtype=torch.int32, device=device)):
+    for plain, found in zip(attend_rows(qkv, 2, 2, counts, moments=True), fused_attend_rows(qkv, 2, 2, counts, moments=True)): assert plain.shape == found.shape and near(plain, found, off)
+    checked += 1
+print("checked", checked)
+"""
 
-def test_kernels_agree_with_their_plain_forms():
-    need_triton("3.2") # its interpreter
+
+@pytest.mark.parametrize("code, least, count", [(KERNELS, "3.2", 52), (FOLDED, "3.4", 13)], ids=["kernels", "folded"])
+def test_kernels_agree_with_their_plain_forms(code, least, count):
+    need_triton(least) # its interpreter
+    if code == FOLDED and torch.cuda.is_available() and torch.cuda.get_device_capability()[0] != 9: pytest.skip("written for Hopper")
     environment = os.environ if torch.cuda.is_available() else {**os.environ, "TRITON_INTERPRET": "1"}
-    done = subprocess.run([sys.executable, "-c", KERNELS], capture_output=True, text=True, env=environment)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     if "only 0-dimensional arrays can be converted" in done.stderr: pytest.skip("this Triton's interpreter (3.6 and older) does not know this NumPy")
-    assert done.returncode == 0 and "checked 52" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and f"checked {count}" in done.stdout, done.stdout + done.stderr
 
 
 def need_triton(least):
@@ -76,24 +115,6 @@ def compile_for(arch, kernel, constants, warps, stages=3, **types):
     assert compiled.asm["cubin"]
     return compiled.metadata.shared
 
-@pytest.mark.parametrize("arch, dtype, limit", [(75, "fp16", 64), (80, "bf16", 163), (89, "fp16", 99), (90, "bf16", 227)], ids=["T4", "A100", "L4", "H200"]) # KiB of shared memory that a program may have
-def test_kernels_compile_for_gpus_that_are_not_here(tmp_path, monkeypatch, arch, dtype, limit):
-    need_triton("3.3") # the way to ask for it; the kernels themselves compile with 3.0 as well
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    taken, half = [], f"*{dtype}"
-    for width, gelu, float8 in [(768, False, False), (4096, True, False)] + ([(1024, False, True), (3072, True, True)] if arch >= 89 else []):
-        rows, warps = kernels.norm_shape(width, float8)
-        constants = dict(WIDTH=width, BLOCK=1 << (width - 1).bit_length(), ROWS=rows, ADD=not gelu, SHIFT=True, GELU=gelu, FLOAT8=float8)
-        taken.append(compile_for(arch, kernels._norm_kernel, constants, warps, x_ptr=half, add_ptr=half, shift_ptr=half, w_ptr=half, b_ptr=half,
-                                 out_ptr="*fp8e4nv" if float8 else half, scale_ptr="*fp32", eps="fp32"))
-    taken.append(compile_for(arch, kernels._patch_kernel, dict(P=16, BLOCK=2048), 4, images_ptr="*u8", out_ptr=half))
-    if arch == 90: # only there is it used
-        queries, keys, warps, stages = kernels.ATTEND_TILE
-        for q, kv, counts, last in ((3, 3, False, 16), (3, 3, False, keys), (3, 3, True, 16), (3, 3, True, keys), (1, 2, True, keys)):
-            constants = dict(Q=q, KV=kv, COUNTS=counts, D=64, QUERIES=queries, KEYS=keys, LAST=last)
-            taken.append(compile_for(arch, kernels._attend_kernel, constants, warps, stages, q_ptr=half, kv_ptr=half, out_ptr=half, counts_ptr="*i32" if counts else half, scale="fp32"))
-    assert max(taken) <= 1024*limit, taken
-
 
 def small_model(**changes):
     torch.manual_seed(0)
@@ -104,24 +125,28 @@ def small_model(**changes):
     return model
 
 
+LAYOUTS = FastBeit3, FoldedBeit3
+
 @pytest.mark.parametrize("layers", (1, 2, 4))
 @pytest.mark.parametrize("tokens", (2, 7))
-def test_model_laid_out_for_a_gpu_gives_the_same_logits(layers, tokens):
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_model_laid_out_for_a_gpu_gives_the_same_logits(layout, layers, tokens):
     model = small_model(num_layers=layers)
     images, ids, rows = torch.randint(0, 256, (3, 64, 64, 3), dtype=torch.uint8), torch.randint(4, 99, (5, tokens)), torch.tensor([0, 1, 1, 2, 0])
-    plain, fast = predict_logits(model, images[rows], ids), FastBeit3(model, fused=False)(images, ids, rows)
+    plain, fast = predict_logits(model, images[rows], ids), layout(model, fused=False)(images, ids, rows)
     assert torch.allclose(plain, fast, atol=1e-3) and plain.std(0).mean() > .5 # the logits depend on picture and question
-    assert torch.allclose(FastBeit3(model, fused=False)(images, ids[:3]), predict_logits(model, images, ids[:3]), atol=1e-3)
+    assert torch.allclose(layout(model, fused=False)(images, ids[:3]), predict_logits(model, images, ids[:3]), atol=1e-3)
 
 
-def test_questions_of_different_lengths_share_a_batch():
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_questions_of_different_lengths_share_a_batch(layout):
     model = small_model()
     images, rows, asked = torch.randint(0, 256, (3, 64, 64, 3), dtype=torch.uint8), torch.tensor([0, 1, 1, 2, 0]), [torch.randint(4, 99, (n,)).tolist() for n in (7, 2, 5, 7, 3)]
     ids, counts = pad_questions(asked)
-    mixed = FastBeit3(model, fused=False)(images, ids, rows, counts)
+    mixed = layout(model, fused=False)(images, ids, rows, counts)
     for i, question in enumerate(asked): assert torch.allclose(mixed[i], predict_logits(model, images[rows[i:i + 1]], torch.tensor([question]))[0], atol=1e-3), i
     noise = torch.where(torch.arange(7) < counts[:, None], ids, torch.randint(4, 99, (5, 7)))
-    assert torch.equal(FastBeit3(model, fused=False)(images, noise, rows, counts), mixed) # what follows a question is not looked at
+    assert torch.equal(layout(model, fused=False)(images, noise, rows, counts), mixed) # what follows a question is not looked at
 
 
 def test_a_picture_is_repeated_for_its_questions_on_the_plain_way_too():

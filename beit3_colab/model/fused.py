@@ -118,7 +118,8 @@ class FastBeit3:
             with torch.cuda.stream(self.side): y_add = text.after_attention(y, attended, question)
             x_add = image.after_attention(x, attended, picture)
         self._join()
-        cls = self._last_layer((x, y), (x_add, y_add), (picture, question), counts)
+        kv = self.layers[-1][0].kv(self.layers[-1][0].before_attention(x, x_add, picture)) # [B × (n+T), 2·d]
+        cls = self._last_layer(x.view(B, n, -1)[:, 0], kv, y, y_add, question, counts)
         return self.model.head(self.model.pooler(cls))
 
     def _fork(self): # what is on the side begins when all before is done
@@ -126,29 +127,28 @@ class FastBeit3:
     def _join(self):
         if self.side: torch.cuda.current_stream().wait_stream(self.side)
 
-    def _last_layer(self, rows, adds, maps, counts): # picture's and question's: rows, what is to be added, places
-        "`cls` after the last layer [B, d]: keys and values of all tokens, the rest for `cls` alone."
-        (image, text), (picture, question) = self.layers[-1], maps
-        c, d, e = self.config, self.config.embed_dim, image.expert
-        kv = image.kv(image.before_attention(rows[0], adds[0], picture))          # [B × (n+T), 2·d]
-        B = len(kv) // picture.stride
-        words = text.kv(text.before_attention(rows[1], adds[1]))                  # [B × T, 2·d]
-        question.view(kv).copy_(words.view(B, question.count, -1))
-        cls = rows[0].view(B, -1, d)[:, 0]                                        # [B, d]
+    def _last_layer(self, cls, kv, y, y_add, question, counts):
+        """`cls` after the last layer [B, d], from `cls` [B, d], the picture's keys and values in the joint buffer
+        [B × (n+T), 2·d], and the question's rows with what is to be added to them: all that is needed of it."""
+        (image, text), c, d = self.layers[-1], self.config, self.config.embed_dim
+        e, words = image.expert, text.kv(text.before_attention(y, y_add))         # [B × T, 2·d]
+        question.view(kv).copy_(words.view(len(cls), question.count, -1))
         q = F.linear(e.attention_norm(cls), e.qkv.weight[:d], e.qkv.bias[:d])     # [B, d]
         return e.after_attention(cls, self.attend_cls(q, kv, c.num_heads, counts))
 
+    def _tokens(self, images): # bytes [I, S, S, 3] → [I, P, d], positions not added
+        weight, bias, c = self.patch_weight, self.model.image_embedding.proj.bias, self.config
+        patches = self.patches(images.contiguous(), c.patch_size, weight.dtype)          # [I × P, p·p·3]
+        return F.linear(patches, weight, bias).view(-1, c.num_patches, c.embed_dim)
+
     def _embed(self, images, rows):
         "Pictures → the picture's stream [B × (1+P), d]; each picture is multiplied once."
-        e, c = self.model.image_embedding, self.config
-        g, p, d = c.grid_size, c.patch_size, c.embed_dim
-        patches = self.patches(images.contiguous(), p, self.patch_weight.dtype)          # [I × P, p·p·3]
-        tokens = F.linear(patches, self.patch_weight, e.proj.bias).view(-1, g*g, d)      # [I, P, d]
+        e, tokens = self.model.image_embedding, self._tokens(images)                     # [I, P, d]
         if rows is not None: tokens = tokens[rows]                                       # [B, P, d]
-        out = tokens.new_empty(len(tokens), 1 + g*g, d)
+        out = tokens.new_empty(len(tokens), 1 + tokens.shape[1], tokens.shape[2])
         out[:, 0] = e.cls_token[0, 0] + e.positions[2]
         torch.add(tokens, e.positions[3:], out=out[:, 1:])
-        return out.view(-1, d)
+        return out.flatten(0, 1)
 
 # %% ../../nbs/07_model/03_fused.ipynb #f39d38e8
 def operations(

@@ -13,10 +13,10 @@ from ..machine.messages import clean_line, UserError
 from .batching import is_out_of_memory
 
 # %% auto #0
-__all__ = ['FLOAT8_MAX', 'PATCH_FACTOR', 'triton', 'ATTEND_TILE', 'RowMap', 'float8_scale', 'norm_rows', 'attend_rows',
-           'attend_cls', 'cut_patches', 'norm_shape', 'fused_norm_rows', 'fused_cut_patches', 'fused_attend_rows',
-           'fused_attend_cls', 'KernelError', 'guarded_kernel', 'can_fuse', 'why_not', 'can_attend', 'check_float8',
-           'try_kernels']
+__all__ = ['FLOAT8_MAX', 'PATCH_FACTOR', 'triton', 'ATTEND_TILE', 'RowMap', 'float8_scale', 'norm_rows', 'row_moments',
+           'attend_rows', 'attend_cls', 'cut_patches', 'norm_shape', 'fused_norm_rows', 'fused_cut_patches',
+           'fused_attend_rows', 'fused_attend_cls', 'KernelError', 'guarded_kernel', 'can_fuse', 'why_not',
+           'can_attend', 'check_float8', 'try_forms', 'try_kernels']
 
 # %% ../../nbs/07_model/02_kernels.ipynb #0f53a6e2
 @dataclass(frozen=True)
@@ -80,6 +80,15 @@ def _put(rows, buffer, target): # rows [R, c] into a buffer, one after the other
     place = buffer if target is None else target.view(buffer)
     place.copy_(rows.view(place.shape))
 
+# %% ../../nbs/07_model/02_kernels.ipynb #1d566c68
+def row_moments(
+    rows: torch.Tensor, # [R, d]
+    parts: int = 1, # into so many pieces of equal width is each row cut
+) -> torch.Tensor: # [parts, R, 2] float32
+    "Sum of each row, and sum of its squares: what a LayerNorm needs to know of it."
+    pieces = rows.float().view(len(rows), parts, -1)                             # [R, parts, d/parts]
+    return torch.stack((pieces.sum(2), (pieces*pieces).sum(2)), 2).transpose(0, 1).contiguous()
+
 # %% ../../nbs/07_model/02_kernels.ipynb #4630b8a5
 def attend_rows(
     qkv: torch.Tensor, # [B × N, 3 × heads × head_dim]
@@ -87,12 +96,14 @@ def attend_rows(
     num_heads: int, # heads
     counts: torch.Tensor|None = None, # [B] int32: so many rows of each picture are looked at; without it all N
     least: int = 1, # no count is less: what is known beforehand saves the kernel work
-) -> torch.Tensor: # [B × N, heads × head_dim]
+    moments: bool = False, # whether the rows' moments are wanted, see `row_moments`
+): # [B × N, heads × head_dim]; with `moments` these, too: [heads, B × N, 2]
     "Attention between all rows of a picture, for every picture and head."
     head_dim = qkv.shape[1] // (3*num_heads)
     q, k, v = qkv.view(batch, -1, 3, num_heads, head_dim).permute(2, 0, 3, 1, 4) # 3 × [B, heads, N, head_dim]
     attended = F.scaled_dot_product_attention(q, k, v, _mask(counts, k.shape[2])) # [B, heads, N, head_dim]
-    return attended.transpose(1, 2).reshape(len(qkv), -1)                        # [B × N, heads × head_dim]
+    attended = attended.transpose(1, 2).reshape(len(qkv), -1)                    # [B × N, heads × head_dim]
+    return (attended, row_moments(attended, num_heads)) if moments else attended
 
 def attend_cls(
     q: torch.Tensor, # queries of `cls` [B, heads × head_dim]
@@ -139,7 +150,7 @@ _PHI = ( # coefficients of log2 Φ(-a), a ≥ 0
 # %% ../../nbs/07_model/02_kernels.ipynb #8697181e
 if triton is not None:
     @triton.jit
-    def _gelu(x):
+    def gelu_block(x):
         a = tl.abs(x)
         high = 0.00828312337 + a*(-0.000852045196 + a*(4.91127284e-05 + a*-1.1047315e-06))
         tail = tl.exp2(-0.999989331 + a*(-1.15124476 + a*(-0.458614677 + a*(-0.0536639094 + a*high))))
@@ -167,7 +178,7 @@ if triton is not None:
             rounded = x.to(stored.dtype)
             tl.store(x_ptr + at, rounded, mask=inside)
             x = rounded.to(tl.float32)
-        if GELU: x = _gelu(x)
+        if GELU: x = gelu_block(x)
         mean = (tl.sum(tl.where(inside, x, 0.), 1) / WIDTH)[:, None]
         centered = tl.where(inside, x - mean, 0.)
         rstd = (1. / tl.sqrt(tl.sum(centered*centered, 1) / WIDTH + eps))[:, None]
@@ -243,10 +254,11 @@ if triton is not None:
 
     @triton.jit(do_not_specialize=["m", "n", "heads"])
     def _attend_kernel(
-        q_ptr, kv_ptr, out_ptr, counts_ptr,
+        q_ptr, kv_ptr, out_ptr, counts_ptr, moments_ptr,
         m, n, heads, scale, # m queries of a picture look at n rows
         Q: tl.constexpr, KV: tl.constexpr, # how many times heads*D are from row to row
         COUNTS: tl.constexpr, D: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr, LAST: tl.constexpr,
+        MOMENTS: tl.constexpr,
     ):
         picture, head = (tl.program_id(1) // heads).to(tl.int64), tl.program_id(1) % heads
         width = heads*D
@@ -275,18 +287,26 @@ if triton is not None:
             v = tl.load(v_at, mask=last[:, None] < count, other=0.)
             rows, total, highest = _attend_step(q, k, v, total, highest, rows, last < count, scale, True)
         out_at = out_ptr + (picture*m + row)[:, None]*width + head*D + channel[None, :]
-        tl.store(out_at, (rows/total[:, None]).to(out_ptr.dtype.element_ty), mask=row[:, None] < m)
+        stored = (rows/total[:, None]).to(out_ptr.dtype.element_ty)
+        tl.store(out_at, stored, mask=row[:, None] < m)
+        if MOMENTS:
+            y, all_rows = stored.to(tl.float32), tl.num_programs(1) // heads * m
+            at = moments_ptr + ((head*all_rows).to(tl.int64) + picture*m + row)*2
+            tl.store(at, tl.sum(y, 1), mask=row < m)
+            tl.store(at + 1, tl.sum(y*y, 1), mask=row < m)
 
 # %% ../../nbs/07_model/02_kernels.ipynb #623f5e98
 ATTEND_TILE = 64, 64, 4, 3 # queries and keys of a tile, warps, stages of the pipeline
 
-def fused_attend_rows(qkv, batch, num_heads, counts=None, least=1):
+def fused_attend_rows(qkv, batch, num_heads, counts=None, least=1, moments=False):
     "`attend_rows` as one kernel, for contiguous rows on a GPU and a head_dim that is a power of two."
     n, keys = len(qkv) // batch, ATTEND_TILE[1]
     # alike: the same number of whole tiles for every picture, and at most n % keys rows after them
     alike = counts is None or least // keys == n // keys
     last = min(keys, max(16, triton.next_power_of_2(max(n % keys, 1)))) if alike else keys
-    return _attend(qkv, qkv, (3, 3), batch, n, num_heads, counts, last)
+    found = torch.empty(num_heads, len(qkv), 2, device=qkv.device) if moments else None
+    out = _attend(qkv, qkv, (3, 3), batch, n, num_heads, counts, last, found)
+    return (out, found) if moments else out
 
 def fused_attend_cls(q, kv, num_heads, counts=None):
     "`attend_cls` by the same kernel."
@@ -294,15 +314,16 @@ def fused_attend_cls(q, kv, num_heads, counts=None):
         counts = torch.full((len(q),), len(kv) // len(q), dtype=torch.int32, device=q.device)
     return _attend(q, kv, (1, 2), len(q), 1, num_heads, counts, ATTEND_TILE[1])
 
-def _attend(q, kv, parts, batch, m, num_heads, counts, last):
+def _attend(q, kv, parts, batch, m, num_heads, counts, last, moments=None):
     "Start the kernel: m queries for each picture; `last` is the width of the tile for what whole tiles leave over."
     q_parts, kv_parts = parts # how many of queries, keys and values lie side by side in a row
     d, (queries, keys, warps, stages) = q.shape[1] // (q_parts*num_heads), ATTEND_TILE
     out = q.new_empty(batch*m, num_heads*d)
     _attend_kernel[(triton.cdiv(m, queries), batch*num_heads)](
-        q, kv, out, q if counts is None else counts, m, len(kv) // batch, num_heads,
+        q, kv, out, q if counts is None else counts, out if moments is None else moments,
+        m, len(kv) // batch, num_heads,
         math.log2(math.e)/math.sqrt(d), q_parts, kv_parts, # exp2 is what the chip has
-        counts is not None, d, queries, keys, last, num_warps=warps, num_stages=stages)
+        counts is not None, d, queries, keys, last, moments is not None, num_warps=warps, num_stages=stages)
     return out
 
 # %% ../../nbs/07_model/02_kernels.ipynb #4157246b
@@ -314,7 +335,8 @@ def _is_of_kernel(error: Exception) -> bool:
     "Whether Triton, or what stands in a kernel's place, has raised it, and the plain form may help."
     if is_out_of_memory(error) or is_gpu_lost(error) or isinstance(error, UserError): return False
     modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return any(name.split(".")[0] == "triton" for name in modules) or modules[-1] != __name__
+    packages = [name.split(".")[0] for name in modules]
+    return "triton" in packages or packages[-1] != __name__.split(".")[0]
 
 def guarded_kernel(
     kernel, # `fused_norm_rows` or another of the functions above
@@ -368,7 +390,7 @@ def check_float8(
     if triton is None or device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 9):
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
         raise UserError("dtype='float8' needs an NVIDIA GPU with float8 matrix products (Ada, Hopper or later) "
-                        f"and Triton, not {name}; use bfloat16 or float16")
+                        f"and Triton, not {name}; use dtype='float16' (--dtype float16)")
 
 # %% ../../nbs/07_model/02_kernels.ipynb #92a17816
 def _try_norm(norm, draw):
@@ -402,6 +424,22 @@ def _results(run, form, device, dtype): # of a form; the numbers drawn are the s
     generator = torch.Generator().manual_seed(0)
     return list(run(form, lambda *size: torch.randn(*size, generator=generator).to(device, dtype)))
 
+def try_forms(
+    tries: dict, # name → a generator of what a form gives, the plain form, the kernel
+    device: torch.device, # where the kernels are tried
+    dtype: torch.dtype, # of the numbers
+) -> dict[str, str]: # name → what is wrong with the kernel; "" where it does what its plain form does
+    "Compile and start kernels, and compare them with their plain forms."
+    found = {}
+    for name, (run, plain, fused) in tries.items():
+        expected = _results(run, plain, device, dtype)
+        try: shown = _results(run, guarded_kernel(fused, name), device, dtype)
+        except KernelError as error: found[name] = str(error).removeprefix(f"{name}: ")
+        else:
+            apart = torch.stack([(a.float() - b.float()).abs().max() for a, b in zip(expected, shown)]).max().item()
+            found[name] = "" if apart < 0.1 else f"its numbers are up to {apart:.3g} off" # half precision: 0.03
+    return found
+
 # %% ../../nbs/07_model/02_kernels.ipynb #09674bda
 def try_kernels(
     device: torch.device, # a GPU
@@ -414,12 +452,4 @@ def try_kernels(
     if can_attend(device, 64):
         tries["attend_rows"] = _try_attention, attend_rows, fused_attend_rows
         tries["attend_cls"] = _try_cls, attend_cls, fused_attend_cls
-    found = {}
-    for name, (run, plain, fused) in tries.items():
-        expected = _results(run, plain, device, dtype)
-        try: shown = _results(run, guarded_kernel(fused, name), device, dtype)
-        except KernelError as error: found[name] = str(error).removeprefix(f"{name}: ")
-        else:
-            apart = torch.stack([(a.float() - b.float()).abs().max() for a, b in zip(expected, shown)]).max().item()
-            found[name] = "" if apart < 0.1 else f"its numbers are up to {apart:.3g} off" # half precision: 0.03
-    return found
+    return try_forms(tries, device, dtype)
