@@ -1,6 +1,7 @@
 "A device that works on its own, played by stand-ins: nothing that it still reads is written, what it has not finished is waited for, and nobody waits for ever."
 import os
 import threading
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -65,7 +66,7 @@ def test_threads_that_wait_for_a_decoding_process_end_with_it(tmp_path):
 def test_the_stream_that_is_waited_for_is_of_the_models_device(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: SimpleNamespace(record_event=lambda: f"event of {device}"))
     second = SimpleNamespace(device=torch.device("cuda:1"), fast=None, logits=lambda images, ids, rows, counts: torch.zeros(len(ids), 7))
-    (_, labels, event), = batching.start_batch(second, torch.zeros(1, 8, 8, 3, dtype=torch.uint8), [0, 0], torch.zeros(2, 4, dtype=torch.long), print)
+    (_, labels, event, _), = batching.start_batch(second, torch.zeros(1, 8, 8, 3, dtype=torch.uint8), [0, 0], torch.zeros(2, 4, dtype=torch.long), print)
     assert event == "event of cuda:1" and labels.shape == (2, 5)
 
 
@@ -111,11 +112,13 @@ def device(monkeypatch):
         def __init__(self): events.append(self)
         def synchronize(self): waited.append(self)
     class Pretending(VQA): device = torch.device("cuda")
-    cuda = dict(current_stream=lambda device=None: SimpleNamespace(record_event=Event), synchronize=lambda device=None: None, get_device_name=lambda device=None: "pretended",
+    stream = SimpleNamespace(record_event=Event, wait_event=lambda event: None)
+    cuda = dict(current_stream=lambda device=None: stream, Stream=lambda device=None: stream, stream=lambda which: nullcontext(), synchronize=lambda device=None: None, get_device_name=lambda device=None: "pretended",
                 cudart=lambda: SimpleNamespace(cudaHostRegister=lambda *_: 0, cudaHostUnregister=lambda *_: 0), max_memory_allocated=lambda device=None: 0, reset_peak_memory_stats=lambda device=None: None)
     for name, what in cuda.items(): monkeypatch.setattr(torch.cuda, name, what)
     monkeypatch.setattr(reading, "use_processes", lambda kind, pictures: kind == "cuda")
-    monkeypatch.setattr(answering, "to_device", lambda pictures, device: pictures.clone())
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, stream: None)
+    monkeypatch.setattr(reading, "to_device", lambda pictures, device: pictures.clone())
     vqa = load_model("sample", device="cpu")
     return Pretending(vqa.model, vqa.answers, vqa.tokenizer, vqa.name, vqa.source), events, waited
 
@@ -169,7 +172,7 @@ def test_a_window_too_large_for_the_device_is_copied_batch_by_batch(tmp_path, mo
     def short(pictures, device):
         copied.append(len(pictures))
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-    monkeypatch.setattr(answering, "to_device", short)
+    monkeypatch.setattr(reading, "to_device", short)
     done = evaluate(vqa, output_dir=tmp_path/"device", **run)
     assert copied and done.submission.read_bytes() == (tmp_path/"plain"/done.submission.name).read_bytes()
 

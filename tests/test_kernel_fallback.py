@@ -1,15 +1,17 @@
 """A kernel that cannot be compiled or started does not end a run: the plain form goes on, and says so once.
 
 Where there is no GPU, the form laid out for one runs on the CPU, with functions in the kernels' place that fail as kernels do."""
+import os
 import subprocess
+import sys
 
 import pytest
 import torch
 
-from beit3_colab import evaluate
+from beit3_colab import evaluate, open_run
 from beit3_colab.commands import doctor
 from beit3_colab.machine.messages import UserError
-from beit3_colab.model import fused, kernels
+from beit3_colab.model import folded, fused, kernels
 from beit3_colab.model import vqa as predict
 from beit3_colab.model.batching import finish_batch, pad_questions, start_batch
 from beit3_colab.model.beit3 import Beit3Config, Beit3ForVQA, init_weights
@@ -79,7 +81,7 @@ def test_the_plain_form_answers_and_says_so_once(pretend, name, error):
 def test_a_working_kernel_is_not_given_up(pretend):
     pretend()
     told, vqa = [], small_vqa().expect(1)
-    for (answers, confidences), (others, expected) in zip(ask(vqa, told=told), ask(small_vqa())):
+    for (answers, confidences, _), (others, expected, _) in zip(ask(vqa, told=told), ask(small_vqa())):
         assert answers[0] == others[0] and confidences == pytest.approx(expected, abs=1e-4)
     assert told == [] and vqa.form == "kernels" and small_vqa().form == "plain"
 
@@ -88,7 +90,7 @@ def test_a_later_shape_may_be_the_first_that_fails(pretend, good):
     "Kernels are compiled anew for some shapes: the batch at hand is answered again, by the plain form."
     pretend(norm_rows=Broken("norm_rows", RuntimeError("out of resource: shared memory, Required: 131072"), good))
     told, vqa = [], small_vqa().expect(1)
-    for (answers, confidences), (others, expected) in zip(ask(vqa, told=told), ask(small_vqa())):
+    for (answers, confidences, _), (others, expected, _) in zip(ask(vqa, told=told), ask(small_vqa())):
         assert answers[0] == others[0] and confidences == pytest.approx(expected, abs=1e-4)
     assert len(told) == 1 and "shared memory" in told[0]
 
@@ -127,14 +129,70 @@ def test_a_mistake_in_a_kernels_own_lines_is_seen(monkeypatch):
     if kernels.triton is None: return
     with pytest.raises((RuntimeError, ZeroDivisionError)): kernels.guarded_kernel(kernels.fused_cut_patches, "cut_patches")(torch.zeros(1, 8, 8, 3), 0, torch.float16)
 
-def test_nan_stays_an_error(pretend):
-    pretend(norm_rows=lambda x, *args, **kwargs: kernels.norm_rows(x, *args, **kwargs).fill_(float("nan")))
-    with pytest.raises(UserError, match="the model gives NaN"): ask(small_vqa().expect(1))
+def spoiled(name, spoil, good=0):
+    "A kernel that runs and gives wrong numbers, after so many good calls."
+    plain, calls = getattr(kernels, name), []
+    def run(*args, **kwargs):
+        calls.append(1)
+        found = plain(*args, **kwargs)
+        return found if len(calls) <= good else spoil(found)
+    return run
+
+WRONG = {
+    "nan": ("norm_rows", lambda found: found.fill_(float("nan"))),
+    "norm": ("norm_rows", lambda found: found + .5),
+    "patches": ("cut_patches", lambda found: found.flip(0)),
+    "attention": ("attend_rows", lambda found: found.roll(1, 0)),
+    "cls": ("attend_cls", lambda found: found.flip(1)),
+    "last row": ("attend_cls", lambda found: torch.cat((found[:-1], -found[-1:]))), # of the batch alone
+}
+
+@pytest.mark.parametrize("lengths", [(5, 5, 3, 2), (4, 4, 4, 4)], ids=["mixed", "equal"])
+@pytest.mark.parametrize("name, spoil", WRONG.values(), ids=WRONG)
+def test_wrong_numbers_are_seen_at_the_first_batch(pretend, name, spoil, lengths):
+    truth, told = ask(small_vqa(), lengths), []
+    pretend(**{name: spoiled(name, spoil)})
+    vqa = small_vqa().expect(1)
+    for found in (ask(vqa, lengths, told), ask(vqa, lengths, told)):
+        for (answers, confidences, _), (others, expected, _) in zip(found, truth): # alone in a batch, sums round in another order
+            assert answers == others and confidences == pytest.approx(expected, abs=2e-5)
+    assert not vqa.mixes
+    warning, = told
+    assert "the fast kernels do not agree with the plain form (logits of the first batch are " in warning and "the plain form answers" in warning
+    assert ("not finite" in warning) == (spoil is WRONG["nan"][1]) and vqa.form == f"plain: kernels do not agree with the plain form ({vqa.kernel_fault})"
+
+def test_only_the_first_batch_of_a_kind_is_compared(pretend, monkeypatch):
+    pretend()
+    compared, real = [], predict.check_agreement
+    monkeypatch.setattr(predict, "check_agreement", lambda found, *more: (compared.append(len(found)), real(found, *more)))
+    vqa, told = small_vqa().expect(1), []
+    for _ in range(3): ask(vqa, told=told) # of mixed lengths
+    assert compared == [3]
+    for _ in range(3): ask(vqa, (4, 4), told) # of equal ones: another form of the attention
+    assert compared == [3, 2] and told == [] and vqa.form == "kernels"
+    ask(small_vqa().expect(1)) # another model
+    assert compared == [3, 2, 3]
+
+def test_float8_that_does_not_agree_ends_with_a_sentence(pretend, monkeypatch):
+    pretend(norm_rows=lambda *args, float8=False, **kwargs: kernels.norm_rows(*args, **kwargs) + .5)
+    vqa = small_vqa(float8=True)
+    for expert in vqa.fast.layers: expert[0].float8 = False # the products stay in the model's own format: no device here has float8's
+    for image, _ in vqa.fast.layers:
+        plain = fused.FastExpert(image.expert, image.norm)
+        for part in ("qkv", "kv", "out", "fc1", "fc2"): setattr(image, part, getattr(plain, part))
+    with pytest.raises(UserError, match=r"dtype='float8' has no form without kernels, and they do not agree with the plain form \(logits.*rounding explains 0.3\); use dtype='float16'"): ask(vqa)
+
+def test_a_model_that_gives_nan_stays_an_error(pretend):
+    pretend()
+    vqa = small_vqa()
+    with torch.no_grad(): vqa.model.head[-1].bias.fill_(float("nan"))
+    with pytest.raises(UserError, match="the model gives NaN"): ask(vqa.expect(1))
+    assert not vqa.kernel_fault # it is the weights
 
 def test_float8_has_no_other_form(pretend):
     pretend(norm_rows=Broken("norm_rows", RuntimeError("ptxas fatal: Value 'sm_89' is not defined")))
     vqa = small_vqa(float8=True)
-    with pytest.raises(UserError, match=r"dtype='float8' has no form without kernels, and they do not run here \(norm_rows: RuntimeError: ptxas fatal.*use dtype='bfloat16'"): ask(vqa)
+    with pytest.raises(UserError, match=r"dtype='float8' has no form without kernels, and they do not run here \(norm_rows: RuntimeError: ptxas fatal.*use dtype='float16'"): ask(vqa)
     assert not vqa.kernel_fault
 
 def test_triton_that_cannot_be_imported_is_told_on_a_gpu_alone(monkeypatch):
@@ -160,10 +218,42 @@ def test_a_run_goes_on(pretend, tmp_path, good):
     warning, = [text for text in run.report().warnings if "kernel" in text]
     assert "attend_rows: RuntimeError: Triton Error [CUDA]: device kernel image is invalid" in warning
 
+def test_a_run_with_wrong_numbers_goes_on(pretend, tmp_path):
+    common = dict(device="cpu", limit=40, batch_size=4, progress=False)
+    plain = evaluate(output_dir=tmp_path/"plain", **common)
+    pretend(attend_rows=spoiled("attend_rows", lambda found: found.roll(1, 0)))
+    run = evaluate(output_dir=tmp_path/"run", **common)
+    assert run.submission.read_bytes() == plain.submission.read_bytes()
+    report = run.report()
+    warning, = [text for text in report.warnings if "kernel" in text]
+    assert "cpu: the fast kernels do not agree with the plain form (logits of the first batch are off by " in warning
+    assert "do not agree with the plain form" in report.setup["form"] and "do not agree with the plain form" in str(report)
+
+GROUP = """
+import sys
+sys.path.insert(0, {tests!r})
+from pytest import MonkeyPatch
+import test_kernel_fallback as t
+t.pretend.__wrapped__(MonkeyPatch())(attend_rows=t.spoiled("attend_rows", lambda found: found.roll(1, 0)))
+run = t.evaluate(output_dir={folder!r}, device="cpu", limit=150, batch_size=2, progress=False)
+"""
+
+def test_each_of_several_processes_tells_of_it_once(tmp_path):
+    "Each of its own device, with its own figure: one GPU of eight may be the one with the fault."
+    from processes import environment, free_port
+    code, port = GROUP.format(tests=os.path.dirname(__file__), folder=str(tmp_path)), free_port()
+    started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(
+        RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=2, LOCAL_WORLD_SIZE=2, MASTER_ADDR="127.0.0.1", MASTER_PORT=port)) for rank in range(2)]
+    output = [process.communicate(timeout=240)[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0], output
+    found = open_run(tmp_path).report()
+    told = [text for text in found.warnings if "kernel" in text]
+    assert len(told) == 2 and all("do not agree with the plain form" in text for text in told) and found.setup["processes"].startswith("2 ")
+
 def test_a_lost_gpu_ends_a_run_with_a_sentence_wherever_it_shows(monkeypatch, tmp_path):
-    from beit3_colab.run import answering
+    from beit3_colab.run import windows
     def lost(images, device): raise RuntimeError("CUDA error: device-side assert triggered\nCUDA kernel errors might be asynchronously reported")
-    monkeypatch.setattr(answering, "to_device", lost)
+    monkeypatch.setattr(windows, "to_device", lost)
     with pytest.raises(UserError, match="the GPU has stopped working in this process .CUDA error: device-side assert triggered.; the answers of a run are kept") as caught:
         evaluate(limit=4, output_dir=tmp_path, device="cpu", progress=False)
     assert "asynchronously" not in str(caught.value) and list(tmp_path.glob("answers-*"))
@@ -198,9 +288,14 @@ def test_the_doctor_tries_kernels(monkeypatch):
     found = {"norm_rows": "", "cut_patches": "CompilationError: no sm_75"}
     monkeypatch.setattr(kernels, "can_fuse", lambda *_: True)
     monkeypatch.setattr(kernels, "try_kernels", lambda *_: found)
+    monkeypatch.setattr(folded, "try_folding", lambda *_: {})
     text = doctor.describe_kernels(problems := [], torch.device("cuda"), torch.float16)
     assert text == "norm_rows works; cut_patches does not: CompilationError: no sm_75"
     assert len(problems) == 1 and "the plain form of the model answers" in problems[0].what and "driver" in problems[0].remedy
+    monkeypatch.setattr(folded, "try_folding", lambda *_: {"multiply_rows": "no descriptors"})
+    monkeypatch.setattr(kernels, "try_kernels", lambda *_: {"norm_rows": ""})
+    doctor.describe_kernels(problems := [], torch.device("cuda"), torch.float16)
+    assert "multiply_rows does not: no descriptors" in problems[0].what and "those without folded norms answer" in problems[0].what
     monkeypatch.setattr(kernels, "can_fuse", lambda *_: False)
     monkeypatch.setattr(kernels, "why_not", lambda *_: "")
     assert doctor.describe_kernels(problems := [], torch.device("cuda"), torch.float32) == "not for this GPU; the plain form answers" and not problems
@@ -255,3 +350,18 @@ if torch.cuda.is_available() and kernels.triton: # what only a GPU can show is t
         monkeypatch.undo()
         model = load_model("sample", device="cuda", dtype="float16").expect(10**9)
         assert model.form == "kernels" and model.logits(torch.zeros(1, *[model.config.image_size]*2, 3, dtype=torch.uint8), torch.full((1, 4), 5)).isfinite().all() # the device is still well
+
+    @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+    def test_on_a_gpu_wrong_numbers_give_the_plain_answers(monkeypatch, tmp_path, dtype):
+        monkeypatch.setattr(predict, "repays_compilation", lambda config, questions: True)
+        common = dict(device="cuda", dtype=dtype, limit=40, batch_size=8, progress=False)
+        right = evaluate(output_dir=tmp_path/"right", **common)
+        assert not [text for text in right.report().warnings if "kernel" in text] and right.report().setup["form"] == "kernels" # rounding is no fault
+        with monkeypatch.context() as only_plain:
+            only_plain.setattr(predict, "can_fuse", lambda *_: False)
+            plain = evaluate(output_dir=tmp_path/"plain", **common)
+        real = fused.fused_cut_patches
+        monkeypatch.setattr(fused, "fused_cut_patches", lambda *args: real(*args).flip(0))
+        run = evaluate(output_dir=tmp_path/"run", **common)
+        assert run.submission.read_bytes() == plain.submission.read_bytes()
+        assert [text for text in run.report().warnings if "do not agree with the plain form" in text]

@@ -5,14 +5,16 @@
 # %% ../../nbs/01_machine/04_device.ipynb #12be8406
 from __future__ import annotations
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from .messages import clean_line, format_bytes, UserError
+from threading import Thread
+from time import perf_counter
+from .messages import clean_line, format_bytes, plural, UserError
 
 # %% auto #0
-__all__ = ['find_device', 'choose_dtype', 'multiplies_bfloat16', 'PeakMemory', 'peak_memory', 'Gpu', 'list_gpus', 'is_gpu_lost',
-           'explain_gpu']
+__all__ = ['find_device', 'start_device', 'choose_dtype', 'tell_again', 'multiplies_bfloat16', 'tell_slow_dtype', 'PeakMemory',
+           'peak_memory', 'Gpu', 'list_gpus', 'is_gpu_lost', 'explain_gpu']
 
 # %% ../../nbs/01_machine/04_device.ipynb #4a333e0a
 def _available_devices() -> dict[str, bool]: # best first
@@ -44,6 +46,20 @@ def find_device(
         raise UserError(f"device {str(device)!r}: this machine has {count} GPU(s), counted from 0")
     return device
 
+# %% ../../nbs/01_machine/04_device.ipynb #b60d066b
+def start_device(
+    device, # torch.device
+) -> Thread: # to be joined before the device is used; of anything but a GPU at an end at once
+    "Begin to start a GPU in the background."
+    def start():
+        import torch
+        with suppress(Exception):
+            square = torch.ones(16, 16, device=device, dtype=torch.float16)
+            (square @ square).sum().item()
+    thread = Thread(target=start if device.type == "cuda" else int, daemon=True)
+    thread.start()
+    return thread
+
 # %% ../../nbs/01_machine/04_device.ipynb #f4cff891
 _DTYPES = { # what a user may write → its name in PyTorch
     "float32": "float32",
@@ -62,16 +78,24 @@ def choose_dtype(
     device, # torch.device
     dtype=None, # "float32", "float16", "bfloat16", "float8" (or fp32, …), a torch.dtype, or None to choose
 ): # torch.dtype
-    "The number format for a device: bfloat16 from Ampere on, float16 on older GPUs, float32 elsewhere."
+    "The number format for a device: float16 on a CUDA GPU, float32 elsewhere."
     import torch
     if dtype is None or dtype == "auto":
-        if device.type != "cuda": return torch.float32
-        return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
+        return torch.float16 if device.type == "cuda" else torch.float32
     name = _DTYPES.get(str(dtype).removeprefix("torch."))
     if name is None:
-        raise UserError(f"unknown dtype {dtype!r}; use float32, float16, bfloat16, on a GPU float8, "
+        raise UserError(f"unknown dtype {dtype!r}; use float32, float16, bfloat16, on a GPU float8 or float8+float16, "
                         "on a CPU bfloat16+float32")
     return getattr(torch, name)
+
+# %% ../../nbs/01_machine/04_device.ipynb #215ec261
+def tell_again(
+    count: int, # questions that were answered again, see `beit3_colab.model.batching.finish_batch`
+    dtype: str, # that was not wide enough for them
+) -> str: # a sentence without its full stop
+    "That some questions needed float32."
+    were = "was" if count == 1 else "were"
+    return f"{plural(count, 'question')} overflowed in {dtype} and {were} answered again in float32"
 
 # %% ../../nbs/01_machine/04_device.ipynb #7d18bc4f
 def multiplies_bfloat16(
@@ -83,6 +107,32 @@ def multiplies_bfloat16(
     try: words = set(Path(cpuinfo).read_text(errors="replace").split())
     except OSError: return False
     return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
+
+# %% ../../nbs/01_machine/04_device.ipynb #b204a1fd
+def _seconds_of_product(dtype) -> float: # the least of three
+    "How long the processor takes for a product of the base model's shape."
+    import torch
+    rows, weight = (torch.full(shape, .5, dtype=dtype) for shape in ((256, 768), (3072, 768)))
+    def once():
+        begin = perf_counter()
+        torch.nn.functional.linear(rows, weight)
+        return perf_counter() - begin
+    once() # the first one makes ready
+    return min(once() for _ in range(3))
+
+def tell_slow_dtype(
+    device, # torch.device
+    dtype, # torch.dtype of the products
+) -> str: # a sentence; "" where it is not slower than float32
+    "What should be known of a number format that was asked for on a CPU that has no instructions for it."
+    import torch
+    if device.type != "cpu" or dtype == torch.float32: return ""
+    if dtype == torch.bfloat16 and multiplies_bfloat16(): return ""
+    ratio = _seconds_of_product(dtype)/_seconds_of_product(torch.float32)
+    if ratio < 1.25: return ""
+    name = str(dtype).removeprefix("torch.")
+    return (f"products in {name} take {ratio:.1f} times as long as in float32 on this processor, which has no "
+            "instructions for it: without dtype=… (--dtype) the run is faster, and exact")
 
 # %% ../../nbs/01_machine/04_device.ipynb #6be51f06
 @dataclass(frozen=True)

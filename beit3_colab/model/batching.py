@@ -6,6 +6,8 @@
 from __future__ import annotations
 import math
 from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from ..machine.device import explain_gpu
@@ -13,8 +15,9 @@ from ..machine.messages import read_count, UserError
 from .tokenizer import PAD
 
 # %% auto #0
-__all__ = ['CONFIDENCE_DIGITS', 'plan_batches', 'pad_questions', 'to_device', 'steady_attention', 'is_out_of_memory',
-           'start_batch', 'check_finite', 'finish_batch', 'find_batch_size']
+__all__ = ['CONFIDENCE_DIGITS', 'plan_batches', 'pad_questions', 'to_device', 'steady_attention', 'is_out_of_memory', 'Asked',
+           'Started', 'start_batch', 'is_close', 'NotFinite', 'check_finite', 'Found', 'finish_batch',
+           'find_batch_size']
 
 # %% ../../nbs/07_model/08_batching.ipynb #f115090f
 def plan_batches(
@@ -70,6 +73,24 @@ def is_out_of_memory(
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
 
 # %% ../../nbs/07_model/08_batching.ipynb #61ba48aa
+@dataclass(frozen=True)
+class Asked:
+    "What a batch was asked, as `start_batch` was given it."
+    vqa: object                 # the model
+    images: torch.Tensor        # pictures [I, S, S, 3] uint8
+    rows: list[int]             # picture of each question [B]
+    input_ids: torch.Tensor     # [B, T]
+    warn: object                # called with a text
+    top_k: int                  # answers kept
+    counts: torch.Tensor|None   # tokens of each question [B]
+
+class Started(NamedTuple):
+    "A batch on its way."
+    confidences: torch.Tensor # [B, top_k], best first; all NaN where a logit of the question is not finite
+    labels: torch.Tensor      # [B, top_k]: the classes
+    event: object             # of the device: both are there; None where nobody need wait
+    asked: Asked|None = None  # None: nothing is asked again
+
 def start_batch(
     vqa, # a loaded `VQA`
     images: torch.Tensor, # pictures [I, S, S, 3] uint8, more than this batch's are welcome
@@ -78,10 +99,10 @@ def start_batch(
     warn, # called with a text when memory ran out, or the model has to tell something, see `VQA.take_notice`
     top_k: int = 5, # answers kept
     counts: torch.Tensor|None = None, # tokens of each question [B], see `pad_questions`
-) -> list[tuple]: # for `finish_batch`: confidences and labels [B, top_k], and an event of the device
+) -> list[Started]: # for `finish_batch`
     "Start one batch; halves it while the device has too little memory."
     try:
-        with explain_gpu(): started = [_start(vqa, images, rows, input_ids, top_k, counts)]
+        with explain_gpu(): started = [_start(Asked(vqa, images, rows, input_ids, warn, top_k, counts))]
         if notice := getattr(vqa, "take_notice", str)(): warn(notice)
         return started
     except (RuntimeError, MemoryError) as error:
@@ -99,43 +120,87 @@ def start_batch(
     return started
 
 # %% ../../nbs/07_model/08_batching.ipynb #038649df
-def _start(vqa, images, rows, input_ids, top_k, counts):
-    distinct = range(len(images)) if vqa.fast is None else sorted(set(rows))
+def is_close(
+    logits: torch.Tensor, # [B, num_classes]
+    margin: float, # logits
+) -> torch.Tensor: # [B] bool
+    "Whether the two best answers of a question are closer than a margin; of NaN nobody can tell, so it is."
+    best = logits.topk(min(2, logits.shape[1])).values # [B, 2]
+    return ~(best[:, 0] - best[:, -1] >= margin)
+
+def _start(asked):
+    vqa, images, on_gpu = asked.vqa, asked.images, asked.vqa.device.type == "cuda"
+    lent = on_gpu and images.device.type == "cpu" # memory that may be written anew before the batch is finished
+    distinct = sorted(set(asked.rows)) if lent or vqa.fast is not None else range(len(images))
     place = {row: i for i, row in enumerate(distinct)}
-    if len(distinct) < len(images): # not waiting for the batch before
+    rows = [place[row] for row in asked.rows]
+    if lent or len(distinct) < len(images): # not waiting for the batch before
         images = images[to_device(torch.tensor(distinct), images.device)]
-    logits = vqa.logits(images, input_ids, torch.tensor([place[row] for row in rows]), counts) # [B, num_classes]
-    logits = logits.where(logits.isfinite(), torch.nan)
-    best = logits.sigmoid().topk(min(top_k, logits.shape[1])) # [B, top_k], twice
-    if vqa.device.type != "cuda": return (*best, None)
+    if lent: asked = replace(asked, images=images, rows=rows)
+    logits = vqa.logits(images, asked.input_ids, torch.tensor(rows), asked.counts) # [B, num_classes]
+    sure = logits.isfinite().all(1) # [B]
+    if margin := getattr(vqa, "in_doubt", 0.): sure &= ~is_close(logits, margin)
+    logits = logits.where(sure[:, None], torch.nan)
+    best = logits.sigmoid().topk(min(asked.top_k, logits.shape[1])) # [B, top_k], twice
+    if not on_gpu: return Started(*best, None, asked)
     copies = [t.to("cpu", non_blocking=True) for t in best]
     # the stream of the model's device, which need not be the current one
-    return (*copies, torch.cuda.current_stream(vqa.device).record_event())
+    return Started(*copies, torch.cuda.current_stream(vqa.device).record_event(), asked)
 
 # %% ../../nbs/07_model/08_batching.ipynb #035dbf6f
+class NotFinite(UserError):
+    "A model gave NaN or infinity."
+
 def check_finite(
     values: torch.Tensor, # what a model gave
 ):
-    "Raise `UserError` for a model that gives NaN: it would answer, and nobody would see that it means nothing."
+    "Raise `NotFinite` for a model that gives NaN: it would answer, and nobody would see that it means nothing."
     if values.isfinite().all(): return
-    raise UserError("the model gives NaN: its checkpoint is damaged, or float16 overflows on it "
-                    "(try dtype='bfloat16' or 'float32', --dtype on the command line)")
+    raise NotFinite("the model gives NaN: its checkpoint is damaged, or numbers are larger than its format can hold "
+                    "(try dtype='float32', --dtype on the command line)")
 
 # %% ../../nbs/07_model/08_batching.ipynb #3307a5c5
 CONFIDENCE_DIGITS = 5 # decimal places of a confidence
 
+class Found(NamedTuple):
+    "What a model says to one question."
+    answers: list[str]       # best first
+    confidences: list[float] # of each
+    answered_in: str = ""    # the number format, where it is another than the model's; see `VQA.widen`
+
 def finish_batch(
-    parts: list[tuple], # from `start_batch`
+    parts: list[Started], # from `start_batch`
     answers: list[str], # of each class
-) -> list[tuple[list[str], list[float]]]: # for each question its best answers and their confidences
-    "Wait for a batch and read its answers. Raises `UserError` for a model that gives NaN."
+) -> list[Found]: # for each question
+    """Wait for a batch and read its answers. Questions on which float16 overflowed are answered again in float32.
+    Raises `NotFinite` for a model that gives NaN there too."""
     found = []
-    for confidence, labels, event in parts:
+    for part in parts:
         with explain_gpu():
-            if event is not None: event.synchronize()
-        check_finite(confidence)
-        for row, values in zip(labels.tolist(), confidence.tolist()):
-            found.append(([answers[i] for i in row], [round(value, CONFIDENCE_DIGITS) for value in values]))
+            if part.event is not None: part.event.synchronize()
+        lost = part.confidences.isnan().any(1).nonzero()[:, 0].tolist()
+        again = _answer_again(part, lost, answers) if lost else {}
+        for i, (row, values) in enumerate(zip(part.labels.tolist(), part.confidences.tolist())):
+            if i in again: found.append(again[i])
+            else: found.append(Found([answers[k] for k in row], [round(value, CONFIDENCE_DIGITS) for value in values]))
+    return found
+
+
+
+def _answer_again(part, lost, answers) -> dict[int, Found]: # by place in the batch
+    "Ask the model in a wider format what it could not answer."
+    asked = part.asked
+    wide = asked and asked.vqa.widen()
+    if not wide: check_finite(part.confidences)
+    lengths = [asked.input_ids.shape[1] if asked.counts is None else int(asked.counts[i]) for i in lost]
+    found = {}
+    for group in plan_batches(lengths, wide.at_once, wide.mixes):
+        places, longest = [lost[i] for i in group], lengths[group[0]]
+        ids, alike = asked.input_ids[places, :longest], lengths[group[-1]] == longest
+        counts = None if alike else torch.tensor([lengths[i] for i in group])
+        parts = start_batch(wide, asked.images, [asked.rows[i] for i in places], ids, asked.warn, asked.top_k, counts)
+        again = [each._replace(answered_in=each.answered_in or wide.answers_in) for each in finish_batch(parts, answers)]
+        found |= dict(zip(places, again))
     return found
 
 # %% ../../nbs/07_model/08_batching.ipynb #37f3b228

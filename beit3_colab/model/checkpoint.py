@@ -4,7 +4,7 @@
 
 # %% ../../nbs/07_model/07_checkpoint.ipynb #f5edded3
 from __future__ import annotations
-import contextlib, difflib, hashlib, json, math, os, re, shutil
+import contextlib, difflib, hashlib, json, math, os, re, secrets, shutil
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -166,14 +166,30 @@ def save_folder(
     with explain_disk(folder/CONFIG_FILE), explain_os_errors(folder), _new_folder(folder), ExitStack() as end:
         _check_room(folder, sum(tensor.nbytes for tensor in weights.values()))
         # renamed at the end, the last one first
-        parts = {name: end.enter_context(replacing(folder/name)) for name in (CONFIG_FILE, *small, WEIGHTS_FILE)}
+        parts, aside = {name: end.enter_context(replacing(folder/name)) for name in (CONFIG_FILE, *small)}, {}
+        end.push(lambda kind, *_: _settle(aside, kind is None)) # when the weights have their name, or cannot get it
+        parts[WEIGHTS_FILE] = end.enter_context(replacing(folder/WEIGHTS_FILE))
         known[_SUMS] = {WEIGHTS_FILE: write_tensors(parts[WEIGHTS_FILE], weights, {"format": "pt"})}
         if tokenizer is not None: known[_SUMS][TOKENIZER_FILE] = hashlib.sha256(tokenizer).hexdigest()
         small[CONFIG_FILE] = json.dumps(known, ensure_ascii=False, indent=1)
         for name, content in small.items(): atomic_write(parts[name], content)
         # of an older checkpoint: they say nothing of these weights
-        for name in (CONFIG_FILE, ANSWERS_FILE, _ANSWERS_OF_INDEX): (folder/name).unlink(missing_ok=True)
+        for name in (CONFIG_FILE, ANSWERS_FILE, _ANSWERS_OF_INDEX): _set_aside(folder/name, aside)
     return folder
+
+def _set_aside(path: Path, aside: dict[Path, Path]): # gets the name that the file has meanwhile
+    if not os.path.lexists(path): return
+    hidden = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    with contextlib.suppress(FileNotFoundError):
+        if path.is_dir(): path.unlink() # the system says what is wrong with that
+        os.replace(path, hidden)
+        aside[path] = hidden
+
+def _settle(aside: dict[Path, Path], well: bool):
+    "Delete what was set aside; put it back where the new weights could not take the place of the old ones."
+    for path, hidden in aside.items():
+        if well: hidden.unlink(missing_ok=True)
+        else: os.replace(hidden, path) # Windows replaces no file that a program has mapped into its memory
 
 # %% ../../nbs/07_model/07_checkpoint.ipynb #634b4d99
 def _for_transformers(image_size):

@@ -13,7 +13,7 @@ from ..machine.device import explain_gpu
 from ..machine.messages import get_log, UserError
 from ..pictures.reading import normalize
 from .attention import Attention
-from .batching import check_finite, is_out_of_memory, plan_batches, steady_attention, to_device
+from .batching import check_finite, is_out_of_memory, NotFinite, plan_batches, steady_attention, to_device
 from .beit3 import Beit3ForVQA
 
 # %% auto #0
@@ -53,7 +53,7 @@ def trace_answers(
     input_ids: torch.Tensor, # questions of equal length [B, T], anywhere
     labels: torch.Tensor|None = None, # [B]: class whose logit is explained; None: the model's own best
 ) -> tuple[torch.Tensor, torch.Tensor, list[Traced]]: # logits [B, num_classes], labels [B], and every layer
-    "Answer, and go back from one answer's logit to each layer's attention. Raises `UserError` for a model that gives NaN."
+    "Answer, and go back from one answer's logit to each layer's attention. Raises `NotFinite` for a model that gives NaN."
     device = model.image_embedding.positions.device
     with torch.inference_mode(False), torch.enable_grad(), explain_gpu(), steady_attention(device):
         with torch.no_grad(): # of tensors that a caller made in inference mode nothing may be kept for the way back
@@ -73,7 +73,7 @@ def _go_back(chosen, outputs) -> list[torch.Tensor]:
     for scale in _SCALES:
         found = torch.autograd.grad((scale*chosen.float()).sum(), outputs, retain_graph=scale != _SCALES[-1])
         if all(bool(g.isfinite().all()) for g in found): return [g/scale for g in found]
-    raise UserError("the gradient of an answer is NaN or infinite: the model's number format is too small for it "
+    raise NotFinite("the gradient of an answer is NaN or infinite: the model's number format is too small for it "
                     "(try dtype='bfloat16' or 'float32', --dtype on the command line)")
 
 # %% ../../nbs/07_model/15_relevance.ipynb #d14f66a9
@@ -135,7 +135,7 @@ def _maps(vqa, images, rows, input_ids, labels, batch) -> np.ndarray: # [len(bat
     pictures = images[torch.tensor([rows[i] for i in batch], device=images.device)]
     ids = torch.tensor([input_ids[i] for i in batch])
     chosen = None if labels is None else torch.tensor([labels[i] for i in batch])
-    _, _, layers = trace_answers(vqa.model, pictures, ids, chosen)
+    _, _, layers = vqa.trace(lambda model: trace_answers(model, pictures, ids, chosen))
     total = 0
     for layer in layers:
         weights, gradient = layer.rows(slice(0, 1)) # [B, heads, 1, N]

@@ -5,13 +5,14 @@
 # %% ../../nbs/07_model/10_vqa.ipynb #cfe5f002
 from __future__ import annotations
 import os, re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 import torch
 from ..machine.docstrings import with_parameters
 from ..machine.messages import check_whole_number, clean_line, did_you_mean, get_log, short_name
 from ..machine.messages import short_repr, UserError
-from ..machine.device import choose_dtype, find_device
+from ..machine.device import choose_dtype, find_device, start_device, tell_again, tell_slow_dtype
 from ..machine.streams import explain_names
 from ..progress.choosing import showing
 from ..downloads.records import CHANGED, IN_MEMORY
@@ -22,10 +23,14 @@ from ..data.vqav2_online import official_answers
 from ..scoring.calibration import Calibration, check_risk
 from .attention import Attention
 from .relevance import collect_attention
-from .batching import finish_batch, pad_questions, plan_batches, start_batch, steady_attention, to_device
+from .batching import finish_batch, Found, is_close, is_out_of_memory, NotFinite, pad_questions
+from .batching import plan_batches, start_batch, steady_attention, to_device
 from .beit3 import Beit3ForVQA
 from .kernels import can_fuse, check_float8, KernelError, why_not
+from .folded import FoldedBeit3, lay_out
+from .agreement import check_agreement, Disagreement, spread_out
 from .fused import FastBeit3, repays_compilation
+from .overflow import build_fitting, check_room, widened
 from .tokenizer import tell_cut_questions, Tokenizer
 from .weights import PUBLISHED
 from .checkpoint import CALIBRATION_FILE, hash_tensors, hash_weights, read_calibration, write_calibration
@@ -35,8 +40,9 @@ from .checkpoint import WHOLE_FOLDERS
 from .weights_file import open_weights
 
 # %% auto #0
-__all__ = ['DOES_NOT_KNOW', 'DOUBLE_CHECK', 'IN_DOUBT', 'Answer', 'predict_logits', 'predict_twice', 'pair_up',
-           'check_calibration', 'take_calibration', 'make_doubt', 'VQA', 'load_model']
+__all__ = ['DOES_NOT_KNOW', 'DOUBLE_CHECK', 'IN_DOUBT', 'FLOAT8_CHECK', 'IN_DOUBT_FLOAT8', 'Answer', 'predict_logits',
+           'predict_twice', 'Wide', 'Finer', 'pair_up', 'check_calibration', 'take_calibration', 'make_doubt', 'VQA',
+           'load_model']
 
 # %% ../../nbs/07_model/10_vqa.ipynb #6cfc56b6
 class Answer(NamedTuple):
@@ -71,10 +77,46 @@ def predict_twice(
 ) -> torch.Tensor: # [B, num_classes] float32
     "Logits in bfloat16, and in float32 for the questions whose two best answers are closer than `IN_DOUBT`."
     logits = predict_logits(rough, images, input_ids)
-    best = logits.topk(min(2, logits.shape[1])).values # [B, 2]
-    doubt = (best[:, 0] - best[:, -1] < IN_DOUBT).cpu() # [B]
+
+    doubt = is_close(logits, IN_DOUBT).cpu() # [B]
     if doubt.any(): logits[doubt] = predict_logits(exact, images[doubt], input_ids[doubt])
     return logits
+
+# %% ../../nbs/07_model/10_vqa.ipynb #d3dfb3fd
+class Wide:
+    "A model's weights in float32, for the questions on which float16 overflowed."
+    fast, mixes = None, False # the plain form, questions of one length
+    at_once = 16 # questions: float32 takes more room than the batch was fitted to
+    answers_in = "float32"
+    def __init__(self,
+        model: Beit3ForVQA, # in float32
+    ): self.model, self.device = model, model.image_embedding.positions.device
+
+    def logits(self, images, input_ids, rows, counts=None):
+        "Logits [B, num_classes] of questions of equal length [B, T] about the pictures that `rows` names."
+        with steady_attention(self.device):
+            return predict_logits(self.model, images[to_device(rows, images.device)], input_ids)
+
+    def widen(self): return None # there is nothing wider
+    widest = widen
+
+# %% ../../nbs/07_model/10_vqa.ipynb #a803f4d3
+FLOAT8_CHECK = "float8+float16" # the dtype's name
+IN_DOUBT_FLOAT8 = 4. # logits
+
+class Finer:
+    "A model in the format of its weights, for the questions that float8 leaves in doubt."
+    fast, at_once = True, 128
+    answers_in = "" # the run's own format, whose name has both
+    def __init__(self,
+        vqa, # a `VQA` with `in_doubt`
+    ): self.vqa, self.device, self.mixes = vqa, vqa.device, vqa.mixes
+
+    def logits(self, images, input_ids, rows, counts=None):
+        "Logits [B, num_classes]."
+        return self.vqa.finer_logits(images, input_ids, rows, counts)
+
+    def widen(self): return self.vqa.widest() # where it overflows
 
 # %% ../../nbs/07_model/10_vqa.ipynb #2b4d3faf
 def pair_up(
@@ -176,9 +218,11 @@ class VQA:
         float8: bool = False, # matrix products of the encoder in float8, see `beit3_colab.model.fused`
         published: bool = False, # whether it is one of unilm's, whose answer list follows from VQAv2's annotations
         rough: Beit3ForVQA|None = None, # the same model in bfloat16, which answers first, see `predict_twice`
+        in_doubt: float = 0., # logits: questions whose two best answers in float8 are closer are answered again, see `Finer`
     ):
         self.model, self.tokenizer, self.name, self.source = model, tokenizer, name, source
-        self.float8, self.published, self.rough = float8, published, rough
+        self.float8, self.published, self.rough, self.in_doubt = float8, published, rough, in_doubt
+        self._finer = None # the compiled form that answers what is in doubt, and the weights that it was made from
         self.compiles = float8 # whether kernels are worth their compilation, see `expect`; float8 has no plain form
         self.weights_key = None # where in the file the weights were, if others are usually taken
         self.sums = {} # file → SHA-256, of those that were compared with it when they were read
@@ -186,8 +230,13 @@ class VQA:
         self.notes = () # what should be known of the weights, such as that averaged ones lie beside them
         self._calibration = None # what its confidence is worth, see `calibration`
         self._fast = None # the compiled form, and the weights that it was made from
-        self.kernel_fault, self._notice = "", "" # why the kernels do not run here, and whether it is still to be told
+        self.kernel_fault, self._notice = "", "" # why the kernels do not run here, and what is still to be told of it
+        self.folding_fault = "" # why those of `FoldedBeit3` alone do not
+        self._timed = False # whether the number format was compared with float32, on a CPU
+        self._how = "" # "do not run here", or what else a fault is of
+        self._compared = set() # forms whose logits were compared with the plain form's, see `_compare`
         self._loaded = self._versions(), self._sums() # a calibration is of the weights as they are now
+        check_room(model)
         self.answers = None if answers is None else check_answer_list(answers, model.config.num_classes)
         if tokenizer is not None: tokenizer.check_vocab_size(model.config.vocab_size)
 
@@ -205,13 +254,15 @@ class VQA:
     def dtype(self):
         "Number format of the weights, such as torch.float32."
         if self.rough: return DOUBLE_CHECK
+        if self.in_doubt: return FLOAT8_CHECK
         return torch.float8_e4m3fn if self.float8 else self.model.image_embedding.positions.dtype
+
+    def _name_of_dtype(self): return str(self.dtype).removeprefix("torch.")
 
     def __repr__(self):
         c = self.config
-        dtype = str(self.dtype).removeprefix("torch.")
         return (f"VQA({self.name!r}: {c.num_layers} layers of width {c.embed_dim}, {c.image_size} px, "
-                f"{c.num_classes} answers, {dtype} on {self.device})")
+                f"{c.num_classes} answers, {self._name_of_dtype()} on {self.device})")
 
     def expect(self,
         questions: int, # that will be asked
@@ -229,7 +280,7 @@ class VQA:
         if not can_fuse(weight.device, weight.dtype): return self._give_up_kernels(why_not(weight.device, weight.dtype))
         made_from = weight.device, weight.dtype, weight.data_ptr()
         if self._fast is None or self._fast[0] != made_from: # first use, or the model was moved
-            self._fast = made_from, FastBeit3(self.model, self.float8)
+            self._fast = made_from, lay_out(self.model, self.float8, fold=not self.folding_fault)
         return self._fast[1]
 
     @property
@@ -251,10 +302,54 @@ class VQA:
             if fast is None: return self._plain_logits(images, input_ids, rows, counts)
             given = (t if t is None else to_device(t, self.device) for t in (images, input_ids, rows, counts))
             images, input_ids, rows, counts = given
-            try: # Triton starts kernels on the current device, which may be another
-                with torch.cuda.device_of(input_ids): return fast(images, input_ids, rows, counts).float()
-            except KernelError as error: self._give_up_kernels(str(error))
+            while fast is not None:
+                try: # Triton starts kernels on the current device, which may be another
+                    with torch.cuda.device_of(input_ids): logits = fast(images, input_ids, rows, counts).float()
+                    self._compare(fast, logits, images, input_ids, rows, counts)
+                    return logits
+                except Disagreement as error: self._give_up_kernels(str(error), "do not agree with the plain form")
+                except KernelError as error: self._give_up_kernels(str(error))
+                fast = None if type(self.fast) is type(fast) else self.fast # the next simpler form
             return self._plain_logits(images, input_ids, rows, counts)
+
+    def finer_logits(self, images, input_ids, rows, counts=None):
+        "Logits in the format of the weights, where float8 answers first; arguments as for `logits`."
+        weight = self.model.image_embedding.positions
+        made_from = weight.device, weight.dtype, weight.data_ptr()
+        if self._finer is None or self._finer[0] != made_from:
+            self._finer = made_from, lay_out(self.model, fold=not self.folding_fault)
+        given = (t if t is None else to_device(t, self.device) for t in (images, input_ids, rows, counts))
+        images, input_ids, rows, counts = given
+        try:
+            with steady_attention(self.device), torch.cuda.device_of(input_ids):
+                return self._finer[1](images, input_ids, rows, counts).float()
+        except KernelError as error:
+            if not isinstance(self._finer[1], FoldedBeit3): return self._give_up_kernels(str(error)) # raises
+            self.folding_fault, self._finer = str(error), None
+        return self.finer_logits(images, input_ids, rows, counts)
+
+    def widen(self) -> Wide|Finer|None: # None for a model that is not in float16
+        "What answers the questions on which this model's format is not enough. float32 is made anew at each call."
+        return Finer(self) if self.in_doubt else self.widest()
+
+    def widest(self) -> Wide|None: # None for a model that is not in float16
+        "The same weights in float32, for the questions on which float16 overflows. Made anew at each call."
+        if self.model.image_embedding.positions.dtype != torch.float16: return None
+        try: return Wide(widened(self.model))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error): raise
+            raise UserError(f"numbers overflow in float16, and the memory of {self.device} does not hold the weights in "
+                            "float32 beside it: use dtype='bfloat16' or 'float32' (--dtype)") from None
+
+    def trace(self,
+        run, # called with the network; may raise `NotFinite`
+    ): # what it gives
+        "Call a function of the network, with the weights in float32 where float16 overflows in it."
+        try: return run(self.model)
+        except NotFinite:
+            wide = self.widest()
+            if wide is None: raise
+        return run(wide.model)
 
     def _check_ids(self, input_ids):
         "Those of an index are read as they are, and a GPU would only say that something was out of range."
@@ -265,13 +360,36 @@ class VQA:
                         f"{self.config.vocab_size - 1}: it was read with another model's tokenizer; use the model's "
                         "own, or make the index again with it")
 
-    def _give_up_kernels(self, why):
+    def _compare(self, fast, logits, images, input_ids, rows, counts):
+        """Answer a few questions of the first batch by the plain form, too: of equal lengths, of mixed ones, and what
+        is asked without `rows`, as in measuring a batch's memory. Raises `Disagreement`."""
+        kind = type(fast), rows is None, counts is None
+        if kind in self._compared: return
+        B, T = input_ids.shape
+        some = torch.tensor(spread_out(B), device=self.device)
+        rows = torch.arange(B, device=self.device) if rows is None else rows
+        lengths = torch.full((B,), T, device=self.device) if counts is None else counts
+        wanted = self._by_length(images, input_ids[some], rows[some], lengths[some])
+        found = logits[some]
+        for i, place in enumerate(some.tolist()):
+            if counts is None or found[i].isfinite().all(): continue
+            alone = slice(place, place + 1) # its padding may have overflowed, of which the plain form has none
+            found[i] = fast(images, input_ids[alone, :int(lengths[place])], rows[alone])[0].float()
+        check_agreement(found, wanted, self.model.image_embedding.positions.dtype, self.float8)
+        self._compared.add(kind)
+
+    def _give_up_kernels(self, why, how="do not run here"):
         if not why: return
         if self.float8:
-            raise UserError(f"dtype='float8' has no form without kernels, and they do not run here ({why}); "
-                            "use dtype='bfloat16' or 'float16' (--dtype), and see `beit3-colab doctor`")
-        self.kernel_fault, self._fast = why, None
-        self._notice = f"{self.device}: the fast kernels do not run here ({why}); the plain form answers, more slowly"
+            raise UserError(f"dtype='float8' has no form without kernels, and they {how} ({why}); "
+                            "use dtype='float16' (--dtype), and see `beit3-colab doctor`")
+        if self._fast and isinstance(self._fast[1], FoldedBeit3): # the form with norms between products may run
+            self.folding_fault, self._fast, self._how = why, None, how
+            self._notice = (f"{self.device}: the kernels that fold norms into products {how} ({why}); "
+                            "those without that answer, some 10 % more slowly")
+            return
+        self.kernel_fault, self._fast, self._how = why, None, how
+        self._notice = f"{self.device}: the fast kernels {how} ({why}); the plain form answers, more slowly"
 
     def take_notice(self) -> str: # a sentence; "" where there is none, or it was taken already
         "What should be told of the kernels, once."
@@ -281,7 +399,8 @@ class VQA:
     @property
     def form(self) -> str: # for reports
         "Which form answers, as far as is known."
-        if self.kernel_fault: return f"plain: kernels do not run here ({self.kernel_fault})"
+        if self.kernel_fault: return f"plain: kernels {self._how} ({self.kernel_fault})"
+        if self.folding_fault: return f"kernels without folded norms: those with {self._how} ({self.folding_fault})"
         return "plain" if self.fast is None else "kernels"
 
     def _plain_logits(self, images, input_ids, rows, counts):
@@ -290,8 +409,15 @@ class VQA:
             raise ValueError("counts belong to a model that mixes lengths (`vqa.mixes`); "
                              "this one takes questions of equal length")
         if rows is not None: images = images[to_device(rows, images.device)] # [B, S, S, 3]
+        self._tell_slow_dtype()
         if self.rough is None: return predict_logits(self.model, images, input_ids)
         return predict_twice(self.rough, self.model, images, input_ids)
+
+    def _tell_slow_dtype(self): # at the first batch: a format that was asked for
+        if self._timed: return
+        self._timed = True
+        model = self.rough or self.model
+        if told := tell_slow_dtype(self.device, model.image_embedding.positions.dtype): self._notice = told
 
     def _by_length(self, images, input_ids, rows, counts): # a batch that was put together for the kernels
         rows = torch.arange(len(input_ids), device=counts.device) if rows is None else rows
@@ -373,13 +499,16 @@ class VQA:
         answers, tokenizer = self.require_answers(), self.require_tokenizer()
         check_whole_number("top_k", top_k)
         check_whole_number("batch_size", batch_size)
-        pairs, found, asked = pair_up(image, question), [], set()
+        pairs, found, asked, again = pair_up(image, question), [], set(), 0
         if told := tell_cut_questions(tokenizer, {q: q for *_, q in pairs}.items()): _log.warning(told)
         for start in range(0, len(pairs), _WINDOW*batch_size): # pictures of all pairs might not fit into memory
             window = pairs[start:start + _WINDOW*batch_size]
             with explain_names(): images, rows = self._read_pictures(window, asked)
             input_ids = [tokenizer.encode(q) for *_, q in window]
-            found += self._answer(images, rows, input_ids, batch_size, top_k, answers)
+            for each in self._answer(images, rows, input_ids, batch_size, top_k, answers):
+                found.append([Answer(*pair) for pair in zip(each.answers, each.confidences)])
+                again += each.answered_in != ""
+        if again: _log.warning(tell_again(again, self._name_of_dtype()))
         if doubt: found = [doubt(each) for each in found]
         return found if isinstance(image, (list, tuple)) or not isinstance(question, str) else found[0]
 
@@ -397,14 +526,13 @@ class VQA:
         asked.update(place)
         return torch.stack(images), [place[key] for key in keys]
 
-    def _answer(self, images, rows, input_ids, batch_size, top_k, answers) -> list[list[Answer]]:
+    def _answer(self, images, rows, input_ids, batch_size, top_k, answers) -> list[Found]:
         "Answers of a few questions, by the same steps as a run's."
         found = [None]*len(rows)
         for batch in plan_batches([len(ids) for ids in input_ids], batch_size, self.mixes):
             ids, counts = pad_questions([input_ids[i] for i in batch])
             parts = start_batch(self, images, [rows[i] for i in batch], ids, _log.warning, top_k, counts)
-            for i, (texts, confidences) in zip(batch, finish_batch(parts, answers)):
-                found[i] = [Answer(*pair) for pair in zip(texts, confidences)]
+            for i, each in zip(batch, finish_batch(parts, answers)): found[i] = each
         return found
 
     def attention(self,
@@ -421,7 +549,8 @@ class VQA:
         self._check_ids(torch.tensor(ids))
         if self.tokenizer: tokens = self.tokenizer.tokens(ids)
         else: tokens = ["<s>", *(f"▁{i}" for i in ids[1:-1]), "</s>"]
-        return collect_attention(self.model, pixels, torch.tensor([ids]), tokens, label, self.answers)
+        ids = torch.tensor([ids])
+        return self.trace(lambda model: collect_attention(model, pixels, ids, tokens, label, self.answers))
 
     def _label_of(self, answer) -> int:
         "The class of an answer. Raises `UserError`."
@@ -464,6 +593,17 @@ def _tell_order(answers, file, folder) -> str:
     return (f"the answers given are those of {short_name(where or file)} in another order: each class says what another "
             "says there; leave answers out, unless that list is wrong")
 
+@torch.inference_mode(False) # tensors that are made in that mode stay without gradients, which maps need
+def _build(file, key, known, image_size, device, wanted, twice): # wanted: dtype, and whether another may be taken
+    "Weights of a file, the model that they make, its copy in bfloat16 where one is wanted, and what is to be told."
+    started = start_device(device) # while the file is read
+    weights = open_weights(file, key, mapped=device.type == "cuda") # copied to the device below
+    model, widening = build_fitting(weights.tensors, known, image_size, *wanted)
+    started.join()
+    model = model.to(device)
+    rough = build_model(model.state_dict(), model.config, dtype=torch.bfloat16) if twice else None
+    return weights, model, rough, widening
+
 @with_parameters
 def load_model(
     name_or_path: str|Path = "sample", # or a published name, a checkpoint folder, a file of weights, or its https address
@@ -478,26 +618,28 @@ def load_model(
 ) -> VQA: # ready to answer
     """Load a model with its tokenizer and answers. Raises `UserError` naming what is missing or does not fit. What
     should be known of the weights, such as that averaged ones lie beside them, is logged and stands in `notes`."""
-    device = find_device(device)
+    device, chosen = find_device(device), dtype in (None, "auto")
     dtype, float8, twice = _choose_precision(device, dtype)
+    in_doubt = IN_DOUBT_FLOAT8 if twice and float8 else 0.
     with showing(progress): file, folder = locate(name_or_path)
     known = {**(read_config(folder/CONFIG_FILE) if folder else {}), **read_config(config)}
-    checked = check_sum(file, folder)
-    with torch.inference_mode(False): # tensors that are made in that mode stay without gradients, which maps need
-        weights = open_weights(file, weights_key)
-        model = build_model(weights.tensors, known, image_size, dtype).to(device)
-        rough = build_model(model.state_dict(), model.config, dtype=torch.bfloat16) if twice else None
+    copied = twice and not float8
+    with ThreadPoolExecutor(1) as pool: # the sum of a large file takes as long as the rest
+        summing = pool.submit(check_sum, file, folder)
+        try: weights, model, rough, widening = _build(file, weights_key, known, image_size, device, (dtype, chosen), copied)
+        finally: checked = summing.result() # a file that is not the one that was written is told as that
     if answers is None: answers, answers_file = find_answers(file, folder)
     else: answers, answers_file = read_answer_list(answers), None
     order = "" if answers_file else _tell_order(answers, file, folder)
     if tokenizer is None: tokenizer = find_tokenizer(file, folder)
     if tokenizer is not None: tokenizer = Tokenizer(tokenizer)
     published = folder is None and file.stem in PUBLISHED
-    vqa = VQA(model, answers, tokenizer, _name_of(name_or_path, file, weights.key), file, float8, published, rough)
+    name = _name_of(name_or_path, file, weights.key)
+    vqa = VQA(model, answers, tokenizer, name, file, float8, published, rough, in_doubt)
     vqa.weights_key, vqa.answers_file = weights.key, answers_file
     vqa.sums = {file: checked} if checked else {}
     left_out = take_calibration(vqa, folder)
-    vqa.notes = (*others_in_folder(name_or_path, file), *weights.notes, *filter(None, [order, left_out]))
+    vqa.notes = (*others_in_folder(name_or_path, file), *weights.notes, *filter(None, [widening, order, left_out]))
     for note in vqa.notes: _log.warning(note)
     return vqa
 
@@ -511,11 +653,12 @@ def _name_of(name_or_path, file: Path, key) -> str:
 
 # %% ../../nbs/07_model/10_vqa.ipynb #e373a9c6
 def _choose_precision(device, dtype) -> tuple[torch.dtype, bool, bool]:
-    "The dtype of the weights, whether products are in float8, and whether a bfloat16 copy answers first."
-    twice = str(dtype) == DOUBLE_CHECK
-    if twice and device.type != "cpu":
-        raise UserError(f"dtype={DOUBLE_CHECK!r} is for CPUs; use bfloat16 or float16 on {device}")
-    dtype = choose_dtype(device, "float32" if twice else dtype)
+    "The dtype of the weights, whether products are in float8, and whether what is in doubt is answered again."
+    if str(dtype) == DOUBLE_CHECK and device.type != "cpu":
+        raise UserError(f"dtype={DOUBLE_CHECK!r} is for CPUs; use float16 on {device}")
+    firsts = {DOUBLE_CHECK: "float32", FLOAT8_CHECK: "float8"}
+    twice = str(dtype) in firsts
+    dtype = choose_dtype(device, firsts.get(str(dtype), dtype))
     float8 = dtype == torch.float8_e4m3fn
     if float8:
         check_float8(device)

@@ -4,8 +4,10 @@
 
 # %% ../../nbs/07_model/06_weights_file.ipynb #45c2b4ce
 from __future__ import annotations
-import contextlib, pickle, pickletools, re, shlex, warnings, zipfile
+import contextlib, os, pickle, pickletools, re, shlex, warnings, zipfile
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np
@@ -112,12 +114,13 @@ def _allowing(classes):
         torch.serialization.add_safe_globals(before)
 
 # %% ../../nbs/07_model/06_weights_file.ipynb #6d24bcee
-def _load_pickle(path, default=None):
+def _load_pickle(path, default=None, mapped=False):
     stand_ins = [found for name in sorted(survey_file(path).names) if (found := _stand_in(name, default))]
     with _allowing(stand_ins), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with open_regular(path) as f: # for PyTorch looks at a path's ending
-            return _with_tensors(torch.load(f, map_location="cpu", weights_only=True), set())
+            source = path if mapped else f
+            return _with_tensors(torch.load(source, map_location="cpu", weights_only=True, mmap=mapped), set())
 
 # %% ../../nbs/07_model/06_weights_file.ipynb #7e783768
 def _with_tensors(content, seen: set, depth=0):
@@ -153,26 +156,50 @@ def _tensor_of(array): # the tensor of a stand-in for an array; any other as it 
     except (AttributeError, IndexError, TypeError, ValueError): return array
 
 # %% ../../nbs/07_model/06_weights_file.ipynb #91b4c688
-def _read_one(path):
+def _read_one(path, mapped=False):
     "What a file of either kind holds."
     with open_regular(path) as f: head = f.read(9)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000: # the header's length, and the header
         from safetensors.torch import load_file
         return load_file(path)
-    if head.startswith(ZIP): _check_content(path)
-    return _load_pickle(path)
+    is_zip = head.startswith(ZIP)
+    if is_zip: _check_content(path)
+    return _load_pickle(path, mapped=mapped and is_zip and Path(path).suffix == ".pth")
 
 def _check_content(path):
     "Raise `UserError` for a zip that is damaged, or that `torch.save` has not written so."
     with zipfile.ZipFile(path) as file:
         if not _programs(file): raise pickle.UnpicklingError("no file of PyTorch's")
         check_zip(path, file)
-        try: bad = file.testzip()
+        try: bad = _wrong_member(path, file)
         except Exception as error: # of Python's reader of zips, by what is damaged
             says = short_repr(str(error))
             raise UserError(f"checkpoint {short_name(path)} is damaged ({says}); download it again") from None
     if bad: raise UserError(f"checkpoint {short_name(path)} is damaged: wrong checksum of {short_repr(bad)}; "
                             "download it again")
+
+def _wrong_member(path, file: zipfile.ZipFile) -> str|None: # the first one's name
+    "What `file.testzip` finds, with reading and computing at once: both let other threads go on."
+    if hasattr(os, "posix_fadvise"):
+        with open_regular(path) as f: os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_WILLNEED) # all of it is read
+    members = range(len(file.infolist()))
+    with ThreadPoolExecutor(_READERS) as pool:
+        bad = sum(pool.map(partial(_find_wrong, path), [members[i::_READERS] for i in range(_READERS)]), [])
+    return file.infolist()[min(bad)].filename if bad else None
+
+_READERS = 4 # threads
+_PIECE = 4 << 20 # bytes that are read at a time
+
+def _find_wrong(path, members) -> list[int]: # those whose sum is another, of these by place
+    "Each thread has a reader of its own: in Python 3.12 one takes its place in the file for that of another."
+    found = []
+    with open_regular(path) as f, zipfile.ZipFile(f) as file:
+        for i in members:
+            try:
+                with file.open(file.infolist()[i]) as content:
+                    while content.read(_PIECE): pass
+            except zipfile.BadZipFile: found.append(i)
+    return found
 
 def _programs(file: zipfile.ZipFile) -> list[str]: # one in a file of PyTorch's
     return [name for name in file.namelist() if name.split("/")[-1] == "data.pkl"]
@@ -531,6 +558,7 @@ def _is_same(weights, others) -> bool: # one model, saved under two keys
 def open_weights(
     path: str|Path, # .pth of unilm and others, .safetensors, or an index of several files
     key: str|None = None, # which weights, where there are several: such as "model_ema"; "a|b" takes the first there is
+    mapped: bool = False, # whether numbers may stay in the file until they are used: for those that are copied at once
 ) -> Weights: # with what should be known of them
     """Find the weights of a file without running anything in it. Raises `UserError` when it is something else, or
     holds several models of which none is the usual one."""
@@ -539,7 +567,7 @@ def open_weights(
     check_regular(path, f"checkpoint {short_name(path)}")
     if not path.is_file(): raise UserError(f"checkpoint {short_name(path)} does not exist")
     where = short_name(path)
-    content, notes = _read(path)
+    content, notes = _read(path, mapped)
     places = list(_places(content)) if isinstance(content, dict) else []
     if not places: return Weights(_other_weights(content, key, where), None, notes)
     nameless = tuple(_about_nameless(content, where))
@@ -551,9 +579,9 @@ def open_weights(
     notes = (*notes, *_notes(place, places, key, where), *(nameless if key is None else ()))
     return Weights(place.weights, None if usual else place.label, notes)
 
-def _read(path):
+def _read(path, mapped=False):
     "What a file holds, and what should be known of it. Raises `UserError` for a file of another kind."
-    try: return _read_parts(path) if path.name.endswith(INDEX_ENDING) else (_read_one(path), ())
+    try: return _read_parts(path) if path.name.endswith(INDEX_ENDING) else (_read_one(path, mapped), ())
     except UserError: raise
     except Exception as error:
         try: what = _diagnose(path, error)

@@ -80,7 +80,7 @@ class Plan:
     batch_size: int|str = option("auto", "questions in a batch, or auto", "N|auto")
     device: str|torch.device|None = option(None, "cuda, cuda:1, mps or cpu; without it the best there is", "D")
     dtype: str|torch.dtype|None = option(None,
-        "float32, float16 or bfloat16, float8 on a GPU, bfloat16+float32 on a CPU; "
+        "float32, float16 or bfloat16, float8 or float8+float16 on a GPU, bfloat16+float32 on a CPU; "
         "without it what the device is good at",
         "T")
     output_dir: str|Path|None = option(None,

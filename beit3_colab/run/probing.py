@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from ..machine.device import tell_again
 from ..machine.files import explain_os_errors
 from ..machine.messages import check_whole_number, short_name, short_repr, UserError
 from ..data.answer_list import check_answer_list, hash_answers
@@ -30,7 +31,6 @@ from ..progress.choosing import make_display, showing
 from ..progress.display import Display, StopAsked, Stopped
 from ..progress.snapshot import RateHistory, Snapshot
 from .answered import part_of
-from .answering import pictures_to_device
 from .chosen import question_ids
 from .folder import RunFolder
 from .journal import Journal, journal_path
@@ -39,13 +39,13 @@ from .probe_results import probes_folder, read_variant, variant_folder
 from .probes import asked_text, covered_patches, find_variants, pack_patches, Partners
 from .probes import picture_draws, Variant
 from .runner import device_name, exclusively, REMOTE_BATCH
-from .windows import IMAGES_PER_BATCH, plan_windows, read_windows
+from .windows import fitting_span, pictures_to_device, plan_windows, read_windows, WINDOW_BYTES
 
 # %% auto #0
-__all__ = ['WINDOW_BYTES', 'NO_TEXT', 'NO_CHANGE', 'AHEAD', 'MOST_TOLD', 'check_run', 'check_model', 'find_model',
-           'answer_without_picture', 'Pictureless', 'Seen', 'cover_pictures', 'Job', 'Maker', 'Asking', 'Asker',
-           'mixed_order', 'ProbeView', 'ProbeTally', 'probe_run', 'refuse_unknown_words', 'first_reason',
-           'way_of_asking', 'take_known', 'is_all_kept', 'open_note', 'explain_place', 'close_note', 'open_journals']
+__all__ = ['NO_TEXT', 'NO_CHANGE', 'AHEAD', 'MOST_TOLD', 'check_run', 'check_model', 'find_model', 'answer_without_picture',
+           'Pictureless', 'Seen', 'cover_pictures', 'Job', 'Maker', 'Asking', 'Asker', 'mixed_order', 'ProbeView',
+           'ProbeTally', 'probe_run', 'refuse_unknown_words', 'first_reason', 'way_of_asking', 'take_known',
+           'is_all_kept', 'open_note', 'explain_place', 'close_note', 'open_journals']
 
 # %% ../../nbs/09_run/18_probing.ipynb #297584a6
 def check_run(
@@ -127,6 +127,7 @@ def answer_without_picture(
 class Pictureless:
     "A loaded model for `start_batch` that looks at no picture."
     fast, mixes = None, False # questions of one length
+    at_once, answers_in = 16, "float32" # where it answers what overflowed
     def __init__(self,
         vqa: VQA, # the model
     ): self.vqa, self.device = vqa, vqa.device
@@ -137,6 +138,10 @@ class Pictureless:
         with sdpa_kernel(kernels): return answer_without_picture(self.vqa.model, input_ids)
 
     def take_notice(self) -> str: return "" # of kernels
+
+    def widen(self): # where float16 overflows
+        wide = self.vqa.widest()
+        return wide and Pictureless(wide)
 
 # %% ../../nbs/09_run/18_probing.ipynb #9cdc14d4
 @dataclass
@@ -174,7 +179,6 @@ class Job:
     pictures: torch.Tensor|None   # [K, S, S, 3] uint8 that threads fill; None where none are made
     rows: list[int]               # of each question, in `pictures` or in the window's
 
-WINDOW_BYTES = 128_000_000 # of a window's pictures; those of a few jobs are in memory at the same time
 
 class Maker:
     "Begins the jobs of a window: threads make their pictures while the model is busy with others."
@@ -348,7 +352,7 @@ class Asker:
                 give_up() # threads may wait for pictures
 
     def _span(self) -> int: # questions for which a window is planned: the pictures of a few jobs are in memory
-        fit = WINDOW_BYTES//(3*self.vqa.config.image_size**2)//IMAGES_PER_BATCH
+        fit = fitting_span(self.vqa.config.image_size)
         return max(1, min(self.batch_size, fit, REMOTE_BATCH if self.asking.run.data.remote else fit))
 
     def _jobs(self, coming, todo, maker):
@@ -438,8 +442,9 @@ class Asker:
         while len(self.under_way) > most:
             variant, asked, more, parts = self.under_way.popleft()
             found = finish_batch(parts, self.asking.answers)
-            records = [dict(question_id=q.question_id, answers=answers, confidences=confidences) | extra
-                       for q, (answers, confidences), extra in zip(asked, found, more)]
+            records = [dict(question_id=q.question_id, answers=each.answers, confidences=each.confidences) | extra
+                       | (dict(answered_in=each.answered_in) if each.answered_in else {}) # where float16 overflowed
+                       for q, each, extra in zip(asked, found, more)]
             self.keep(variant, records)
             self.asking.known[variant.name].update(q.question_id for q in asked)
 
@@ -477,6 +482,7 @@ class ProbeTally:
     ):
         self.display, self.asking = display, asking
         self.done = self.resumed = sum(map(len, asking.known.values()))
+        self.again = 0 # answers for which float16 was not wide enough
         self.warnings, self.history, self.started, self.now = [], RateHistory(), time.monotonic(), ""
 
     @property
@@ -588,6 +594,7 @@ def _probe(asking, folder, limit, how, display):
         def keep(variant, records):
             if note.tell(variant.name, way): note.write(folder) # before the first answer that comes so
             journals[variant.name].write(records)
+            tally.again += sum("answered_in" in record for record in records)
             tally.count(variant, len(records))
         with _ending(tally, folder), close_note(note, asking, folder):
             display.begin(ProbeView(f"probes of {run.label}", folder, asking.seed))
@@ -595,6 +602,7 @@ def _probe(asking, folder, limit, how, display):
             size = find_batch_size(asking.vqa.expect(tally.total - tally.done), batch_size)
             workers = workers or usual_workers(asking.vqa.device.type, os.cpu_count() or 1)
             Asker(asking, size, workers, keep, tally.warn).run()
+            if tally.again: tally.warn(tell_again(tally.again, str(asking.vqa.dtype).removeprefix("torch.")))
             if not tally.done: raise UserError(f"{run.label}: nothing could be asked ({first_reason(asking)})")
 
 def _show_kept(asking, folder, display):

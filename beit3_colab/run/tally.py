@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass
-from ..machine.device import PeakMemory
+from ..machine.device import PeakMemory, tell_again
 from ..progress.snapshot import Rank, RateHistory, Snapshot, TypeAccuracy
 from ..progress.display import Display
 from ..progress.status_file import StatusReader
@@ -79,6 +79,7 @@ class Tally:
         self.on_look = on_look
         self.by_id = {q.question_id: q for q in run.questions}
         self.done = set() # ids of the questions that are answered
+        self.again = self._told = 0 # those that were answered in a wider format than the run's, and how many were told
         self.metric = run.metric
         self.running = RunningScore(self.metric)
         self.seen = "" # what is known of the questions that the figure is about
@@ -105,6 +106,7 @@ class Tally:
             question = self.by_id.get(record["question_id"])
             if question is None or question.question_id in self.done: continue
             self.done.add(question.question_id)
+            self.again += "answered_in" in record
             self.last_news = time.monotonic()
             self._score(question, record["answers"][0])
         self._pace(self.group.rank if rank is None else rank).add(len(self.done) - before)
@@ -203,4 +205,6 @@ class Tally:
     def finish(self):
         "Count everything that is there, and leave it to the display as its last snapshot."
         self.look()
+        if self.again > self._told: self.note(tell_again(self.again, self.run.identity.dtype))
+        self._told = self.again
         self.display.snapshot = self.snapshot()

@@ -13,7 +13,7 @@ from ..machine.device import choose_dtype
 from ..machine.distributed import Group
 from ..machine.schema import Field
 from ..model.beit3 import Beit3Config
-from ..model.checkpoint import build_model
+from ..model.overflow import build_fitting
 from ..model.tokenizer import Tokenizer
 from ..model.vqa import VQA
 from ..pictures.decoding import usual_workers
@@ -46,7 +46,8 @@ def model_to_examine(
     device: torch.device, # where it answers
 ) -> VQA: # ready to answer
     "Weights as a loaded model."
-    model = build_model(weights, config, dtype=choose_dtype(device)).to(device)
+    model, _ = build_fitting(weights, config, dtype=choose_dtype(device), may_widen=True)
+    model = model.to(device)
     return VQA(model, answers, tokenizer, name)
 
 # %% ../../nbs/10_training/20_validation.ipynb #8ccdad9a
