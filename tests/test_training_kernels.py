@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from test_speed import compile_for, need_triton
+from test_speed import need_triton
 
 from beit3_colab.training import kernels
 
@@ -63,19 +63,3 @@ def test_kernels_agree_with_their_plain_forms():
     if "only 0-dimensional arrays can be converted" in done.stderr: pytest.skip("this Triton's interpreter (3.6 and older) does not know this NumPy")
     assert done.returncode == 0 and done.stdout == "agree\n", done.stdout + done.stderr
 
-@pytest.mark.parametrize("arch, dtype, limit", [(80, "bf16", 163), (89, "fp16", 99), (90, "bf16", 227)], ids=["A100", "L4", "H100"]) # KiB of shared memory that a program may have
-def test_kernels_compile_for_gpus_that_are_not_here(tmp_path, monkeypatch, arch, dtype, limit):
-    need_triton("3.3") # the way to ask for it
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    half, single, long = f"*{dtype}", "*fp32", "*i64"
-    taken = []
-    for width, warps, programs in ((3072, 4, 264), (4096, 8, 132)):
-        shape = dict(F=width, BLOCK=4096)
-        taken.append(compile_for(arch, kernels._forward_kernel, shape, 4, hidden_ptr=half, weight_ptr=single, bias_ptr=single, out_ptr=half, mean_ptr=single, rstd_ptr=single, eps="fp32"))
-        taken.append(compile_for(arch, kernels._backward_kernel, shape | dict(PROGRAMS=programs), warps, hidden_ptr=half, grad_ptr=half, mean_ptr=single, rstd_ptr=single, weight_ptr=single, bias_ptr=single,
-                                 grad_hidden_ptr=half, out_ptr=half, sums_ptr=single))
-    shape = dict(H=12, D=64, T=16)
-    taken.append(compile_for(arch, kernels._join_kernel, shape | dict(ROWS=128), 4, qkv_ptr=half, counts_ptr=long, out_ptr=half, sums_ptr=single, scale="fp32"))
-    pointers = dict.fromkeys(("qkv_ptr", "out_ptr", "grad_ptr", "dq_ptr", "dk_ptr", "dv_ptr", "picture_ptr", "question_ptr"), half)
-    taken.append(compile_for(arch, kernels._part_kernel, shape | dict(ROWS=64), 4, counts_ptr=long, sums_ptr=single, scale="fp32", **pointers))
-    assert max(taken) <= 1024*limit, taken
