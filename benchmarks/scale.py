@@ -56,10 +56,11 @@ def leave_out_the_model(batch=128):
     from beit3_colab.model.vqa import VQA
     from common import filled_tokenizer
     from beit3_colab.model.tokenizer import Tokenizer
+    torch.manual_seed(0) # each process has the same weights: it is one run
     made = torch.randn(batch, 3129)
 
     class StandIn(VQA):
-        def logits(self, images, input_ids, rows=None, counts=None): return made[:len(input_ids)]
+        def logits(self, images, input_ids, rows=None, counts=None): return made[input_ids.sum(1) % batch] # whatever the batch
 
     def load_image(data, question, size, target):
         with open(data.image_path(question), "rb") as f: f.read()

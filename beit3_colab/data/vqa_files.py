@@ -5,18 +5,20 @@
 # %% ../../nbs/05_data/05_vqa_files.ipynb #8c56a95e
 from __future__ import annotations
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from sys import intern
 from ..machine.messages import did_you_mean, find_nearest, first_few, plural, short_name, short_repr, UserError
 from ..machine.files import read_json
+from ..machine.long import without_search
 from .dataset import Annotation, Question
 from .tables import table_rows
 from .values import is_missing, plain_value
 
 # %% auto #0
 __all__ = ['SPLITS', 'IMAGE_FOLDERS', 'TEST2015', 'TEST_DEV', 'split_name', 'questions_file', 'annotations_file', 'find_file',
-           'coco_image', 'submission_phase', 'find_repeated', 'load_questions', 'load_annotations', 'check_annotations']
+           'coco_image', 'coco_form', 'submission_phase', 'find_repeated', 'load_questions', 'load_annotations',
+           'check_annotations']
 
 # %% ../../nbs/05_data/05_vqa_files.ipynb #20e7c8e7
 SPLITS = { # our name → official name
@@ -58,8 +60,14 @@ def coco_image(
     split: str, # any name of the split
 ) -> str: # path relative to the image folder
     "Where the official layout keeps a picture."
+    return coco_form(split).format(image_id)
+
+def coco_form(
+    split: str, # any name of the split
+) -> str: # for `format`
+    "How the official layout names the pictures of a split; a number takes its place in it."
     folder = IMAGE_FOLDERS[split_name(split)]
-    return f"{folder}/COCO_{folder}_{image_id:012d}.jpg"
+    return f"{folder}/COCO_{folder}_{{:012d}}.jpg"
 
 # %% ../../nbs/05_data/05_vqa_files.ipynb #c81d1e7a
 TEST2015, TEST_DEV = 447_793, 107_394 # numbers of questions
@@ -145,12 +153,12 @@ def _table_in(source, kind) -> list|None: # None where it is no table
     pictures = _pictures_in(source, kind)
     return table_rows(source, ("question_id", "image_id"), pictures) if pictures else table_rows(source)
 
-def _records(source, kind: str) -> tuple[list, str, dict]:
+def _records(source, kind: str, read=None) -> tuple[list, str, dict]: # read: called with each object of a file
     "The list of records in `source`, what to call it in errors, and the content around the list."
     content, where = source, kind
     if isinstance(source, (str, os.PathLike)):
         where = f"{kind} file {short_name(source)}"
-        content = read_json(source, f"{kind} file", _answer_only if kind == "annotations" else None, lines=True)
+        with without_search(): content = read_json(source, f"{kind} file", read, lines=True)
     elif (rows := _table_in(source, kind)) is not None: content = rows
     other = next(k for k in _SIGNS if k != kind)
     found = _list_in(content, where, kind, other)
@@ -214,9 +222,21 @@ def _split_of(source, around: Mapping) -> str|None:
     return None
 
 # %% ../../nbs/05_data/05_vqa_files.ipynb #76516599
-def _image_file(image_id, split) -> str: # "" where it is not known
-    if type(image_id) is str: return image_id
-    return coco_image(image_id, split) if split else ""
+class _Pictures(dict): # image_id → the id and its picture's file ("" where it is not known), each kept once for all questions
+    def __init__(self, split): self.form = coco_form(split) if split else ""
+    def __missing__(self, image_id):
+        found = self[image_id] = image_id, image_id if type(image_id) is str else self.form.format(image_id)
+        return found
+
+def _question_reader(split) -> Callable: # for `json.loads`: called with each object
+    "What makes a question of each record as it is parsed, and leaves everything else as it is: it is looked at later."
+    pictures = _Pictures(split)
+    def read(record):
+        try: question_id, image_id, text = record["question_id"], record["image_id"], record["question"]
+        except KeyError: return record
+        usual = type(question_id) is int and type(image_id) is int and type(text) is str and "image" not in record
+        return Question(question_id, pictures[image_id][0], intern(text), pictures[image_id][1]) if usual else record
+    return read
 
 def load_questions(
     source: str|Path|Mapping|list, # the official JSON file, its parsed content, a table, records or `Question`
@@ -224,17 +244,17 @@ def load_questions(
     official: bool=False, # it must be as VQAv2's own files: ids are numbers
 ) -> list[Question]: # in the file's order
     "Read and check questions. Raises `UserError` naming file, question and field."
-    records, where, around = _records(source, "questions")
-    split = split_name(split) if split else _split_of(source, around)
-    images, fields, out = {}, _needed(official, "question_id", "image_id", "question"), []
+    if split: split = split_name(split)
+    records, where, around = _records(source, "questions", _question_reader(split) if split else None)
+    if not split: split = _split_of(source, around)
+    pictures, fields, out = _Pictures(split), _needed(official, "question_id", "image_id", "question"), []
     for i, r in enumerate(records):
         if isinstance(r, Question): out.append(r); continue
         try: question_id, image_id, text, image = r["question_id"], r["image_id"], r["question"], r.get("image")
         except (KeyError, TypeError, AttributeError, IndexError): _complain(r, i, where, fields)
         if type(question_id) not in fields["question_id"] or type(text) is not str or type(image_id) not in (int, str):
             _complain(r, i, where, fields)
-        if image is None:
-            if (image := images.get(image_id)) is None: image = images[image_id] = _image_file(image_id, split)
+        if image is None: image_id, image = pictures[image_id]
         elif type(image) is not str: _complain(r, i, where, _needed(official, "image"))
         out.append(Question(question_id, image_id, text, image))
     find_repeated(out, where)
@@ -287,6 +307,12 @@ def _with_blanks(record) -> Mapping: # None and NaN in a list of answers are one
     said = any((a.get("answer") if isinstance(a, dict) else a) != "" for a in texts)
     return record | dict(answers=texts) if said else record # nobody answered
 
+def _read_official(record): # for `json.loads`: called with each object
+    "The annotation of an official record, and of one of its answers the text. Anything else stays as it is, and is looked at later."
+    if "answers" not in record: return _answer_only(record)
+    try: return _annotation(record, (int,))
+    except _WRONG: return record
+
 def _second_look(record, index, where, fields) -> Annotation:
     "The annotation of a record with NumPy's types or blanks in it. Raises the error for a record that is wrong."
     try: return _annotation(_with_blanks(plain_value(record)), fields["question_id"])
@@ -299,7 +325,7 @@ def load_annotations(
     "Read and check annotations. Raises `UserError` naming file, question and field."
     if isinstance(source, Mapping) and source and all(isinstance(a, Annotation) for a in source.values()):
         return dict(source)
-    records, where, _ = _records(source, "annotations")
+    records, where, _ = _records(source, "annotations", _read_official if official else _answer_only)
     del source # parsed content that nobody else holds can go while it is read
     absent = {} if official else _absent(records[0])
     fields = _needed(official, *(f for f in _ANNOTATED if absent.get(f) is not _UNKNOWN))

@@ -4,10 +4,12 @@
 
 # %% ../../nbs/01_machine/13_long.ipynb #c1a5e002
 from __future__ import annotations
+import gc
+from contextlib import contextmanager
 from itertools import islice
 
 # %% auto #0
-__all__ = ['SHOWN', 'LongList', 'LongDict', 'shorten_repr']
+__all__ = ['SHOWN', 'LongList', 'LongDict', 'shorten_repr', 'without_search']
 
 # %% ../../nbs/01_machine/13_long.ipynb #c1a5e004
 SHOWN = 3 # items of a long collection that `repr` shows
@@ -34,3 +36,17 @@ def shorten_repr(
     if type(collection) is list: return LongList(collection)
     if type(collection) is dict: return LongDict(collection)
     return collection
+
+# %% ../../nbs/01_machine/13_long.ipynb #b6fa1018
+@contextmanager
+def without_search():
+    "Pause Python's search for objects that hold each other; what is no longer used is freed as ever."
+    was_on = gc.isenabled()
+    gc.disable()
+    try: yield
+    finally:
+        if was_on:
+            if not gc.get_freeze_count(): # what was made counts as looked at: looking at millions of records takes long
+                gc.freeze()
+                gc.unfreeze()
+            gc.enable()

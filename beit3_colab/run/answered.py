@@ -11,13 +11,12 @@ from itertools import chain
 from pathlib import Path
 from ..machine.docstrings import cached_property
 from ..machine.addresses import seal_address
-from ..machine.long import shorten_repr
+from ..machine.long import shorten_repr, without_search
 from ..machine.messages import format_interval, printable, text_html, UserError
 from ..data.dataset import Annotation, Dataset, metric_of
 from ..data.values import whole_text
 from ..scoring.calibration import cross_fitted, CrossFit, not_fitted
 from ..scoring.figures import figures_of
-from ..scoring.result_rows import without_search
 from ..scoring.rules import find_rule
 from ..scoring.score import notes_of_data, Score, score_texts, soft_score, SoftScore
 from .ceiling import Ceiling

@@ -13,14 +13,14 @@ import torch
 from ..machine.messages import plural, short_name, short_repr, UserError
 from ..machine.device import multiplies_bfloat16
 from ..machine.distributed import share_out
-from ..model.batching import finish_batch, is_out_of_memory, pad_questions, plan_batches, start_batch
-from ..model.vqa import VQA, to_device
+from ..model.batching import finish_batch, pad_questions, plan_batches, start_batch
+from ..model.vqa import VQA
 from .measurements import what_limited
 from .task import Task
 from .windows import plan_windows, read_windows
 
 # %% auto #0
-__all__ = ['MOST_TOLD', 'share_windows', 'Stopwatch', 'Share', 'pictures_to_device', 'answer_questions']
+__all__ = ['MOST_TOLD', 'share_windows', 'Stopwatch', 'Share', 'answer_questions']
 
 # %% ../../nbs/09_run/08_answering.ipynb #715c0715
 def share_windows(
@@ -113,38 +113,27 @@ def _listed(window, row, share) -> str: # the numbers of the questions about a p
     asked = [share.task.questions[i].question_id for i, r in zip(window.indices, window.rows) if r == row]
     return ", ".join(map(short_repr, asked[:MOST_TOLD])) + (", …" if len(asked) > MOST_TOLD else "")
 
-# %% ../../nbs/09_run/08_answering.ipynb #1c5f0c71
-def pictures_to_device(
-    images: torch.Tensor, # of a window [I, S, S, 3] uint8
-    device: torch.device, # of the model
-) -> torch.Tensor: # there; where it has too little memory for all, they stay where they are and each batch takes its own
-    "A window's pictures on the device."
-    try: return to_device(images, device)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error): raise
-        return images
-
 # %% ../../nbs/09_run/08_answering.ipynb #91a000cd
-def _record(question, answers, confidences, error):
-    record = dict(question_id=question.question_id, answers=answers, confidences=confidences)
+def _record(question, found, error):
+    record = dict(question_id=question.question_id, answers=found.answers, confidences=found.confidences)
+    if found.answered_in: record["answered_in"] = found.answered_in
     return record | {"image_error": error} if error else record
 
 # %% ../../nbs/09_run/08_answering.ipynb #49e9711c
-def _start(share, window, pictures, batch, warn):
+def _start(share, window, batch, warn):
     "Hand a batch to the model; gives the errors of its pictures, and what `finish_batch` waits for."
     rows = [window.rows[i] for i in batch]
     ids, counts = pad_questions([window.input_ids[i] for i in batch])
     errors = [window.errors.get(row) for row in rows]
-    return errors, start_batch(share.vqa, pictures, rows, ids, warn, counts=counts)
+    return errors, start_batch(share.vqa, window.images, rows, ids, warn, counts=counts)
 
 # %% ../../nbs/09_run/08_answering.ipynb #7ae04951
 def _start_batches(share, window, warn):
     "Hand a window's batches to the model, one at each step; those of which everything is known are left out."
-    pictures = pictures_to_device(window.images, share.vqa.device)
     for batch in plan_batches([len(ids) for ids in window.input_ids], share.batch_size, share.vqa.mixes):
         asked = [share.task.questions[window.indices[i]] for i in batch]
         if all(q.question_id in share.known for q in asked): continue # of an earlier start
-        yield asked, *_start(share, window, pictures, batch, warn)
+        yield asked, *_start(share, window, batch, warn)
 
 # %% ../../nbs/09_run/08_answering.ipynb #d66f7288
 def _finish(share, watch, asked, errors, parts):
@@ -152,7 +141,7 @@ def _finish(share, watch, asked, errors, parts):
     found = finish_batch(parts, share.answers)
     watch.spent("model")
     rows = zip(asked, found, errors)
-    new = [_record(q, *row, error) for q, row, error in rows if q.question_id not in share.known]
+    new = [_record(q, row, error) for q, row, error in rows if q.question_id not in share.known]
     watch.questions += len(new)
     return new
 
@@ -169,7 +158,7 @@ def answer_questions(
     share: Share, # of this process
     watch: Stopwatch, # takes times and counts
     warn, # called with a text that the user should see
-): # yields for each batch the records of its new answers: question_id, answers, confidences, image_error
+): # yields for each batch the records of its new answers: question_id, answers, confidences, answered_in, image_error
     """Answer what is not answered yet, window by window.
 
     What happens until the next batch is asked for counts as writing."""
@@ -178,7 +167,7 @@ def answer_questions(
         while len(under_way) > most:
             yield _finish(share, watch, *under_way.popleft())
             watch.spent("writing")
-    coming = read_windows(share.windows, share.task.questions, share.task.dataset, share.vqa, share.workers)
+    coming = read_windows(share.windows, share.task.questions, share.task.dataset, share.vqa, share.workers, copy=True)
     with closing(coming): # at once when the run is stopped: nothing goes on in the background
         for window in coming:
             _count(window, watch)

@@ -10,12 +10,11 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from ..machine.long import LongDict
+from ..machine.long import LongDict, without_search
 from ..machine.messages import short_name, short_repr, UserError
 from ..machine.files import atomic_write, check_drive, check_regular, explain_os_errors, open_regular
-from ..machine.files import parse_json, read_file
+from ..machine.files import parse_json, read_file, try_lock
 from ..downloads.records import CHANGED, IN_MEMORY, read_note
-from ..scoring.result_rows import without_search
 from .run_file import Identity, read_run_file
 
 # %% auto #0
@@ -169,10 +168,15 @@ def _are_confidences(values) -> bool:
     return math.isfinite(sum(values)) and min(values) >= 0 and max(values) <= 1 # NaN makes the sum NaN
 
 # %% ../../nbs/09_run/02_journal.ipynb #7863a3ea
-def _parse_lines(lines, path, before=0) -> list: # `before`: lines of this file that were read earlier
+class _Numbers(dict): # text → the number that it stands for: one object for all answers that are as sure
+    def __missing__(self, text):
+        number = self[text] = float(text)
+        return number
+
+def _parse_lines(lines, path, before=0, numbers=None) -> list: # `before`: lines of this file that were read earlier
     "The values of whole lines. Raises `UserError` with the number of a line that is no JSON."
-    name = f"journal {short_name(path)}"
-    try: found = parse_json(f"[{b','.join(lines).decode('utf-8', 'surrogatepass')}]", name)
+    name, as_float = f"journal {short_name(path)}", None if numbers is None else numbers.__getitem__
+    try: found = parse_json(f"[{b','.join(lines).decode('utf-8', 'surrogatepass')}]", name, parse_float=as_float)
     except (UserError, UnicodeDecodeError): found = ()
     if len(found) == len(lines): return found
     return [_parse_line(line, f"{name}, line {number}") for number, line in enumerate(lines, before + 1)]
@@ -257,15 +261,11 @@ class Journal:
 
     def _lock(self, patience, elsewhere):
         "The lock is the system's, on the open file: it ends with this process, however that ends."
-        try: import fcntl
-        except ImportError: return # Windows has none of this kind
         limit = time.monotonic() + patience
-        while True:
-            try: return fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= limit: break
-                time.sleep(0.1)
-            except OSError: return # a file system without locks
+        while not try_lock(self.file):
+            if time.monotonic() >= limit: break
+            time.sleep(0.1)
+        else: return
         folder = self.path.parent
         raise UserError(f"{writer_of(folder)} is writing in folder {folder} right now; "
                         f"wait for it or stop it{', or ' if elsewhere else ''}{elsewhere}")
@@ -310,12 +310,12 @@ def read_journals(
     """All answers so far, of all processes. The first answer to a question counts.
 
     Raises `UserError` naming file and line for what no run has written."""
-    records, known, same = LongDict(), None if known is None else dict.fromkeys(known), {}.setdefault
+    records, known, same, numbers = LongDict(), None if known is None else dict.fromkeys(known), {}.setdefault, _Numbers()
     keep = records.setdefault
     with without_search():
         for path in sorted(Path(folder).glob("answers-*.jsonl")):
             with _in_memory(path):
-                for start, found in _read_whole_lines(path):
+                for start, found in _read_whole_lines(path, numbers):
                     if not start and fingerprint not in (None, _check_header(found.pop(0), path)): raise _of_another_run(path)
                     _check_records(found, path, start or 1, known)
                     for record in found:
@@ -329,15 +329,17 @@ def _in_memory(path):
     try: yield
     except MemoryError: raise UserError(f"journal {short_name(path)} needs more memory to be read than there is") from None
 
-_TOGETHER = 2000 # lines that are parsed, checked and kept together: while the processor's caches still hold them
+_TOGETHER = 1 << 18 # bytes that are parsed, checked and kept together: while the processor's caches still hold them
 
-def _read_whole_lines(path): # yields the number of lines before, and the values of some more
+def _read_whole_lines(path, numbers): # yields the number of lines before, and the values of some more
     content = _read_journal(path)
     _refuse_empty_line(content, path)
-    lines = content.split(b"\n")[:-1] # what follows the last newline is torn
-    del content
-    for start in range(0, len(lines), _TOGETHER):
-        yield start, _parse_lines(lines[start:start + _TOGETHER], path, start)
+    begin, start, whole = 0, 0, content.rfind(b"\n") + 1 # what follows the last newline is torn
+    while begin < whole:
+        end = content.find(b"\n", min(begin + _TOGETHER, whole - 1)) + 1
+        lines = content[begin:end].split(b"\n")[:-1]
+        yield start, _parse_lines(lines, path, start, numbers)
+        begin, start = end, start + len(lines)
 
 def _refuse_empty_line(content, path, before=0):
     "Raise `UserError` for a line without anything, before a file of nothing else becomes a list of many millions."

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 import torch
 import beit3_colab
-from ..machine.device import peak_memory
+from ..machine.device import peak_memory, tell_again
 from ..machine.distributed import Group, GroupError
 from ..machine.files import atomic_write, explain_os_errors, GivenPath
 from ..machine.messages import UserError, plural, short_name, short_repr
@@ -33,13 +33,15 @@ from .plan import Plan
 from .run_file import as_file_name, check_run_name, Identity, read_name, read_run_file, SCHEMA_VERSION
 from .tally import GroupView, Tally
 from .task import Task
+from .windows import fitting_span
 
 # %% auto #0
-__all__ = ['IDS', 'RECORDS', 'MEASURED', 'REMOTE_BATCH', 'claim', 'release', 'exclusively', 'default_folder', 'finished_before',
-           'check_others', 'wait_for_others', 'collect_records', 'make_report', 'device_name', 'agree_on_batch_size',
-           'choose_folder', 'first_info', 'Division', 'divide', 'Runner', 'open_run_file', 'take_name', 'renamed_text',
-           'note_questions', 'results_name', 'start_share', 'drawn_notes', 'tell_warnings', 'make_tally', 'measure',
-           'ceiling_info', 'score_info', 'check_still_there', 'write_results', 'describe_setup']
+__all__ = ['IDS', 'RECORDS', 'BATCH_SIZE', 'MEASURED', 'REMOTE_BATCH', 'claim', 'release', 'exclusively', 'default_folder',
+           'finished_before', 'check_others', 'wait_for_others', 'collect_records', 'make_report', 'device_name',
+           'agree_on_batch_size', 'choose_folder', 'first_info', 'agree_on_span', 'Division', 'divide', 'Runner',
+           'open_run_file', 'take_name', 'renamed_text', 'note_questions', 'results_name', 'start_share', 'drawn_notes',
+           'tell_warnings', 'make_tally', 'measure', 'ceiling_info', 'score_info', 'check_still_there', 'write_results',
+           'describe_setup']
 
 # %% ../../nbs/09_run/09_runner.ipynb #f06bbb30
 _users: dict[int, object] = {} # id of a loaded model → who uses it
@@ -177,6 +179,8 @@ def device_name(
     return f"{device.type} ({plural(os.cpu_count() or 1, 'core')}, {plural(torch.get_num_threads(), 'thread')})"
 
 # %% ../../nbs/09_run/09_runner.ipynb #c7949152
+BATCH_SIZE = Field("a number of questions", lambda value: is_count(value) and value > 0)
+
 def agree_on_batch_size(
     plan: Plan, # asks for a number, or "auto"
     vqa: VQA, # loaded model
@@ -186,7 +190,7 @@ def agree_on_batch_size(
     "The batch size of a run."
     sharing = math.ceil(group.world.local_size / max(1, torch.cuda.device_count())) # processes on one device
     of_this = find_batch_size(vqa.expect(num_questions), plan.batch_size, sharing=sharing)
-    return min(group.gather(of_this, Field("a number of questions", lambda value: is_count(value) and value > 0)))
+    return min(group.gather(of_this, BATCH_SIZE))
 
 # %% ../../nbs/09_run/09_runner.ipynb #dd6becec
 def choose_folder(
@@ -232,6 +236,15 @@ MEASURED = Field("what a process measured", _is_measured)
 # %% ../../nbs/09_run/09_runner.ipynb #629a0b0c
 REMOTE_BATCH = 16 # questions: windows of pictures from a server are planned for batches of so many (64 pictures)
 
+def agree_on_span(
+    vqa: VQA, # loaded model
+    batch_size: int, # of the run
+    group: Group, # of processes
+) -> int: # questions, the same on every rank
+    "The batch size that windows are planned for: a GPU wants full batches, and beside other devices memory is dearer."
+    of_this = batch_size if vqa.device.type == "cuda" else min(batch_size, fitting_span(vqa.config.image_size))
+    return min(group.gather(of_this, BATCH_SIZE))
+
 @dataclass(frozen=True)
 class Division:
     "Who answers what."
@@ -247,7 +260,7 @@ class Division:
 def divide(
     task: Task, # questions of the run
     known: set, # ids of questions that are answered
-    batch_size: int, # of the run
+    batch_size: int, # that windows are planned for, see `agree_on_span`
     world_size: int, # ranks
 ) -> Division: # the same on every rank
     "Divide the questions that are left among the ranks."
@@ -423,7 +436,7 @@ def start_share(
     ids = {q.question_id for q in task.questions}
     records = read_journals(runner.folder, runner.identity.fingerprint(), ids)
     known = set().union(*runner.group.gather(list(records), IDS)) # the same everywhere, also where disks are not shared
-    division = divide(task, known, runner.batch_size, world.size)
+    division = divide(task, known, agree_on_span(vqa, runner.batch_size, runner.group), world.size)
     runner.shares = division.shares
     workers = runner.plan.workers or usual_workers(vqa.device.type, os.cpu_count() or 1, world.local_size)
     windows = division.windows[world.rank]
@@ -552,4 +565,6 @@ def describe_setup(
     )
     if blank := sum("image_error" in r for r in records.values()):
         setup["answered with a grey picture"] = f"{blank:,} questions"
+    if again := sum("answered_in" in r for r in records.values()):
+        setup["answered again"] = tell_again(again, runner.identity.dtype)
     return setup

@@ -4,11 +4,12 @@
 
 # %% ../../nbs/09_run/07_windows.ipynb #f97de778
 from __future__ import annotations
-import time
+import threading, time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 import torch
+from ..model.batching import is_out_of_memory, to_device
 from ..pictures.reading import ImageError
 from ..pictures.decoding import Decoders, load_image, use_processes
 from ..pictures.sources import is_described
@@ -16,10 +17,17 @@ from ..data.dataset import Dataset, group_by_image
 from ..model.vqa import VQA
 
 # %% auto #0
-__all__ = ['IMAGES_PER_BATCH', 'plan_windows', 'Window', 'read_windows']
+__all__ = ['IMAGES_PER_BATCH', 'WINDOW_BYTES', 'fitting_span', 'plan_windows', 'Window', 'pictures_to_device', 'read_windows']
 
 # %% ../../nbs/09_run/07_windows.ipynb #e15d467d
 IMAGES_PER_BATCH = 4 # a window has this many images for each question of a batch, so that most batches are full
+WINDOW_BYTES = 128_000_000 # of a window's pictures, where more would serve nobody
+
+def fitting_span(
+    image_size: int, # side of a picture, in pixels
+) -> int: # questions: windows that are planned for batches of so many have at most `WINDOW_BYTES` of pictures
+    "The batch size that windows are planned for where memory decides."
+    return max(1, WINDOW_BYTES // (3*image_size**2) // IMAGES_PER_BATCH)
 
 def plan_windows(
     questions: list, # to answer
@@ -40,6 +48,17 @@ class Window:
     input_ids: list[list[int]]   # its tokens
     seconds: tuple[float, float] # of all threads: getting the pictures' files; decoding and resizing
 
+# %% ../../nbs/09_run/07_windows.ipynb #1c5f0c71
+def pictures_to_device(
+    images: torch.Tensor, # of a window [I, S, S, 3] uint8
+    device: torch.device, # of the model
+) -> torch.Tensor: # there; where it has too little memory for all, they stay where they are and each batch takes its own
+    "A window's pictures on the device."
+    try: return to_device(images, device)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error): raise
+        return images
+
 # %% ../../nbs/09_run/07_windows.ipynb #eb90030f
 def read_windows(
     windows: list, # from `plan_windows`
@@ -47,10 +66,12 @@ def read_windows(
     data: Dataset, # knows where pictures are
     vqa: VQA, # knows its picture size and tokens
     workers: int, # decoding threads, or processes for a GPU
-    ahead: int = 2, # windows in the making
+    copy: bool = False, # give pictures on the model's device; else they lie in memory that is written again
+    ahead: int = 2, # windows in the making, or in use
 ): # yields `Window`, in order
     "Decode, resize and tokenise window by window, ahead of the consumer."
-    memory = _Memory(windows, data, vqa, workers, ahead + 1)
+    waits = vqa.device.type == "cuda" and not copy # for whoever copies a window after it was given
+    memory = _Memory(windows, data, vqa, workers, ahead + waits)
     names = [questions[group[0]].image for window in windows for group in window]
     with data.source.fetching(names) as give_up, ThreadPoolExecutor(workers + 1) as pool:
         waiting, todo = deque(), enumerate(windows)
@@ -59,9 +80,12 @@ def read_windows(
                 while len(waiting) < ahead and (numbered := next(todo, None)) is not None:
                     waiting.append(_start_window(*numbered, questions, data, vqa, pool, memory))
                 if not waiting: return
-                yield _finish_window(*waiting.popleft())
-                memory.note_copy() # the consumer has begun to copy that window
+                window = _finish_window(*waiting.popleft())
+                if copy: window.images = memory.copy(window.images)
+                yield window
+                memory.note_copy() # of a consumer that copies pictures itself
         finally:
+            memory.stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
             give_up() # the pool waits for its threads, and these may wait for pictures
             memory.close()
@@ -69,31 +93,48 @@ def read_windows(
 # %% ../../nbs/09_run/07_windows.ipynb #2725097e
 def _start_window(number, window, questions, data, vqa, pool, memory):
     "Give the work of a window to the pool: window, its tokens to come, its memory, its pictures to come."
-    def tokens_of(question): return list(question.token_ids or vqa.tokenizer.encode(question.question))
-    tokens = pool.submit(lambda: [tokens_of(questions[i]) for group in window for i in group])
+    tokens = pool.submit(_tokens, vqa, [questions[i] for group in window for i in group])
     images, first = memory.take(number, len(window))
-    about = [questions[group[0]] for group in window]
-    if memory.decoders is None:
-        loading = [pool.submit(load_image, data, q, memory.size, target) for q, target in zip(about, images.numpy())]
-    else: loading = [pool.submit(_load_elsewhere, data, memory.decoders, q, first + i) for i, q in enumerate(about)]
+    targets, rows = images.numpy(), deque(range(len(window)))
+    def load(row):
+        question = questions[window[row][0]]
+        if memory.decoders is None: return load_image(data, question, memory.size, targets[row])
+        return _load_elsewhere(data, memory.decoders, question, first + row)
+    loading = [pool.submit(_load_rows, rows, load, memory.stopped) for _ in range(memory.workers)]
     return window, tokens, images, loading
+
+def _tokens(vqa, questions) -> list[list[int]]:
+    if any(q.token_ids for q in questions): return [list(q.token_ids or vqa.tokenizer.encode(q.question)) for q in questions]
+    return vqa.tokenizer.encode_many([q.question for q in questions])
+
+def _load_rows(rows: deque, load, stopped) -> list[tuple]: # row, and what `load` gave
+    "Load one picture after the other, as long as there are any: a task for each would take longer than some pictures."
+    found = []
+    while not stopped.is_set():
+        try: row = rows.popleft() # each is taken once, by whichever thread
+        except IndexError: break
+        found.append((row, *load(row)))
+    return found
 
 def _finish_window(window, tokens, images, loading):
     "Wait for the work of a window."
-    loaded = [future.result() for future in loading] # (error, seconds for the file, seconds for decoding)
-    errors = {row: error for row, (error, *_) in enumerate(loaded) if error}
+    loaded = sorted(found for future in loading for found in future.result()) # row, error, seconds for file and decoding
+    errors = {row: error for row, error, *_ in loaded if error}
     rows = [row for row, group in enumerate(window) for _ in group]
     indices = [i for group in window for i in group]
-    seconds = sum(file for _, file, _ in loaded), sum(decoding for *_, decoding in loaded)
+    seconds = sum(file for *_, file, _ in loaded), sum(decoding for *_, decoding in loaded)
     return Window(images, errors, rows, indices, tokens.result(), seconds)
 
 # %% ../../nbs/09_run/07_windows.ipynb #e270095e
 class _Memory:
     "Places for the pictures of a few windows; windows take them in turn."
     def __init__(self, windows, data, vqa, workers, places):
-        self.device, self.size, self.places = vqa.device, vqa.config.image_size, places
+        self.device, self.size, self.places, self.workers = vqa.device, vqa.config.image_size, places, workers
+        self.stopped = threading.Event() # nothing more is to be loaded
+        self.stream = None # of the device, for copies
         self.largest = max(map(len, windows), default=0) # pictures of a window
         self.copied = deque() # events of the device: a window's pictures are there
+        self.event = None # likewise of the window given last, where it was copied here
         self.decoders = self.pictures = None
         if use_processes(self.device.type, sum(map(len, windows))):
             self.decoders = _start_decoders(windows, data, self.size, workers, places)
@@ -109,9 +150,22 @@ class _Memory:
         if self.pictures is not None: return self.pictures[first:first + count], first
         return torch.empty(count, self.size, self.size, 3, dtype=torch.uint8, pin_memory=True), first
 
+    def copy(self, images: torch.Tensor) -> torch.Tensor:
+        "A window's pictures on the device, whose work on batches goes on meanwhile and waits for them only when it needs them."
+        if self.device.type != "cuda": return pictures_to_device(images, self.device)
+        if self.stream is None: self.stream = torch.cuda.Stream(self.device)
+        with torch.cuda.stream(self.stream): there = pictures_to_device(images, self.device)
+        if there is images: return images # no room: each batch copies its own
+        now = torch.cuda.current_stream(self.device)
+        there.record_stream(now) # its memory is not given to the next window while batches still read it
+        self.event = self.stream.record_event()
+        now.wait_event(self.event)
+        return there
+
     def note_copy(self):
         "Remember the point in the device's work after which the window given last has been copied."
-        if self.decoders is not None: self.copied.append(torch.cuda.current_stream(self.device).record_event())
+        event, self.event = self.event, None
+        if self.decoders is not None: self.copied.append(event or torch.cuda.current_stream(self.device).record_event())
 
     def close(self):
         if self.decoders is not None: _stop_decoders(self.decoders, self.device)

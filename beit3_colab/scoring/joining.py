@@ -8,8 +8,9 @@ import math, re
 from collections import Counter
 from typing import NamedTuple
 from ..data.values import read_id
+from ..machine.long import without_search
 from ..machine.messages import clean_line, first_few, plural, short_name, short_repr, UserError
-from .result_rows import ResultTable, some_places, without_search
+from .result_rows import ResultTable, some_places
 from .rules import normalize_answer
 
 # %% auto #0

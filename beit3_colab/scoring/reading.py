@@ -11,11 +11,12 @@ from pathlib import Path
 from ..data.text_tables import decode_text, read_content
 from ..machine.contents import recognise
 from ..machine.files import check_drive, parse_json
+from ..machine.long import without_search
 from ..machine.messages import clean_line, did_you_mean, first_few, plural, short_name, short_repr, UserError
 from .lmms_eval import is_log, is_sample, is_totals, read_log, read_samples, refuse_totals, task_of
 from .result_lists import count_rows, cut_off, number_entries, read_lines, read_list, read_table
 from .result_lists import split_lines, unwrap
-from .result_rows import ResultTable, without_search
+from .result_rows import ResultTable
 from .vlmevalkit import is_vlmevalkit, is_xlsx, lost_answers, plain_file, read_sheet
 from .vlmevalkit import read_vlmevalkit, refuse_acc, restore_answers
 

@@ -4,9 +4,8 @@
 
 # %% ../../nbs/06_scoring/10_result_rows.ipynb #27685df1
 from __future__ import annotations
-import ast, gc, warnings
+import ast, warnings
 from collections.abc import Mapping
-from contextlib import contextmanager
 from typing import NamedTuple
 from ..machine.limits import limit
 from ..machine.messages import plural, short_repr, UserError
@@ -14,7 +13,7 @@ from ..data.values import read_id, whole_text, why_not_text, write_number
 
 # %% auto #0
 __all__ = ['ResultRow', 'ResultTable', 'some_places', 'Told', 'split_thinking', 'take_answer', 'take_id', 'take_row',
-           'take_share', 'read_people', 'without_search', 'checked_rows']
+           'take_share', 'read_people', 'checked_rows']
 
 # %% ../../nbs/06_scoring/10_result_rows.ipynb #931f840c
 class ResultRow(NamedTuple):
@@ -177,20 +176,6 @@ def read_people(
         said = [v.get("answer") if isinstance(v, Mapping) else v for v in value]
         return [str(v) for v in said if isinstance(v, (str, int, float))] or None
     return [str(value)] if isinstance(value, (str, int, float)) and value == value and value != "" else None
-
-# %% ../../nbs/06_scoring/10_result_rows.ipynb #b6fa1018
-@contextmanager
-def without_search():
-    "Pause Python's search for objects that hold each other; what is no longer used is freed as ever."
-    was_on = gc.isenabled()
-    gc.disable()
-    try: yield
-    finally:
-        if was_on:
-            if not gc.get_freeze_count(): # what was made counts as looked at: looking at millions of records takes long
-                gc.freeze()
-                gc.unfreeze()
-            gc.enable()
 
 # %% ../../nbs/06_scoring/10_result_rows.ipynb #117e7272
 def checked_rows(
