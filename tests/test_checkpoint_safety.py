@@ -9,6 +9,7 @@ import sys
 import tarfile
 import time
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -573,3 +574,17 @@ def test_damaged_tables_of_a_zip(tmp_path, place, step):
     path.write_bytes(content)
     try: assert len(read_weights(path)) == len(RAW) # a byte that nobody reads
     except UserError as error: assert len(str(error)) < 900 and "\n" not in str(error)
+
+def test_a_folder_whose_weights_are_in_use_keeps_all_that_it_had(tmp_path, monkeypatch):
+    "Windows replaces no file that is mapped into memory, as the weights of a loaded model are."
+    folder = save_folder(tmp_path/"a", OURS, CONFIG, ANSWERS)
+    before, real = {p.name: p.read_bytes() for p in folder.iterdir()}, os.replace
+    def replace(source, target):
+        if Path(target).name == "model.safetensors": raise PermissionError(13, "in use")
+        real(source, target)
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(UserError, match="choose another"): save_folder(folder, OURS, CONFIG)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+    monkeypatch.setattr(os, "replace", real)
+    save_folder(folder, OURS, CONFIG)
+    assert sorted(p.name for p in folder.iterdir()) == sorted(before) and "id2label" not in json.loads((folder/"config.json").read_text())

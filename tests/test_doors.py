@@ -78,6 +78,7 @@ COMMANDS = [
     "ask: --checkpoint --top-k --answers --tokenizer --config --image-size --device --dtype",
     "doctor: --online --json",
     "selftest: --online --quiet",
+    "bench: --seconds --sizes --dtypes --device --json --quiet",
 ]
 
 # what a run, a comparison and a model are asked for in the README and the tutorials

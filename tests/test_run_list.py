@@ -269,7 +269,7 @@ def test_file_names_and_values_are_completed(tmp_path, capsys):
     for line, offered in [
         ("beit3-colab report r", {"runs"}), ("beit3-colab compare runs o", {"own.csv", "oval"}), ("beit3-colab evaluate --questions ow", {"own.csv"}),
         ("beit3-colab evaluate --output-dir ", {"runs"}), ("beit3-colab ask o", {"own.csv", "oval"}), ("beit3-colab runs ", {"runs", "own.csv", "oval"}),
-        ("beit3-colab evaluate --dtype fl", {"float32", "float16", "float8"}), ("beit3-colab finetune --recipe ", {"published", "small"}),
+        ("beit3-colab evaluate --dtype fl", {"float32", "float16", "float8", "float8+float16"}), ("beit3-colab finetune --recipe ", {"published", "small"}),
         ("beit3-colab evaluate --dataset ok", {"okvqa"}), ("beit3-colab evaluate --split te", {"test", "test-dev"}), ("beit3-colab evaluate --checkpoint s", {"sample"}),
         ("beit3-colab evaluate --checkpoint r", {"runs"}), ("beit3-colab probe runs --probes cap", {"capitals"}), ("beit3-colab evaluate --images z", {"zip"}),
         ("beit3-colab finetune --answers bo", {"both"}), ("beit3-colab score --metric ex", {"exact"}), ("beit3-colab evaluate --name o", set()),

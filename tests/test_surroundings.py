@@ -318,7 +318,7 @@ def test_local_rank_in_any_place(spelling, monkeypatch):
         seen.append((args.local_rank, args.limit, args.quiet))
     assert seen == [(1, 5, True)]*len(seen) and len(seen) == 4
     assert cli.make_parser().parse_args(["ask", "a", "b", *spelling]).local_rank == 1
-    for command in ("score r --annotations a", "check r --questions q", "compare a b", "report a", "convert a b", "doctor", "selftest"):
+    for command in ("score r --annotations a", "check r --questions q", "compare a b", "report a", "convert a b", "doctor", "selftest", "bench"):
         assert cli.make_parser().parse_args([*command.split(), *spelling]).local_rank == 1
         assert cli.make_parser().parse_args([*spelling, *command.split()]).local_rank == 1
 

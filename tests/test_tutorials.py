@@ -55,6 +55,7 @@ def test_a_lost_machine_costs_no_answers(colab, monkeypatch):
     assert re.search(r"Drive +mounted at ", text) and "no GPU on Colab\n" in text
 
 def test_official_weights_and_questions_on_a_machine_that_is_lost(colab, monkeypatch, tmp_path):
+    colab.environment["BEIT3_PACE"] = str(PACE)
     (tmp_path/"served").mkdir()
     name, files = "beit3_base_indomain_patch16_480_vqa", {**serve_json(official_json()), **serve_pictures("val2014")}
     with FileServer({**files, **make_checkpoint(tmp_path/"served", "beit3_base_indomain_patch16_480_vqa")}) as server:

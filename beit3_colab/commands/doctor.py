@@ -16,8 +16,9 @@ from ..machine.front_end import advise_on_gpu, find_place, is_drive_mounted
 from ..requirements import list_requirements
 
 # %% auto #0
-__all__ = ['Problem', 'Findings', 'hide_private', 'check_system', 'describe_kernels', 'check_torch', 'check_requirements',
-           'check_front_end', 'check_cache', 'check_settings', 'official_addresses', 'check_addresses', 'diagnose']
+__all__ = ['Problem', 'Findings', 'hide_private', 'check_system', 'driver_version', 'describe_kernels', 'check_torch',
+           'check_requirements', 'check_front_end', 'check_cache', 'check_settings', 'official_addresses',
+           'check_addresses', 'diagnose']
 
 # %% ../../nbs/13_commands/01_doctor.ipynb #b0a686c9
 @dataclass(frozen=True)
@@ -101,10 +102,10 @@ def _check_memory_and_python(problems, available):
         problems.append(Problem(f"Python {platform.python_version()} is too old", "use Python 3.10 or later"))
 
 # %% ../../nbs/13_commands/01_doctor.ipynb #03000c85
-def _driver_version():
+def driver_version():
     "What `nvidia-smi` says; None where there is none, or where it hangs, as it does when a GPU has fallen off the bus."
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    try: done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    try: done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=20)
     except (OSError, subprocess.TimeoutExpired): return None
     return done.stdout.strip().splitlines()[0] if done.returncode == 0 and done.stdout.strip() else None
 
@@ -130,15 +131,22 @@ def describe_kernels(
     dtype, # torch.dtype
 ) -> str: # what was tried, and what came of it
     "Whether the model's kernels run on a GPU."
+    from beit3_colab.model.folded import try_folding
     from beit3_colab.model.kernels import can_fuse, try_kernels, why_not
-    if can_fuse(device, dtype): found = try_kernels(device, dtype)
+    folding = {}
+    if can_fuse(device, dtype):
+        folding = try_folding(device, dtype)
+        found = try_kernels(device, dtype) | folding
     elif why := why_not(device, dtype): found = {"none": why}
     else: return "not for this GPU; the plain form answers"
     faults = [f"none works: {fault}" if name == "none" else f"{name} does not: {fault}"
               for name, fault in found.items() if fault]
     if faults:
+        other = "the plain form of the model answers, more slowly"
+        if not any(fault for name, fault in found.items() if name not in folding):
+            other = "those without folded norms answer, some 10 % more slowly"
         problems.append(Problem(
-            f"kernels do not run on {device} ({'; '.join(faults)}); the plain form of the model answers, more slowly",
+            f"kernels do not run on {device} ({'; '.join(faults)}); {other}",
             "update the driver, or install the PyTorch that fits it together with its own Triton; "
             "a message about gcc asks for a C compiler (apt-get install gcc)"))
     return "; ".join([*(f"{name} works" for name, fault in found.items() if not fault), *faults])
@@ -149,7 +157,7 @@ def check_torch(
 ) -> dict[str, str]: # name → value
     "PyTorch, CUDA, cuDNN, driver, each GPU, and the number format that would be chosen."
     import torch
-    place, driver, device = find_place(), _driver_version(), find_device()
+    place, driver, device = find_place(), driver_version(), find_device()
     rows = {
         "torch": torch.__version__,
         "CUDA": torch.version.cuda or "built without",

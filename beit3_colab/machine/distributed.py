@@ -545,13 +545,13 @@ class Workers:
         self.logs = [tempfile.TemporaryFile(**text) for _ in range(count)]
         self.processes = [
             subprocess.Popen(fresh_python(code), env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-                             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log, text=True)
+                             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log, encoding="utf-8")
             for rank, log in enumerate(self.logs)]
         for p in self.processes:
             try:
                 p.stdin.write(job.replace("\n", " ") + "\n")
                 p.stdin.flush()
-            except BrokenPipeError: pass # it died at once; `running` says why
+            except OSError: pass # a broken pipe, by each system's name: it died at once; `running` says why
 
     def running(self) -> int: # processes still at work
         "Count workers. Raises `WorkerError`, or `UserError` for bad input, when one has failed."
@@ -589,7 +589,7 @@ class Workers:
                 p.wait()
             if p.stdin and not p.stdin.closed:
                 try: p.stdin.close()
-                except BrokenPipeError: pass
+                except OSError: pass # a broken pipe
         for log in self.logs: log.close()
         self._stack.close()
 

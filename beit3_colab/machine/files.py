@@ -4,21 +4,22 @@
 
 # %% ../../nbs/01_machine/03_files.ipynb #cd0716de
 from __future__ import annotations
-import errno, json, os, re, secrets, shutil, stat, tempfile
+import errno, json, os, re, secrets, shutil, stat, tempfile, time
 from codecs import BOM_UTF8
 from collections import Counter
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from .messages import first_few, format_bytes, plural, short_name, UserError
-from .contents import recognise
+from .contents import HEAD, recognise
 from .limits import limit, raise_limit
 from .streams import check_working_folder
 
 # %% auto #0
-__all__ = ['replacing', 'atomic_write', 'check_regular', 'open_regular', 'read_file', 'leads_out', 'parse_json', 'read_json',
-           'drive_mount_point', 'check_drive', 'GivenPath', 'check_temporary', 'cache_folder', 'is_own', 'name_owner',
-           'private_cache', 'explain_disk', 'explain_full_cache', 'explain_os_errors', 'check_parent', 'check_space']
+__all__ = ['replacing', 'atomic_write', 'try_lock', 'check_regular', 'open_regular', 'read_file', 'leads_out', 'parse_json',
+           'read_json', 'drive_mount_point', 'check_drive', 'GivenPath', 'check_temporary', 'cache_folder', 'is_own',
+           'name_owner', 'private_cache', 'explain_disk', 'explain_full_cache', 'explain_os_errors', 'check_parent',
+           'check_space']
 
 # %% ../../nbs/01_machine/03_files.ipynb #da79d340
 @contextmanager
@@ -33,10 +34,18 @@ def replacing(
     tmp = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         yield tmp
-        os.replace(tmp, path)
+        _rename(tmp, path)
     except BaseException:
         tmp.unlink(missing_ok=True)
         raise
+
+def _rename(tmp, path):
+    "Windows refuses while somebody has the file open: another program, which reads it or looks for viruses."
+    patience = () if hasattr(os, "getuid") else (.02, .05, .1, .2, .4, .8)
+    for seconds in patience:
+        try: return os.replace(tmp, path)
+        except PermissionError: time.sleep(seconds)
+    os.replace(tmp, path)
 
 # %% ../../nbs/01_machine/03_files.ipynb #fb9d9d6a
 def _readers(path) -> int: # mode of a private file: somebody may have shared it with a group
@@ -68,6 +77,33 @@ def atomic_write(
         f.flush()
         os.fsync(f.fileno()) # else a crash soon after may leave an empty file under the new name
     return path
+
+# %% ../../nbs/01_machine/03_files.ipynb #fb9d9d72
+_FAR = 0x7ffffff0 # place of the byte that is locked on Windows
+
+def try_lock(
+    file, # open, or its descriptor
+    shared: bool = False, # whether others may hold a shared lock as well
+) -> bool: # False where another process holds it; True also where system or disk know no locks
+    "Lock a file until it is closed, if nobody else has locked it."
+    try: import fcntl
+    except ImportError: return _try_lock_on_windows(file)
+    try: fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError: return False
+    except OSError: pass # a file system without locks
+    return True
+
+def _try_lock_on_windows(file) -> bool:
+    import msvcrt
+    descriptor = file if isinstance(file, int) else file.fileno()
+    before = os.lseek(descriptor, 0, os.SEEK_CUR)
+    try:
+        os.lseek(descriptor, _FAR, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    except PermissionError: return False
+    except OSError: pass # a file system without locks
+    finally: os.lseek(descriptor, before, os.SEEK_SET)
+    return True
 
 # %% ../../nbs/01_machine/03_files.ipynb #e2ea4a2f
 _KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
@@ -200,12 +236,13 @@ def parse_json(
     lines: bool=False, # JSON Lines are read as a list
     unique: bool=False, # a key that an object has twice is refused; without `object_hook`
     remedy: str="fetch it again", # of what is empty or cut short
+    parse_float=None, # as for `json.loads`: called with the text of each number that is not whole
 ): # the parsed content
     "Parse JSON: all of it in this library is read here. Raises `UserError` with the name for what is none."
-    hooks = _unique(name) if unique else dict(object_hook=object_hook)
+    hooks = dict(parse_float=parse_float, **(_unique(name) if unique else dict(object_hook=object_hook)))
     try:
         text = content.decode("utf-8-sig") if isinstance(content, bytes) else content # editors write a mark first
-        if lines and (found := recognise(_as_bytes(content))) and found.kind == "jsonl":
+        if lines and (found := recognise(_as_bytes(content[:HEAD]))) and found.kind == "jsonl":
             return _read_lines(text, name, hooks)
         return json.loads(text, **hooks)
     except UserError: raise
@@ -226,7 +263,10 @@ def read_json(
     "Parse a JSON file. Raises `UserError` naming the file when it is absent, cut short, or something else."
     path = Path(path)
     name = f"{what} {short_name(path)}"
-    return parse_json(_read_bytes(path, name, most), name, object_hook, lines, unique)
+    content = _read_bytes(path, name, most)
+    try: content = content.decode("utf-8-sig") # the bytes go before it is parsed: that takes a multiple of their memory
+    except UnicodeDecodeError: pass # told when it is parsed
+    return parse_json(content, name, object_hook, lines, unique)
 
 # %% ../../nbs/01_machine/03_files.ipynb #37ae5b15
 def drive_mount_point() -> Path: # whether mounted or not

@@ -376,9 +376,9 @@ def write_submission(
     answered = {q.question_id: records[q.question_id] for q in questions if q.question_id in records}
     listed = [{"question_id": i, "answer": record["answers"][0]} for i, record in answered.items()]
     check_submission(listed, questions).raise_if_bad()
-    content = listed if data is None else data.answer_file(answered)
+    if data is not None: listed = data.answer_file(answered) # the list that was checked can go
     with explain_os_errors(folder, lambda: len(records)):
-        return atomic_write(Path(folder)/name, json.dumps(content, ensure_ascii=False))
+        return atomic_write(Path(folder)/name, json.dumps(listed, ensure_ascii=False))
 
 # %% ../../nbs/09_run/05_folder.ipynb #3a8d9ecf
 def index_soft_score(

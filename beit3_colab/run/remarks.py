@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from ..machine.files import check_regular, explain_os_errors, GivenPath, parse_json, read_file
+from ..machine.files import check_regular, explain_os_errors, GivenPath, parse_json, read_file, try_lock
 from ..machine.limits import limit, raise_limit
 from ..machine.messages import clean_line, first_few, plural, printable, short_name, short_repr, text_html, UserError
 from ..machine.schema import check_fields, Field, is_id, optional, TEXT
@@ -116,8 +116,8 @@ def append_lines(
 ):
     "Append lines, in one write. Raises `UserError` for what is no file of ours, and for a place that cannot be written to."
     check_regular(path, f"notes {short_name(path)}", follow=False)
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    place = os.open(path, flags, 0o666)
+    more = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY")) # the last is of Windows
+    place = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | more, 0o666)
     try:
         if not stat.S_ISREG(os.fstat(place).st_mode): raise UserError(f"notes {short_name(path)} is no longer a file")
         _wait_for_others(place)
@@ -133,13 +133,8 @@ _PATIENCE = 5. # seconds; a line is written in less than a thousandth
 
 def _wait_for_others(place: int):
     "Lock an open file until it is closed. Without a lock no line is lost: writers only know less of each other."
-    try: import fcntl
-    except ImportError: return
     end = time.monotonic() + _PATIENCE
-    while time.monotonic() < end:
-        try: return fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError: time.sleep(.01)
-        except OSError: return # a file system without locks
+    while time.monotonic() < end and not try_lock(place): time.sleep(.01)
 
 def _line_end(place: int, size: int) -> bytes:
     "What ends the last line of an open file: nothing, where it is ended."

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from ..data.own import QUESTIONS_FILE
-from ..machine.files import check_drive, explain_os_errors, GivenPath, open_regular
+from ..machine.files import check_drive, explain_os_errors, GivenPath, open_regular, try_lock
 from ..machine.messages import did_you_mean, first_few, plural, short_name, short_repr, UserError
 from .folder import is_file_in, name_model, title_data
 from .remarks import NOTES_FILE
@@ -33,15 +33,9 @@ def is_locked(
     journal: Path, # a regular file
 ) -> bool: # False where the system has no such locks
     "Whether a process is writing a journal right now."
-    try: import fcntl
-    except ImportError: return False
     try:
-        with open_regular(journal, follow=False) as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            fcntl.flock(file, fcntl.LOCK_UN)
-    except BlockingIOError: return True
-    except OSError: pass
-    return False
+        with open_regular(journal, follow=False) as file: return not try_lock(file, shared=True)
+    except OSError: return False
 
 # %% ../../nbs/09_run/24_run_list.ipynb #71c0de06
 def count_answers(

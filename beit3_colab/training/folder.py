@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from ..machine.docstrings import with_parameters
-from ..machine.files import atomic_write, check_drive, check_regular, explain_os_errors, read_json
+from ..machine.files import atomic_write, check_drive, check_regular, explain_os_errors, read_json, try_lock
 from ..machine.messages import format_interval, plural, printable, short_name, short_repr, text_html
 from ..machine.messages import UserError
 from ..machine.schema import check_fields, COUNT, Field, FLAG, is_count, is_number, OBJECT, optional
@@ -185,15 +185,11 @@ def training_lock(
     finally: os.close(descriptor)
 
 def _wait_for_lock(descriptor, folder, patience):
-    try: import fcntl
-    except ImportError: return # Windows has none of this kind
     limit = time.monotonic() + patience
-    while True:
-        try: return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= limit: break
-            time.sleep(0.1)
-        except OSError: return # a file system without locks
+    while not try_lock(descriptor):
+        if time.monotonic() >= limit: break
+        time.sleep(0.1)
+    else: return
     raise UserError(f"{_trainer_of(folder)} is training in folder {short_name(folder)} right now; wait for it or stop "
                     "it, or choose another output_dir (--output-dir)")
 
