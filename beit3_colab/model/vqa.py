@@ -278,10 +278,14 @@ class VQA:
         weight = self.model.image_embedding.positions
         if not self.compiles or self.kernel_fault: return None
         if not can_fuse(weight.device, weight.dtype): return self._give_up_kernels(why_not(weight.device, weight.dtype))
-        made_from = weight.device, weight.dtype, weight.data_ptr()
+        made_from = self._made_from()
         if self._fast is None or self._fast[0] != made_from: # first use, or the model was moved
             self._fast = made_from, lay_out(self.model, self.float8, fold=not self.folding_fault)
         return self._fast[1]
+
+    def _made_from(self): # what tells weights that were moved since they were laid out
+        weight = self.model.image_embedding.positions
+        return weight.device, weight.dtype, weight.data_ptr()
 
     @property
     def mixes(self) -> bool: # whether `logits` takes questions of different lengths in one batch, by `counts`
@@ -314,8 +318,7 @@ class VQA:
 
     def finer_logits(self, images, input_ids, rows, counts=None):
         "Logits in the format of the weights, where float8 answers first; arguments as for `logits`."
-        weight = self.model.image_embedding.positions
-        made_from = weight.device, weight.dtype, weight.data_ptr()
+        made_from = self._made_from()
         if self._finer is None or self._finer[0] != made_from:
             self._finer = made_from, lay_out(self.model, fold=not self.folding_fault)
         given = (t if t is None else to_device(t, self.device) for t in (images, input_ids, rows, counts))
