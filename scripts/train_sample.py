@@ -7,6 +7,7 @@
 Pictures, questions and answers come from beit3_colab.scenes; seeds below FIRST_TRAINING_SEED are left out,
 so the sample's pictures are never seen. The result is a checkpoint folder for beit3_colab.load_model.
 The learning rate follows the share of the time budget that is used, so any machine ends with a finished schedule.
+The weights in the package were trained when `init_weights` still drew every linear layer at 0.02.
 """
 import argparse
 import io

@@ -266,19 +266,22 @@ def resize_positions(
 # %% ../../nbs/07_model/01_beit3.ipynb #694788bc
 def init_weights(
     model: Beit3ForVQA, # changed in place
-    std: float = 0.02, # standard deviation of embeddings and of the head
+    std: float = 0.02, # standard deviation of embeddings; that of pooler and head before they are cut at ±std
 ) -> Beit3ForVQA: # `model`
-    "Initialise for training from scratch. Source: Magneto (arXiv 2210.06423), Figure 2, encoder-only."
+    """Initialise for training from scratch. Source: Magneto (arXiv 2210.06423), Figure 2, encoder-only, for the
+    encoder; unilm's `BEiT3Wrapper._init_weights` for pooler and head."""
     d, gain = model.config.embed_dim, math.sqrt(math.log(2*model.config.num_layers))
-    for name, module in model.named_modules():
-        if isinstance(module, (nn.Linear, nn.Embedding)): nn.init.trunc_normal_(module.weight, std=std)
-        if isinstance(module, nn.Linear): nn.init.zeros_(module.bias)
-        if isinstance(module, Expert):
+    for module in model.modules():
+        if isinstance(module, nn.LayerNorm): module.reset_parameters()
+        elif isinstance(module, nn.Linear): nn.init.zeros_(module.bias)
+        elif isinstance(module, Expert):
             query, key, value = module.qkv.weight.data.split(d) # each [d, d]
             for w in (query, key): nn.init.xavier_uniform_(w)
-            for w in (value, module.out.weight, module.fc1.weight, module.fc2.weight):
-                nn.init.xavier_uniform_(w, gain=max(gain, 1.))
-    for embedding in (model.image_embedding, model.text_embedding): nn.init.trunc_normal_(embedding.positions, std=std)
-    nn.init.trunc_normal_(model.image_embedding.cls_token, std=std)
-    nn.init.xavier_uniform_(model.image_embedding.proj.weight.data.flatten(1))
+            for w in (value, module.out.weight, module.fc1.weight, module.fc2.weight): nn.init.xavier_uniform_(w, gain)
+    for linear in (model.pooler.dense, model.head[0], model.head[3]):
+        nn.init.trunc_normal_(linear.weight, std=std, a=-std, b=std)
+    image, text = model.image_embedding, model.text_embedding
+    for table in (text.tokens.weight, image.positions, text.positions, image.cls_token):
+        nn.init.trunc_normal_(table, std=std)
+    nn.init.xavier_uniform_(image.proj.weight.data.flatten(1))
     return model
