@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+try: import triton # noqa: F401 - before the library, which imports it where a GPU is or somebody has done so: kernels are compiled without one
+except Exception: pass # another system, or a broken one
+
 ROOT = Path(__file__).parent.parent
 os.environ.setdefault("OMP_NUM_THREADS", "1") # two test processes share the cores: threads that wait for each other would cost more than they give
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN: signal.signal(signal.SIGINT, signal.default_int_handler) # as of what a shell starts in the background: else interrupts would be ignored by all that tests start, too

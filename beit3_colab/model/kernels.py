@@ -4,7 +4,7 @@
 
 # %% ../../nbs/07_model/02_kernels.ipynb #1df2bdd8
 from __future__ import annotations
-import functools, math, traceback
+import functools, math, os, sys, traceback
 from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
@@ -134,10 +134,15 @@ def cut_patches(
     return patches.to(dtype).mul_(2).sub_(255).div_(256)
 
 # %% ../../nbs/07_model/02_kernels.ipynb #2f4daf58
+def _are_of_use() -> bool: # kernels; nothing of a GPU is started by asking
+    asked = "triton" in sys.modules or os.environ.get("TRITON_INTERPRET")
+    return bool(asked) or torch.cuda.device_count() > 0
+
 triton, _import_fault = None, ""
 try:
-    import triton
-    import triton.language as tl
+    if _are_of_use():
+        import triton
+        import triton.language as tl
 except ImportError as error: # macOS, Windows, CPU builds: the plain model runs there
     _import_fault = f"Triton cannot be imported ({clean_line(error, 120)})"
 except Exception as error: # anything: it loads libraries, and looks for compilers and drivers
