@@ -53,7 +53,9 @@ CHIPS = [
     Chip("B200", (10, 0), 148, 227),
     Chip("RTX 5090", (12, 0), 170, 99),
 ]
-SPILLED = 128 # bytes of a thread that may not fit into its registers: an eighth of what they hold
+# Bytes of a thread that may not fit into its registers: an eighth of what they hold. One form is beyond with Triton 3.9.0,
+# on an H100: the folded product with residual and moments, 184 in float16 and 272 in bfloat16 (3.8.0: 128 and 0; 3.6.0: none).
+SPILLED = 128
 
 
 @dataclass
@@ -103,6 +105,8 @@ def pretend(recorder):
     stream = types.SimpleNamespace(wait_stream=lambda other: None)
     torch.cuda.Stream = torch.cuda.current_stream = lambda device=None: stream
     torch.cuda.stream = lambda stream: contextlib.nullcontext()
+    from beit3_colab.model.folded import FoldedBeit3
+    FoldedBeit3.compile = lambda self: None # what batches ask for is what counts
 
 
 def record_model(config, dtype, lengths, float8=False):
@@ -167,7 +171,7 @@ def list_work(everything):
     return [
         Work(sized("base", 480), torch.float16, (9, 24, 62), True),
         Work(sized("large", 768), torch.float16, (9,), True),
-        Work(sized("base", 224), torch.bfloat16, (9, 62), False, (16, 64)),
+        Work(sized("base", 224), torch.bfloat16, (9, 62), False, (16, 64, 100)),
         Work(other, torch.float16, (9,)),
     ]
 

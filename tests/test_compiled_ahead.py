@@ -73,3 +73,41 @@ def test_what_does_not_fit_is_seen(tmp_path, monkeypatch):
     registers, shared, ended, raised = done.stdout.splitlines()
     assert registers.endswith("bytes of a thread do not fit into its registers") and shared.endswith("bytes of shared memory, and the chip has 16384")
     assert ended == str(["the compiler ended its process (-6)"]*3) and raised == "AssertionError: no such instruction"
+
+
+BEFOREHAND = """
+import sys
+sys.path.insert(0, {scripts!r})
+import compile_kernels as c, torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from beit3_colab.model.beit3 import Beit3Config, Beit3ForVQA, model_size
+from beit3_colab.model.folded import FoldedBeit3
+recorder = c.Recorder()
+c.pretend(recorder)
+recorder.chip = next(chip for chip in c.CHIPS if chip.name == "H100")
+configs = [model_size(size, image_size=side, num_layers=2, vocab_size=64, num_classes=8) for size, side in (("base", 224), ("base", 480), ("large", 768))]
+configs.append(Beit3Config(128, embed_dim=192, num_heads=6, num_layers=2, ffn_dim=768, vocab_size=64, num_classes=8))
+for config in configs:
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.device("cuda"), torch.no_grad():
+        torch.set_default_dtype(torch.float16)
+        model = Beit3ForVQA(config).eval()
+        torch.set_default_dtype(torch.float32)
+        form = FoldedBeit3(model)
+        for use in form._uses(): use()
+        before, side = set(recorder.found), config.image_size
+        assert len({{source.fn.fn.__name__ for _, source, *_ in recorder.found.values()}}) == 5, "product, statistics, attention, placing, patches"
+        images = torch.empty(2, side, side, 3, dtype=torch.uint8)
+        for length in (1, 9, 11, 12, 24, 27, 28, 40, 62, 64):
+            ids, rows = torch.zeros(3, length, dtype=torch.long), torch.zeros(3, dtype=torch.long)
+            form(images, ids, rows)
+            form(images[:1].expand(3, -1, -1, -1), ids, None, torch.full((3,), length))
+        later = [(c.describe(source, options), config) for key, (_, source, _, options) in recorder.found.items() if key not in before]
+        assert not later, later
+print(len(recorder.found))
+"""
+
+def test_what_is_compiled_beforehand_is_all_that_batches_ask_for():
+    need_triton("3.6")
+    done = subprocess.run([sys.executable, "-c", BEFOREHAND.format(scripts=str(ROOT/"scripts"))], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 30

@@ -365,3 +365,12 @@ if torch.cuda.is_available() and kernels.triton: # what only a GPU can show is t
         run = evaluate(output_dir=tmp_path/"run", **common)
         assert run.submission.read_bytes() == plain.submission.read_bytes()
         assert [text for text in run.report().warnings if "do not agree with the plain form" in text]
+
+def test_everything_is_imported_where_triton_is_missing():
+    "macOS, Windows, PyTorch for CPUs. Each module: names that only kernels have are not asked for."
+    code = ("import sys; sys.modules['triton'] = None; import importlib, pkgutil, beit3_colab\n"
+            "for part in ('model', 'training', 'run', 'evaluation', 'commands'):\n"
+            "    package = importlib.import_module(f'beit3_colab.{part}')\n"
+            "    for module in pkgutil.iter_modules(package.__path__): importlib.import_module(f'beit3_colab.{part}.{module.name}')")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert not done.returncode, done.stderr

@@ -4,12 +4,15 @@
 
 # %% ../../nbs/07_model/17_folded.ipynb #bc06f457
 from __future__ import annotations
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import nn
 from .beit3 import Beit3ForVQA, Expert
 from .fused import FastBeit3
-from .kernels import attend_rows, can_attend, fused_attend_rows, gelu_block, guarded_kernel
+from .kernels import attend_rows, can_attend, fused_attend_rows, guarded_kernel, KernelError
 from .kernels import row_moments, RowMap, triton, try_forms
 
 # %% auto #0
@@ -80,6 +83,7 @@ def place_tokens(
 TensorDescriptor = None
 if triton is not None:
     import triton.language as tl
+    from beit3_colab.model.kernels import gelu_block # which is there where Triton is
     try: from triton.tools.tensor_descriptor import TensorDescriptor
     except ImportError: pass # before Triton 3.3: the form with norms runs
 
@@ -194,7 +198,7 @@ def fused_place_tokens(tokens, rows, cls, positions, spare):
 
 # %% ../../nbs/07_model/17_folded.ipynb #50c73052
 class FoldedExpert:
-    "The picture's part of a layer, on rows [R, d] of the joint buffer, each norm folded into the product after it."
+    "One stream's part of a layer, on rows [R, d], each norm folded into the product after it."
     def __init__(self,
         expert: Expert, # whose weights are laid out anew
         forms: dict, # name → function: `multiply_rows` and `row_statistics`, or their kernels
@@ -225,7 +229,7 @@ class FoldedExpert:
 
 # %% ../../nbs/07_model/17_folded.ipynb #14561315
 class FoldedBeit3(FastBeit3):
-    "`Beit3ForVQA` laid out for Hopper; adds a copy of the picture's weights."
+    "`Beit3ForVQA` laid out for Hopper; adds a copy of the layers' weights."
     def __init__(self,
         model: Beit3ForVQA, # in half precision, in evaluation mode, on its device
         fused: bool|None = None, # use the kernels; without it where they can run
@@ -239,33 +243,72 @@ class FoldedBeit3(FastBeit3):
         can = can_fold(weight.device, weight.dtype, model.config.head_dim) if fused is None else fused
         forms = {name: guarded_kernel(kernel, name) for name, kernel in kernels.items()} if can else plain
         self.place, self.attend = forms["place_tokens"], forms["attend_rows"]
-        self.folded = [FoldedExpert(l.image, forms) for l in model.layers]
+        self.folded = [(FoldedExpert(l.image, forms), FoldedExpert(l.text, forms)) for l in model.layers]
 
     @torch.inference_mode()
     def __call__(self, images, input_ids, rows=None, counts=None): # as `FastBeit3`
         "Score every answer for every question. Raises `KernelError` where a kernel does not run here."
         c, (B, T) = self.config, input_ids.shape
         n = 1 + c.num_patches
-        if counts is not None: counts = (counts + n).int()            # rows of the joint buffer
+        lengths = torch.full((B,), T, device=input_ids.device) if counts is None else counts # one form to compile, not two
+        counts = (lengths + n).int()                                  # rows of the joint buffer
         question = RowMap(T, n + T, n)
         e = self.model.image_embedding
         x, moments = self.place(self._tokens(images), rows, e.cls_token[0, 0], e.positions[2:], T) # [B × (n+T), d]
-        y, y_add = self.model.text_embedding(input_ids).flatten(0, 1), None                        # [B × T, d]
+        y = self.model.text_embedding(input_ids).flatten(0, 1)                                     # [B × T, d]
+        y_moments = row_moments(y)
         self._fork()
-        for (_, text), image in zip(self.layers[:-1], self.folded):
-            with torch.cuda.stream(self.side):
-                words = text.qkv(text.before_attention(y, y_add)).view(B, T, -1)
-            qkv = image.queries_keys_values(x, moments)               # [B × (n+T), 3·d]
+        for image, text in self.folded[:-1]:
+            with torch.cuda.stream(self.side): words = text.queries_keys_values(y, y_moments)      # [B × T, 3·d]
+            qkv = image.queries_keys_values(x, moments)                                  # [B × (n+T), 3·d]
             self._join()
-            question.view(qkv).copy_(words)
-            attended, moments = self.attend(qkv, B, c.num_heads, counts, n, moments=True) # [B × (n+T), d]
-            self._fork()
-            with torch.cuda.stream(self.side): y_add = text.after_attention(y, attended, question)
-            moments = image.after_attention(x, attended, moments)
+            question.view(qkv).copy_(words.view(B, T, -1))
+            attended, of_attended = self.attend(qkv, B, c.num_heads, counts, n, moments=True) # [B × (n+T), d]
+            self._fork() # both streams read what attention gave: it is kept until they have joined
+            with torch.cuda.stream(self.side):
+                y_moments = text.after_attention(y, *_cut_question(attended, of_attended, question))
+            moments = image.after_attention(x, attended, of_attended)
         self._join()
-        kv = self.folded[-1].queries_keys_values(x, moments, keys_only=True)              # [B × (n+T), 2·d]
-        cls = self._last_layer(x.view(B, -1, c.embed_dim)[:, 0], kv, y, y_add, question, counts)
+        image, text = self.folded[-1]
+        kv = image.queries_keys_values(x, moments, keys_only=True)                       # [B × (n+T), 2·d]
+        words = text.queries_keys_values(y, y_moments, keys_only=True)                   # [B × T, 2·d]
+        cls = self._last_layer(x.view(B, -1, c.embed_dim)[:, 0], kv, words, question, counts)
         return self.model.head(self.model.pooler(cls))
+
+    def compile(self):
+        "Compile what batches will ask for, kernels beside each other. What fails here fails again where it is used."
+        weight = self.patch_weight
+        stream = torch.cuda.current_stream(weight.device) if weight.is_cuda else None # its memory is used again in its order
+        def use(run):
+            with torch.inference_mode(), torch.cuda.device_of(weight), torch.cuda.stream(stream): run()
+        with ThreadPoolExecutor(8) as pool:
+            for used in [pool.submit(use, run) for run in self._uses()]:
+                with suppress(KernelError): used.result()
+
+    def _uses(self): # every form of every kernel, on as few rows as there can be
+        c, weight, image = self.config, self.patch_weight, self.folded[0][0]
+        d, ffn, R = c.embed_dim, c.ffn_dim, 16
+        def empty(*size): return weight.new_zeros(size)
+        def whole(count): return torch.full((1,), count, dtype=torch.int32, device=weight.device)
+        def product(layer, x, out, **form): return partial(image.multiply, x, statistics, *layer, out, **form)
+        def statistics_of(parts): return partial(image.statistics, statistics.new_zeros(parts, R, 2), d, image.eps)
+        statistics, e, more = empty(2, R).float(), self.model.image_embedding, dict(give_moments=True)
+        yield product(image.out, empty(R, d), empty(R, d), add=True, **more) # the longest first
+        yield product(image.fc1, empty(R, d), empty(R, ffn), gelu=True, **more)
+        yield product(image.qkv, empty(R, d), empty(R, 3*d))
+        for left in (15, 31, 63): # keys that whole tiles leave over: for 16, 32 and 64 there is a form each
+            yield partial(self.attend, empty(left, 3*d), 1, c.num_heads, whole(left), left, moments=True)
+        yield partial(self.attend_cls, empty(1, d), empty(R, 2*d), c.num_heads, whole(R))
+        for rows in (None, torch.zeros(1, dtype=torch.long, device=weight.device)):
+            yield partial(self.place, empty(1, c.num_patches, d), rows, e.cls_token[0, 0], e.positions[2:], R)
+        for parts in {1, c.num_heads, *(-(-width//PRODUCT_TILE[1]) for width in (d, ffn))}: yield statistics_of(parts)
+        side = c.image_size
+        yield partial(self.patches, torch.zeros(1, side, side, 3, dtype=torch.uint8, device=weight.device), c.patch_size, weight.dtype)
+
+def _cut_question(rows, moments, question): # of the joint buffer [B × N, d] and [parts, B × N, 2] → the question's
+    parts, joint = len(moments), question.stride
+    of_question = moments.view(parts, -1, joint, 2)[:, :, question.offset:question.offset + question.count]
+    return question.view(rows).flatten(0, 1), of_question.flatten(1, 2).contiguous()
 
 # %% ../../nbs/07_model/17_folded.ipynb #3c12e676
 def can_fold(
@@ -283,8 +326,10 @@ def lay_out(
 ) -> FastBeit3: # the fastest form that its device runs
     "Lay a model out for its GPU."
     weight = model.image_embedding.positions
-    if fold and not float8 and can_fold(weight.device, weight.dtype, model.config.head_dim): return FoldedBeit3(model)
-    return FastBeit3(model, float8)
+    if float8 or not fold or not can_fold(weight.device, weight.dtype, model.config.head_dim): return FastBeit3(model, float8)
+    folded = FoldedBeit3(model)
+    folded.compile()
+    return folded
 
 # %% ../../nbs/07_model/17_folded.ipynb #4ad5ed5a
 def _try_products(multiply, draw):

@@ -119,7 +119,9 @@ class FastBeit3:
             x_add = image.after_attention(x, attended, picture)
         self._join()
         kv = self.layers[-1][0].kv(self.layers[-1][0].before_attention(x, x_add, picture)) # [B × (n+T), 2·d]
-        cls = self._last_layer(x.view(B, n, -1)[:, 0], kv, y, y_add, question, counts)
+        text = self.layers[-1][1]
+        words = text.kv(text.before_attention(y, y_add))               # [B × T, 2·d]
+        cls = self._last_layer(x.view(B, n, -1)[:, 0], kv, words, question, counts)
         return self.model.head(self.model.pooler(cls))
 
     def _fork(self): # what is on the side begins when all before is done
@@ -127,11 +129,11 @@ class FastBeit3:
     def _join(self):
         if self.side: torch.cuda.current_stream().wait_stream(self.side)
 
-    def _last_layer(self, cls, kv, y, y_add, question, counts):
+    def _last_layer(self, cls, kv, words, question, counts):
         """`cls` after the last layer [B, d], from `cls` [B, d], the picture's keys and values in the joint buffer
-        [B × (n+T), 2·d], and the question's rows with what is to be added to them: all that is needed of it."""
-        (image, text), c, d = self.layers[-1], self.config, self.config.embed_dim
-        e, words = image.expert, text.kv(text.before_attention(y, y_add))         # [B × T, 2·d]
+        [B × (n+T), 2·d], and the question's [B × T, 2·d]: all that is needed of it."""
+        image, c, d = self.layers[-1][0], self.config, self.config.embed_dim
+        e = image.expert
         question.view(kv).copy_(words.view(len(cls), question.count, -1))
         q = F.linear(e.attention_norm(cls), e.qkv.weight[:d], e.qkv.bias[:d])     # [B, d]
         return e.after_attention(cls, self.attend_cls(q, kv, c.num_heads, counts))
