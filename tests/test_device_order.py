@@ -38,6 +38,7 @@ def test_pictures_are_not_overwritten_while_the_device_copies_them(monkeypatch):
     monkeypatch.setattr(reading, "use_processes", lambda *_: True)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: SimpleNamespace(record_event=Event))
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device=None: told.append("idle"))
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
     monkeypatch.setattr(torch.cuda, "cudart", lambda: SimpleNamespace(cudaHostRegister=lambda *_: 0, cudaHostUnregister=lambda *_: told.append("memory is gone")))
     vqa = SimpleNamespace(device=torch.device("cuda"), config=SimpleNamespace(image_size=32), tokenizer=load_model("sample", device="cpu").tokenizer)
     for window in reading.read_windows(windows, data.questions, data, vqa, workers=2):
@@ -45,6 +46,33 @@ def test_pictures_are_not_overwritten_while_the_device_copies_them(monkeypatch):
         shown.append((window.images, window.images.clone()))
     assert told == [0, 1, 2, "idle", "memory is gone"] # windows 3, 4 and 5 took the places of 0, 1 and 2
     assert len({pictures.sum().item() for _, pictures in shown}) == 6
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="decoding processes are for Linux")
+@pytest.mark.parametrize("early", [True, False])
+def test_decoding_processes_end_with_the_windows(early, monkeypatch):
+    "Started beforehand or not, read to the end or left; and memory that could not be registered is not let go of."
+    data, told = open_sample(), []
+    groups = group_by_image(data.questions)[:6]
+    monkeypatch.setattr(reading, "use_processes", lambda *_: True)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: SimpleNamespace(record_event=lambda: SimpleNamespace(synchronize=lambda: None)))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device=None: None)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    monkeypatch.setattr(torch.cuda, "cudart", lambda: SimpleNamespace(cudaHostRegister=lambda *_: told.append("refused") or 1, cudaHostUnregister=lambda *_: pytest.fail("it was never registered")))
+    vqa = SimpleNamespace(device=torch.device("cuda"), config=SimpleNamespace(image_size=32), tokenizer=load_model("sample", device="cpu").tokenizer)
+    kept, real = [], reading.DecodingProcesses
+    monkeypatch.setattr(reading, "DecodingProcesses", lambda count: kept.append(real(count)) or kept[-1])
+    started = reading.start_decoding(data, "cuda", 6, 2) if early else None
+    for most in (1, 9): # left after the first window, and read to the end
+        coming = reading.read_windows([groups[:3], groups[3:]], data.questions, data, vqa, workers=2, started=started)
+        for _, window in zip(range(most), coming): assert window.images.float().std() > 1 and not window.errors
+        coming.close()
+        assert len(kept) == len(told) and all(process.poll() is not None for process in kept[-1].processes)
+        if early: started = reading.start_decoding(data, "cuda", 6, 2)
+    if early:
+        kept[-1].close() # nobody read
+        kept[-1].close()
+        assert all(process.poll() is not None for process in kept[-1].processes)
 
 
 @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="decoding processes are for Linux")
@@ -101,7 +129,62 @@ def test_the_fast_layout_answers_a_run_alike(tmp_path, monkeypatch):
     monkeypatch.setattr(answering, "start_batch", counted)
     mixed = evaluate(vqa, limit=60, output_dir=tmp_path/"mixed", progress=False, batch_size=8)
     assert mixed.submission.read_bytes() == plain.submission.read_bytes()
-    assert {size for size, _ in sizes[:-1]} == {8} and {alone for _, alone in sizes} == {False, True} # full batches, some of several lengths
+    assert min(size for size, _ in sizes[:-1]) > 4 and sizes[0][0] == 8 and False in {alone for _, alone in sizes} # full batches, some of several lengths
+
+
+def test_windows_of_a_model_that_mixes_make_whole_batches(tmp_path, monkeypatch):
+    "Over many windows, with pictures that cannot be read, continued after a stop: each question is answered once, in the batch that it would be in anyway."
+    vqa, real, batches, start = load_model("sample", device="cpu"), reading.load_image, [], answering.start_batch
+    def mixing(self):
+        model = FastBeit3(self.model, fused=False)
+        model.mixes = True
+        return model
+    def counted(vqa, images, rows, ids, warn, counts=None):
+        batches.append((len(rows), ids.sum().item()))
+        return start(vqa, images, rows, ids, warn, counts=counts)
+    data, bad = open_sample(), {}
+    def load(data, question, size, target):
+        found = real(data, question, size, target)
+        if question.image not in bad: return found
+        target[:] = 128
+        return f"{question.image}: damaged", *found[1:]
+    monkeypatch.setattr(reading, "load_image", load)
+    how = dict(progress=False, batch_size=8, limit=500)
+    bad.update(dict.fromkeys(list(dict.fromkeys(q.image for q in data.questions))[::9]))
+    plain = evaluate(vqa, output_dir=tmp_path/"plain", bad_images="blank", **how)
+    monkeypatch.setattr(VQA, "fast", property(mixing))
+    monkeypatch.setattr(answering, "start_batch", counted)
+    mixed = evaluate(vqa, output_dir=tmp_path/"mixed", bad_images="blank", **how)
+    same = ["question_id", "answer", "image", "image_error"]
+    assert mixed.submission.read_bytes() == plain.submission.read_bytes()
+    assert mixed.answers[same].equals(plain.answers[same]) and mixed.answers.image_error.notna().any()
+    assert (mixed.answers.confidence - plain.answers.confidence).abs().max() < 1e-3
+    assert mixed.report().images == plain.report().images and sum(size for size, _ in batches) == len(mixed.answers)
+    whole, windows = list(batches), reading.plan_windows(mixed.questions, 8, fill=8)
+    assert min(size for size, _ in whole[:-1]) > 4 and 4 < len(windows) < 60
+    assert sum(8 - size for size, _ in whole[:-1]) < .03*len(mixed.answers)
+    bad.clear()
+    bad[mixed.questions[windows[4][0][0]].image] = None
+    batches.clear()
+    with pytest.raises(UserError, match="damaged"): evaluate(vqa, output_dir=tmp_path/"stopped", bad_images="stop", **how)
+    assert sum(size for size, _ in batches) == sum(len(group) for window in windows[:4] for group in window)
+    bad.clear()
+    evaluate(vqa, output_dir=tmp_path/"stopped", **how)
+    assert batches == whole
+
+
+def test_windows_start_small_fill_batches_and_keep_their_order():
+    questions = [replace(q, image=f"{n}.jpg", image_id=n) for n, count in enumerate([3, 5, 4, 6, 5]*40) for q in open_sample().questions[:count]]
+    windows = reading.plan_windows(questions, 16, fill=16)
+    flat = [i for window in windows for group in window for i in group]
+    assert flat == list(range(len(questions))) and [len(window) for window in windows][0] <= 8 and max(map(len, windows)) <= 64
+    counts = [sum(map(len, window)) for window in windows]
+    assert sum(-count % 16 for count in counts[:-1]) < .01*len(questions) and counts[0] < counts[2] < counts[4]
+    assert [sum(map(len, window)) % 16 for window in reading.plan_windows(questions, 16)][0] # by itself it is no whole number of batches
+    assert reading.plan_windows([], 16, fill=16) == []
+    many = [replace(q, image="one.jpg", image_id=1) for q in open_sample().questions[:40]] + questions[:1]
+    assert [list(map(len, window)) for window in reading.plan_windows(many, 1, fill=16)] == [[40, 1]]
+    assert len(reading.plan_windows(many*1 + questions, 1, fill=999)) > 1 # fewer than a batch, all the same
 
 
 @pytest.fixture
@@ -113,7 +196,7 @@ def device(monkeypatch):
         def synchronize(self): waited.append(self)
     class Pretending(VQA): device = torch.device("cuda")
     stream = SimpleNamespace(record_event=Event, wait_event=lambda event: None)
-    cuda = dict(current_stream=lambda device=None: stream, Stream=lambda device=None: stream, stream=lambda which: nullcontext(), synchronize=lambda device=None: None, get_device_name=lambda device=None: "pretended",
+    cuda = dict(current_stream=lambda device=None: stream, Stream=lambda device=None: stream, stream=lambda which: nullcontext(), device=lambda which: nullcontext(), synchronize=lambda device=None: None, get_device_name=lambda device=None: "pretended",
                 cudart=lambda: SimpleNamespace(cudaHostRegister=lambda *_: 0, cudaHostUnregister=lambda *_: 0), max_memory_allocated=lambda device=None: 0, reset_peak_memory_stats=lambda device=None: None)
     for name, what in cuda.items(): monkeypatch.setattr(torch.cuda, name, what)
     monkeypatch.setattr(reading, "use_processes", lambda kind, pictures: kind == "cuda")
@@ -179,6 +262,21 @@ def test_a_window_too_large_for_the_device_is_copied_batch_by_batch(tmp_path, mo
 
 def test_memory_that_may_not_be_locked_is_used_as_it_is(tmp_path, monkeypatch, device):
     released = []
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
     monkeypatch.setattr(torch.cuda, "cudart", lambda: SimpleNamespace(cudaHostRegister=lambda *_: 2, cudaHostUnregister=released.append))
     done = evaluate(device[0], output_dir=tmp_path, limit=10, batch_size=2, progress=False, workers=2)
     assert done.submission.exists() and not released
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="decoding processes are for Linux")
+def test_processes_that_were_started_early_end_where_nothing_is_read(tmp_path, monkeypatch, device):
+    "A folder that holds another run, an interrupt before the first picture, a run that is finished."
+    kept, real = [], reading.DecodingProcesses
+    monkeypatch.setattr(reading, "DecodingProcesses", lambda count: kept.append(real(count)) or kept[-1])
+    run = dict(batch_size=2, progress=False, workers=2, output_dir=tmp_path)
+    done = evaluate(device[0], limit=10, **run)
+    with pytest.raises(UserError, match="another run|other questions|limit"): evaluate(device[0], limit=20, **run)
+    assert evaluate(device[0], limit=10, **run).submission.read_bytes() == done.submission.read_bytes()
+    monkeypatch.setattr(answering, "read_windows", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt): evaluate(device[0], limit=10, **{**run, "output_dir": tmp_path/"other"})
+    assert len(kept) == 4 and all(process.poll() is not None for each in kept for process in each.processes)

@@ -175,7 +175,8 @@ def test_pillows_limit_reaches_started_processes(tmp_path, monkeypatch, limit):
 
 def test_pictures_that_only_this_process_can_read_are_read_here(monkeypatch):
     "A source or a data set of one's own: no process is started, whatever it inherits."
-    monkeypatch.setattr(windows, "Decoders", lambda *_: pytest.fail("processes were started"))
+    monkeypatch.setattr(windows, "DecodingProcesses", lambda *_: pytest.fail("processes were started"))
+    monkeypatch.setattr(windows, "use_processes", lambda *_: True)
     data = open_sample()
     class Turned(FolderPictures):
         def read(self, name): return super().read(name).rotate(180)
@@ -183,4 +184,4 @@ def test_pictures_that_only_this_process_can_read_are_read_here(monkeypatch):
         def read_image(self, question): return Image.new("RGB", (8, 8))
     turned = replace(data, source=Turned(data.image_root))
     drawn = Drawn(*[getattr(data, field.name) for field in fields(data)])
-    for own in (turned, drawn): assert windows._start_decoders([[[0]]], own, 32, 1, 1) is None
+    for own in (turned, drawn): assert windows.start_decoding(own, "cuda", 1000, 1) is None

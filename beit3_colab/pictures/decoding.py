@@ -17,7 +17,7 @@ from .reading import file_time, ImageError, preprocess
 from .sources import describe, read_described
 
 # %% auto #0
-__all__ = ['load_image', 'Described', 'worker', 'Decoders', 'usual_workers', 'use_processes']
+__all__ = ['load_image', 'Described', 'worker', 'DecodingProcesses', 'Decoders', 'usual_workers', 'use_processes']
 
 # %% ../../nbs/04_pictures/05_decoding.ipynb #fba33df3
 def load_image(
@@ -76,36 +76,64 @@ _WORKER = "from beit3_colab.pictures.decoding import worker; worker()"
 _PREPROCESS = "beit3_colab.pictures.reading:preprocess"
 _RESULT = dict(error=optional(TEXT), file=NUMBER, decoding=NUMBER)
 
+class DecodingProcesses:
+    "Decoding processes that wait to be told where to write. Linux only (`memfd_create`)."
+    def __init__(self,
+        count: int, # how many
+    ):
+        self.descriptor, self.processes = os.memfd_create("pictures"), []
+        how = dict(env=fresh_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[self.descriptor])
+        try:
+            for _ in range(count): self.processes.append(subprocess.Popen(fresh_python(_WORKER), **how))
+        except BaseException: # a limit of processes or memory, or an interrupt
+            self.close()
+            raise
+
+    def share(self,
+        bytes: int, # of memory
+    ) -> mmap.mmap: # that they have, too
+        "Make memory to write to."
+        os.ftruncate(self.descriptor, bytes)
+        memory = mmap.mmap(self.descriptor, bytes)
+        self._let_go() # the mapping stays
+        return memory
+
+    def _let_go(self):
+        if self.descriptor is not None: os.close(self.descriptor)
+        self.descriptor = None
+
+    def close(self):
+        "End the processes; once more does no harm."
+        self._let_go()
+        for process in self.processes: process.kill()
+        for process in self.processes:
+            process.wait()
+            with suppress(BrokenPipeError): process.stdin.close() # a task may be in its buffer
+            process.stdout.close()
+
 class Decoders:
-    "Decoding processes and the pictures they share with this one. Linux only (`memfd_create`)."
+    "Decoding processes and the pictures they share with this one."
     def __init__(self,
         data, # a data set whose `source` can be described, see `beit3_colab.pictures.sources.is_described`
         size: int, # side of the model's square, in pixels
-        processes: int, # how many
+        processes: int|DecodingProcesses, # how many, or those that were started before
         capacity: int, # pictures that have a place in the shared memory
         prepare: str = _PREPROCESS, # the function of this library that makes the pixels, as "module:function"
     ):
         from PIL import Image
         self.source = data.source
-        descriptor, length = os.memfd_create("pictures"), capacity*size*size*3
+        self.started = DecodingProcesses(processes) if isinstance(processes, int) else processes
+        self.processes, self.free = self.started.processes, queue.SimpleQueue()
         try:
-            os.ftruncate(descriptor, length)
-            memory = mmap.mmap(descriptor, length)
+            descriptor = self.started.descriptor # the same number in the processes
+            memory = self.started.share(capacity*size*size*3)
             self.pictures = np.frombuffer(memory, np.uint8).reshape(capacity, size, size, 3)
-            self.processes, self.free = [], queue.SimpleQueue()
-            try: self._start(processes, descriptor, [descriptor, capacity, size, Image.MAX_IMAGE_PIXELS, prepare])
-            except BaseException: # a limit of processes or memory, or an interrupt
-                self.close()
-                raise
-        finally: os.close(descriptor) # the mapping stays
-
-    def _start(self, count, descriptor, first_message):
-        how = dict(env=fresh_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[descriptor])
-        for _ in range(count): # all begin before the first is sent anything
-            self.processes.append(subprocess.Popen(fresh_python(_WORKER), **how))
-        for process in self.processes:
-            _send(process.stdin, first_message)
-            self.free.put(process)
+            for process in self.processes:
+                _send(process.stdin, [descriptor, capacity, size, Image.MAX_IMAGE_PIXELS, prepare])
+                self.free.put(process)
+        except BaseException: # a limit of memory, or an interrupt
+            self.close()
+            raise
 
     def load(self,
         question, # about the picture
@@ -125,11 +153,7 @@ class Decoders:
 
     def close(self):
         "End the processes."
-        for process in self.processes: process.kill()
-        for process in self.processes:
-            process.wait()
-            with suppress(BrokenPipeError): process.stdin.close() # a task may be in its buffer
-            process.stdout.close()
+        self.started.close()
 
 # %% ../../nbs/04_pictures/05_decoding.ipynb #da09a763
 def usual_workers(

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 import torch
 from ..machine.messages import plural, short_name, short_repr, UserError
-from ..machine.device import multiplies_bfloat16
+from ..machine.device import bfloat16_gain
 from ..machine.distributed import share_out
+from ..pictures.decoding import DecodingProcesses
 from ..model.batching import finish_batch, pad_questions, plan_batches, start_batch
 from ..model.vqa import VQA
 from .measurements import what_limited
@@ -28,9 +29,10 @@ def share_windows(
     done: set, # question ids answered already, the same on every rank
     batch_size: int, # most questions in a batch
     world_size: int, # processes
+    fill: int = 0, # see `plan_windows`
 ) -> list[list]: # for each rank its windows with something left to do
     "The windows of each process."
-    windows = plan_windows(questions, batch_size)
+    windows = plan_windows(questions, batch_size, fill)
     left = [sum(questions[i].question_id not in done for group in window for i in group) for window in windows]
     todo = [number for number, count in enumerate(left) if count]
     shares = share_out([left[number] for number in todo], world_size)
@@ -75,6 +77,7 @@ class Share:
     batch_size: int     # most questions in a batch
     workers: int        # decoding threads, or processes for a GPU
     folder: Path        # of the run, for messages
+    decoding: DecodingProcesses|None = None # started already, see `start_decoding`
 
     @property
     def on_gpu(self) -> bool:
@@ -91,8 +94,8 @@ class Share:
 def _advice(vqa) -> str:
     "What makes this model faster on its device."
     wide = vqa.config.embed_dim >= 768 # measured with base
-    worth = vqa.device.type == "cpu" and vqa.dtype == torch.float32 and wide and multiplies_bfloat16()
-    return "dtype='bfloat16+float32' is about twice as fast on this processor" if worth else ""
+    gain = bfloat16_gain() if vqa.device.type == "cpu" and vqa.dtype == torch.float32 and wide else ""
+    return f"dtype='bfloat16+float32' is about {gain} as fast on this processor" if gain else ""
 
 # %% ../../nbs/09_run/08_answering.ipynb #ea9ba59c
 def _report_errors(window, share, warn):
@@ -167,7 +170,8 @@ def answer_questions(
         while len(under_way) > most:
             yield _finish(share, watch, *under_way.popleft())
             watch.spent("writing")
-    coming = read_windows(share.windows, share.task.questions, share.task.dataset, share.vqa, share.workers, copy=True)
+    coming = read_windows(share.windows, share.task.questions, share.task.dataset, share.vqa, share.workers, copy=True,
+                          started=share.decoding)
     with closing(coming): # at once when the run is stopped: nothing goes on in the background
         for window in coming:
             _count(window, watch)

@@ -5,6 +5,7 @@
 # %% ../../nbs/09_run/09_runner.ipynb #4bc38abc
 from __future__ import annotations
 import json, math, os, platform, time
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -14,6 +15,7 @@ import beit3_colab
 from ..machine.device import peak_memory, tell_again
 from ..machine.distributed import Group, GroupError
 from ..machine.files import atomic_write, explain_os_errors, GivenPath
+from ..machine.long import return_freed
 from ..machine.messages import UserError, plural, short_name, short_repr
 from ..machine.schema import check_fields, COUNT, Field, FLAG, is_count, is_id, is_number, NUMBER, OBJECT
 from ..machine.schema import optional, TEXT, TEXTS
@@ -27,21 +29,21 @@ from ..progress.display import Display
 from .answering import Share, Stopwatch, answer_questions, share_windows
 from .ceiling import find_ceiling
 from .folder import is_file_in, run_facts, RunFolder, write_name, write_submission
-from .journal import Journal, JournalFollower, check_same_run, journal_path
-from .journal import is_record, open_folder, read_journals, this_process
+from .journal import AnswerColumns, Journal, JournalFollower, check_same_run, journal_path
+from .journal import is_record, open_folder, read_columns, this_process
 from .plan import Plan
 from .run_file import as_file_name, check_run_name, Identity, read_name, read_run_file, SCHEMA_VERSION
 from .tally import GroupView, Tally
 from .task import Task
-from .windows import fitting_span
+from .windows import fitting_span, start_decoding
 
 # %% auto #0
-__all__ = ['IDS', 'RECORDS', 'BATCH_SIZE', 'MEASURED', 'REMOTE_BATCH', 'claim', 'release', 'exclusively', 'default_folder',
-           'finished_before', 'check_others', 'wait_for_others', 'collect_records', 'make_report', 'device_name',
-           'agree_on_batch_size', 'choose_folder', 'first_info', 'agree_on_span', 'Division', 'divide', 'Runner',
-           'open_run_file', 'take_name', 'renamed_text', 'note_questions', 'results_name', 'start_share', 'drawn_notes',
-           'tell_warnings', 'make_tally', 'measure', 'ceiling_info', 'score_info', 'check_still_there', 'write_results',
-           'describe_setup']
+__all__ = ['IDS', 'RECORDS', 'BATCH_SIZE', 'FILL', 'MEASURED', 'REMOTE_BATCH', 'claim', 'release', 'exclusively',
+           'default_folder', 'finished_before', 'check_others', 'wait_for_others', 'collect_records', 'make_report',
+           'device_name', 'agree_on_batch_size', 'choose_folder', 'first_info', 'agree_on_span', 'Shares', 'Division',
+           'divide', 'Runner', 'open_run_file', 'take_name', 'renamed_text', 'note_questions', 'results_name',
+           'start_share', 'drawn_notes', 'tell_warnings', 'make_tally', 'measure', 'ceiling_info', 'score_info',
+           'check_still_there', 'write_results', 'describe_setup']
 
 # %% ../../nbs/09_run/09_runner.ipynb #f06bbb30
 _users: dict[int, object] = {} # id of a loaded model → who uses it
@@ -95,11 +97,11 @@ def finished_before(
 def check_others(
     group: Group, # of the run
     tally: Tally, # follows the journals
-    shares: list[set], # question ids of each rank
+    shares: Sequence[set], # question ids of each rank
 ):
     "Raise `GroupError` naming ranks that have stopped."
     if late := group.stalled():
-        left = sum(len(shares[rank] - tally.done) for rank in late)
+        left = sum(len(shares[rank] & tally.left.keys()) for rank in late)
         ranks = ", ".join(map(str, late))
         raise GroupError(f"no answer came for {group.timeout:.0f} s: rank {ranks} of {group.world.size} "
                          f"did not finish ({left:,} questions left). "
@@ -109,7 +111,7 @@ def check_others(
 def wait_for_others(
     group: Group, # of the run
     tally: Tally, # follows the journals
-    shares: list[set], # question ids of each rank
+    shares: Sequence[set], # question ids of each rank
 ):
     "Wait until every rank says that it has finished; on another node's own disk its journal cannot be seen."
     tally.stop_heartbeat()
@@ -130,16 +132,16 @@ def collect_records(
     folder: Path, # of the run
     identity: Identity, # of the run
     journal: Journal, # of this process
-    shares: list[set], # question ids of each rank
-    ids: set, # of all questions of the run
-) -> dict: # question_id → record: on the main process all; on the others what they see, if the main one lacks any
+    shares: Sequence[set], # question ids of each rank
+    ids: Collection, # of all questions of the run
+) -> AnswerColumns: # by question_id: on the main process all; on the others what they see, if the main one lacks any
     """Read all journals. What the main process cannot see is sent to it and goes into its journal.
 
     Raises `GroupError` for an answer to what is no question of the run."""
     world, fingerprint = group.world, identity.fingerprint()
-    records = read_journals(folder, fingerprint) if world.is_main else {}
+    records = read_columns(folder, fingerprint) if world.is_main else AnswerColumns()
     if world.size == 1 or group.gather(len(records) >= identity.num_questions, FLAG)[0]: return records
-    if not world.is_main: records = read_journals(folder, fingerprint) # only now they are needed
+    if not world.is_main: records = read_columns(folder, fingerprint) # only now they are needed
     seen = set(group.gather(list(records) if world.is_main else [], IDS)[0])
     of_others = set().union(*shares) - shares[world.rank]
     mine = [record for i, record in records.items() if i not in seen and i not in of_others]
@@ -149,7 +151,7 @@ def collect_records(
                              "which is not of this run")
         if world.is_main and (new := {r["question_id"]: r for r in sent if r["question_id"] not in records}):
             journal.write(list(new.values()))
-            records |= new
+            records.keep(new.values())
     return records
 
 # %% ../../nbs/09_run/09_runner.ipynb #7602ba04
@@ -180,6 +182,7 @@ def device_name(
 
 # %% ../../nbs/09_run/09_runner.ipynb #c7949152
 BATCH_SIZE = Field("a number of questions", lambda value: is_count(value) and value > 0)
+FILL = Field("a number of questions, or 0", is_count)
 
 def agree_on_batch_size(
     plan: Plan, # asks for a number, or "auto"
@@ -245,29 +248,45 @@ def agree_on_span(
     of_this = batch_size if vqa.device.type == "cuda" else min(batch_size, fitting_span(vqa.config.image_size))
     return min(group.gather(of_this, BATCH_SIZE))
 
+# %% ../../nbs/09_run/09_runner.ipynb #12249c70
+class Shares(Sequence):
+    "For each rank the ids of its questions. Each set is made when it is asked for: of many questions it is large."
+    def __init__(self,
+        questions: list, # of the run
+        windows: list[list], # for each rank its windows, see `share_windows`
+    ): self.questions, self.windows = questions, windows
+
+    def __len__(self): return len(self.windows)
+    def __getitem__(self, rank): return set(self.ids(rank))
+
+    def ids(self, rank: int): # yields question ids
+        "The ids one by one."
+        return (self.questions[i].question_id for window in self.windows[rank] for group in window for i in group)
+
+# %% ../../nbs/09_run/09_runner.ipynb #e778ab99
 @dataclass(frozen=True)
 class Division:
     "Who answers what."
     known: set           # ids of questions that were answered before this start, by whichever rank
     windows: list[list]  # for each rank its windows
-    shares: list[set]    # for each rank the ids of the questions in them
+    shares: Shares       # for each rank the ids of the questions in them
 
     @property
     def left(self) -> tuple[int, ...]: # for each rank the questions that it has to answer
         "For each rank, how many questions it has to answer."
-        return tuple(len(share - self.known) for share in self.shares)
+        return tuple(sum(i not in self.known for i in self.shares.ids(rank)) for rank in range(len(self.shares)))
 
 def divide(
     task: Task, # questions of the run
     known: set, # ids of questions that are answered
     batch_size: int, # that windows are planned for, see `agree_on_span`
     world_size: int, # ranks
+    fill: int = 0, # see `plan_windows`
 ) -> Division: # the same on every rank
     "Divide the questions that are left among the ranks."
     span = min(batch_size, REMOTE_BATCH) if task.dataset.remote else batch_size
-    windows = share_windows(task.questions, known, span, world_size)
-    shares = [{task.questions[i].question_id for w in share for g in w for i in g} for share in windows]
-    return Division(known, windows, shares)
+    windows = share_windows(task.questions, known, span, world_size, fill)
+    return Division(known, windows, Shares(task.questions, windows))
 
 # %% ../../nbs/09_run/09_runner.ipynb #ef0a6df0
 class Runner:
@@ -291,7 +310,8 @@ class Runner:
         self.called = watch.started
         self.make_run = make_run
         self.notes = [] # to be said when the run begins
-        self.journal = None
+        self.journal = self.decoding = None
+        self.workers = plan.workers or usual_workers(self.vqa.device.type, os.cpu_count() or 1, self.world.local_size)
 
     @property
     def folder(self) -> Path:
@@ -308,11 +328,14 @@ class Runner:
     def __exit__(self, *error): self.close()
 
     def close(self):
-        "Let others write the journal."
+        "Let others write the journal, and end what decodes."
         if self.journal is not None: self.journal.close()
+        if self.decoding is not None: self.decoding.close()
 
     def _open(self):
         self.identity = self.task.identify(self.vqa, self.answers)
+        pictures = len({question.image for question in self.task.questions}) // self.world.size
+        self.decoding = start_decoding(self.task.dataset, self.vqa.device.type, pictures, self.workers)
         self.batch_size = agree_on_batch_size(self.plan, self.vqa, len(self.task.questions), self.group)
         self.where = GivenPath(choose_folder(self.plan, self.identity, self.group, self.task.info()))
         with explain_os_errors(self.folder):
@@ -340,7 +363,7 @@ class Runner:
         tally: Tally, # follows the journals
     ):
         "Called at each look: post how far we are. A rank that hangs is named while the others are still at work."
-        self.group.post_status(str(len(tally.done)))
+        self.group.post_status(str(tally.num_done))
         check_others(self.group, tally, self.shares)
 
     def answer(self):
@@ -369,7 +392,7 @@ class Runner:
         ids = {question.question_id for question in self.task.questions}
         records = collect_records(self.group, self.folder, self.identity, self.journal, self.shares, ids)
         for rank, share in enumerate(self.shares): # of a node whose disk is not seen here
-            self.tally.count([records[i] for i in share - self.tally.done if i in records], rank)
+            self.tally.count([records[i] for i in share & self.tally.left.keys() if i in records], rank)
         self.tally.finish()
         measured = self.group.gather(measure(self), MEASURED)
         if self.world.is_main: write_results(self, records, measured)
@@ -433,20 +456,21 @@ def start_share(
 ):
     "Find out what is left, take our share of it, and begin to count."
     task, vqa, world = runner.task, runner.vqa, runner.world
-    ids = {q.question_id for q in task.questions}
-    records = read_journals(runner.folder, runner.identity.fingerprint(), ids)
+    by_id = {q.question_id: q for q in task.questions}
+    records = read_columns(runner.folder, runner.identity.fingerprint(), by_id)
     known = set().union(*runner.group.gather(list(records), IDS)) # the same everywhere, also where disks are not shared
-    division = divide(task, known, agree_on_span(vqa, runner.batch_size, runner.group), world.size)
+    fill = min(runner.group.gather(runner.batch_size if vqa.mixes else 0, FILL))
+    division = divide(task, known, agree_on_span(vqa, runner.batch_size, runner.group), world.size, fill)
     runner.shares = division.shares
-    workers = runner.plan.workers or usual_workers(vqa.device.type, os.cpu_count() or 1, world.local_size)
-    windows = division.windows[world.rank]
-    runner.share = Share(vqa, runner.answers, task, windows, known, runner.batch_size, workers, runner.folder)
+    runner.share = Share(vqa, runner.answers, task, division.windows[world.rank], known, runner.batch_size,
+                         runner.workers, runner.folder, runner.decoding)
     runner.run = runner.make_run(runner.folder, task.questions, task.annotations, task.dataset, vqa)
     if world.is_main: runner.display.begin(runner.run)
-    runner.tally = make_tally(runner, records, division.left)
+    runner.tally = make_tally(runner, records, division.left, by_id)
     if world.is_main: tell_warnings(runner)
     if world.is_main:
         for text in (*runner.notes, *drawn_notes(task)): runner.tally.note(text)
+    return_freed() # what dividing has left behind, before there are pictures
 
 # %% ../../nbs/09_run/09_runner.ipynb #e418876d
 def drawn_notes(
@@ -468,14 +492,16 @@ def tell_warnings(
 # %% ../../nbs/09_run/09_runner.ipynb #17d5eb19
 def make_tally(
     runner: Runner, # whose run is there
-    records: dict, # question_id → record, of earlier starts
+    records: Mapping, # question_id → record, of earlier starts
     left: tuple[int, ...], # for each rank the questions that it has to answer
+    by_id: dict, # question_id → question, of all; the tally takes out what is answered
 ) -> Tally: # shown at each look
     "What counts the answers of all ranks."
     fingerprint, rank = runner.identity.fingerprint(), runner.world.rank
     follower = JournalFollower(runner.where.fixed, fingerprint, rank) if runner.world.size > 1 else None
     view = GroupView(rank, left, follower)
-    return Tally(runner.run, records, runner.display, view, lambda: peak_memory(runner.vqa.device), runner.heartbeat)
+    return Tally(runner.run, records, runner.display, view,
+                 lambda: peak_memory(runner.vqa.device), runner.heartbeat, by_id)
 
 # %% ../../nbs/09_run/09_runner.ipynb #2bd1131f
 def measure(
@@ -503,7 +529,7 @@ def ceiling_info(
 # %% ../../nbs/09_run/09_runner.ipynb #c0bff27b
 def score_info(
     runner: Runner, # whose questions are all answered
-    records: dict|None = None, # question_id → record; None: as the journals have them
+    records: Mapping|None = None, # question_id → record; None: as the journals have them
 ) -> dict: # part of run.json; empty where nobody's answers are known
     "The accuracy, so that a list of many runs can tell it without reading their answers."
     task = runner.task
@@ -526,7 +552,7 @@ def check_still_there(
 
 def write_results(
     runner: Runner, # of the main process
-    records: dict, # question_id → record, of all questions
+    records: AnswerColumns, # by question_id, of all questions
     measured: list[dict], # of each rank, see `measure`
 ):
     "Write the submission, then run.json with the report."
@@ -548,7 +574,7 @@ def write_results(
 # %% ../../nbs/09_run/09_runner.ipynb #296cc59b
 def describe_setup(
     runner: Runner, # of the main process
-    records: dict, # question_id → record, of all questions
+    records: AnswerColumns, # by question_id, of all questions
 ) -> dict: # name → value, in the order of the report
     "What a run ran on, and what should be known about its answers."
     world = runner.world
@@ -563,8 +589,8 @@ def describe_setup(
         torch=torch.__version__,
         python=platform.python_version(),
     )
-    if blank := sum("image_error" in r for r in records.values()):
+    if blank := records.count("image_error"):
         setup["answered with a grey picture"] = f"{blank:,} questions"
-    if again := sum("answered_in" in r for r in records.values()):
+    if again := records.count("answered_in"):
         setup["answered again"] = tell_again(again, runner.identity.dtype)
     return setup

@@ -5,19 +5,23 @@
 # %% ../../nbs/09_run/07_windows.ipynb #f97de778
 from __future__ import annotations
 import threading, time
+from array import array
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate, chain
 import torch
 from ..model.batching import is_out_of_memory, to_device
 from ..pictures.reading import ImageError
-from ..pictures.decoding import Decoders, load_image, use_processes
+from ..pictures.decoding import Decoders, DecodingProcesses, load_image, use_processes
 from ..pictures.sources import is_described
 from ..data.dataset import Dataset, group_by_image
 from ..model.vqa import VQA
 
 # %% auto #0
-__all__ = ['IMAGES_PER_BATCH', 'WINDOW_BYTES', 'fitting_span', 'plan_windows', 'Window', 'pictures_to_device', 'read_windows']
+__all__ = ['IMAGES_PER_BATCH', 'WINDOW_BYTES', 'fitting_span', 'Groups', 'plan_windows', 'Window', 'pictures_to_device',
+           'read_windows', 'start_decoding']
 
 # %% ../../nbs/09_run/07_windows.ipynb #e15d467d
 IMAGES_PER_BATCH = 4 # a window has this many images for each question of a batch, so that most batches are full
@@ -29,13 +33,42 @@ def fitting_span(
     "The batch size that windows are planned for where memory decides."
     return max(1, WINDOW_BYTES // (3*image_size**2) // IMAGES_PER_BATCH)
 
+# %% ../../nbs/09_run/07_windows.ipynb #edd18841
+class Groups(Sequence):
+    "Indices of the questions about each picture of a window. Each list is made when it is asked for."
+    def __init__(self,
+        groups: list[list[int]], # for each picture
+    ):
+        self._indices = array("I", chain.from_iterable(groups))
+        self._starts = array("I", accumulate(map(len, groups), initial=0))
+
+    def __len__(self): return len(self._starts) - 1
+    def __eq__(self, other): return list(self) == list(other)
+    def __repr__(self): return repr(list(self))
+
+    def __getitem__(self, row: int) -> list[int]:
+        row = range(len(self))[row]
+        return self._indices[self._starts[row]:self._starts[row + 1]].tolist()
+
+# %% ../../nbs/09_run/07_windows.ipynb #a788a0d9
 def plan_windows(
     questions: list, # to answer
     batch_size: int, # most questions in a batch
-) -> list[list[list[int]]]: # windows → images → indices of their questions
+    fill: int = 0, # questions in a batch of a model that mixes lengths: windows make whole batches; 0: it does not
+) -> list[Groups]: # windows → images → indices of their questions
     "Cut the questions into windows of whole images, in order of first appearance."
-    groups, size = group_by_image(questions), max(8, IMAGES_PER_BATCH * batch_size)
-    return [groups[i:i + size] for i in range(0, len(groups), size)]
+    groups, most = group_by_image(questions), max(8, IMAGES_PER_BATCH * batch_size)
+    if not fill: return [Groups(groups[i:i + most]) for i in range(0, len(groups), most)]
+    windows, first, images = [], 0, max(8, most // 8) # small ones first: the model waits for the first
+    while first < len(groups):
+        count = _fill_batches(groups[first:first + images], fill) if first + images < len(groups) else images
+        windows.append(Groups(groups[first:first + count]))
+        first, images = first + count, min(images + images//2, most)
+    return windows
+
+def _fill_batches(groups, fill): # the number of images, at least half of these, whose questions fill batches best
+    counts = list(accumulate(map(len, groups))) # questions of the first image, of the first two, …
+    return max(range((len(groups) + 1) // 2, len(groups) + 1), key=lambda n: ((counts[n - 1] - 1) % fill, n))
 
 # %% ../../nbs/09_run/07_windows.ipynb #1da2fecf
 @dataclass
@@ -68,10 +101,11 @@ def read_windows(
     workers: int, # decoding threads, or processes for a GPU
     copy: bool = False, # give pictures on the model's device; else they lie in memory that is written again
     ahead: int = 2, # windows in the making, or in use
+    started: DecodingProcesses|None = None, # from `start_decoding`; ended at the end
 ): # yields `Window`, in order
     "Decode, resize and tokenise window by window, ahead of the consumer."
     waits = vqa.device.type == "cuda" and not copy # for whoever copies a window after it was given
-    memory = _Memory(windows, data, vqa, workers, ahead + waits)
+    memory = _Memory(windows, data, vqa, workers, ahead + waits, started)
     names = [questions[group[0]].image for window in windows for group in window]
     with data.source.fetching(names) as give_up, ThreadPoolExecutor(workers + 1) as pool:
         waiting, todo = deque(), enumerate(windows)
@@ -128,7 +162,7 @@ def _finish_window(window, tokens, images, loading):
 # %% ../../nbs/09_run/07_windows.ipynb #e270095e
 class _Memory:
     "Places for the pictures of a few windows; windows take them in turn."
-    def __init__(self, windows, data, vqa, workers, places):
+    def __init__(self, windows, data, vqa, workers, places, started):
         self.device, self.size, self.places, self.workers = vqa.device, vqa.config.image_size, places, workers
         self.stopped = threading.Event() # nothing more is to be loaded
         self.stream = None # of the device, for copies
@@ -136,9 +170,13 @@ class _Memory:
         self.copied = deque() # events of the device: a window's pictures are there
         self.event = None # likewise of the window given last, where it was copied here
         self.decoders = self.pictures = None
-        if use_processes(self.device.type, sum(map(len, windows))):
-            self.decoders = _start_decoders(windows, data, self.size, workers, places)
-        if self.decoders is not None: self.pictures = torch.from_numpy(self.decoders.pictures)
+        if started is None: started = start_decoding(data, self.device.type, sum(map(len, windows)), workers)
+        if started is not None and windows:
+            try: self.decoders = Decoders(data, self.size, started, places*self.largest)
+            except OSError: pass # a system that gives no more memory: threads will do
+        if self.decoders is not None:
+            self.pictures = torch.from_numpy(self.decoders.pictures)
+            self.registered = _Registered(self.decoders.pictures, self.device)
         elif self.device.type != "cuda":
             count = min(places, len(windows)) * self.largest
             self.pictures = torch.empty(count, self.size, self.size, 3, dtype=torch.uint8)
@@ -168,26 +206,42 @@ class _Memory:
         if self.decoders is not None: self.copied.append(event or torch.cuda.current_stream(self.device).record_event())
 
     def close(self):
-        if self.decoders is not None: _stop_decoders(self.decoders, self.device)
+        if self.decoders is None: return
+        self.decoders.close()
+        self.registered.close()
 
 # %% ../../nbs/09_run/07_windows.ipynb #bc21bb19
-def _start_decoders(windows, data, size, workers, places):
-    "Decoding processes with memory that the device copies from without a stop; None where there can be none."
+def start_decoding(
+    data: Dataset, # knows where pictures are
+    device_type: str, # the model's, such as "cuda"
+    pictures: int, # that will be read
+    workers: int, # how many
+) -> DecodingProcesses|None: # for `read_windows`; None where this process reads pictures itself
+    "Start the processes that will decode: they are ready when it is known what a window holds."
     own = type(data).read_image is not Dataset.read_image or not is_described(data.source)
-    if own: return None # pictures that only this process can read: threads will do
-    try: decoders = Decoders(data, size, workers, places * max(map(len, windows)))
-    except OSError: return None # a system that gives no more memory or processes
-    address, length = decoders.pictures.ctypes.data, decoders.pictures.nbytes
-    failed = int(torch.cuda.cudart().cudaHostRegister(address, length, 0))
-    decoders.registered = not failed # where the system forbids it (ulimit -l), copies are slower
-    return decoders
+    if own or not use_processes(device_type, pictures): return None # pictures that only this process can read
+    try: return DecodingProcesses(workers)
+    except OSError: return None # a system that gives no more processes
 
-def _stop_decoders(decoders, device):
-    "End the processes, and let go of their memory when the device copies from it no more."
-    decoders.close()
-    try: torch.cuda.synchronize(device)
-    finally:
-        if decoders.registered: torch.cuda.cudart().cudaHostUnregister(decoders.pictures.ctypes.data)
+class _Registered:
+    """Memory of decoding processes that the device copies from without a stop. It is made so beside the decoding, which
+    takes as long as reading the first window; what comes before it is copied all the same, more slowly."""
+    def __init__(self, pictures, device):
+        self.device, self.address, self.length = device, pictures.ctypes.data, pictures.nbytes
+        self.failed = True # where the system forbids it (ulimit -l), copies stay slower
+        self.thread = threading.Thread(target=self._register, daemon=True)
+        self.thread.start()
+
+    def _register(self):
+        with torch.cuda.device(self.device):
+            self.failed = bool(int(torch.cuda.cudart().cudaHostRegister(self.address, self.length, 0)))
+
+    def close(self):
+        "Let go of the memory when the device copies from it no more."
+        self.thread.join()
+        try: torch.cuda.synchronize(self.device)
+        finally:
+            if not self.failed: torch.cuda.cudart().cudaHostUnregister(self.address)
 
 # %% ../../nbs/09_run/07_windows.ipynb #41c96810
 def _load_elsewhere(data, decoders, question, place):
