@@ -6,7 +6,9 @@ import torch
 from test_kernel_fallback import ask, Broken, pretend, small_vqa
 
 from beit3_colab import evaluate
-from beit3_colab.model import folded, kernels
+from beit3_colab.machine.messages import UserError
+from beit3_colab.model import folded, fused, kernels
+from beit3_colab.model import vqa as predict
 from beit3_colab.model.beit3 import Beit3Config, Beit3ForVQA, init_weights
 from beit3_colab.model.folded import fold_norm, FoldedBeit3, multiply_rows, row_statistics, try_folding
 from beit3_colab.model.fused import FastBeit3
@@ -73,6 +75,49 @@ def test_a_run_whose_folding_fails_tells_of_it(folds, tmp_path):
     run = evaluate(output_dir=tmp_path/"run", device="cpu", dtype="float32", limit=12, progress=False)
     found = [text for text in run.report().warnings if "multiply_rows" in text]
     assert len(found) == 1 and "fold norms into products" in found[0]
+
+
+def off(*args, **more):
+    "Runs, and gives wrong statistics."
+    return row_statistics(*args, **more)*1.5
+
+@pytest.fixture
+def looks_twice(folds, monkeypatch):
+    "A model in float8 whose questions are all in doubt; no device here has float8's products, so those stay in float32."
+    def prepare(**broken):
+        folds(**broken)
+        real = predict.lay_out
+        def laid_out(model, float8=False, fold=True):
+            if not float8: return real(model, fold=fold)
+            found = FastBeit3(model)
+            found.float8 = True
+            return found
+        monkeypatch.setattr(predict, "lay_out", laid_out)
+        return small_vqa(float8=True, in_doubt=1e9)
+    return prepare
+
+
+@pytest.mark.parametrize("fault, why", [(dict(multiply_rows=broken("multiply_rows")), "do not run here"), (dict(row_statistics=off), "do not agree with the plain form")])
+def test_a_second_look_falls_back_as_the_first_does(looks_twice, fault, why):
+    "Its numbers are compared, too, and what happened is told once."
+    plain, told = ask(small_vqa()), []
+    vqa = looks_twice(**fault)
+    for _ in range(2): found = ask(vqa, told=told)
+    for f, p in zip(found, plain): assert f.answers[0] == p.answers[0] and f.confidences == pytest.approx(p.confidences, abs=1e-4)
+    assert len(told) == 1 and f"the kernels that fold norms into products {why} (" in told[0] and "those without that answer" in told[0]
+    assert type(vqa._finer[1]) is FastBeit3 and not vqa._finer[1].float8 and vqa.form.startswith(f"kernels without folded norms: those with {why}")
+    assert vqa.fast.float8 # the first look's form is none of these, and stays
+
+def test_a_second_look_that_works_is_folded(looks_twice):
+    plain, told, vqa = ask(small_vqa()), [], looks_twice()
+    for f, p in zip(ask(vqa, told=told), plain): assert f.answers[0] == p.answers[0] and f.confidences == pytest.approx(p.confidences, abs=1e-4)
+    assert isinstance(vqa._finer[1], FoldedBeit3) and told == [] and vqa.form == "kernels"
+
+def test_a_second_look_without_any_kernel_ends_with_a_sentence(looks_twice, monkeypatch):
+    vqa = looks_twice(multiply_rows=broken("multiply_rows"))
+    vqa.fast # has its kernels
+    monkeypatch.setattr(fused, "fused_norm_rows", Broken("norm_rows", RuntimeError("out of resource: shared memory")))
+    with pytest.raises(UserError, match="dtype='float8' has no form without kernels, and they do not run here .norm_rows: .*shared memory"): ask(vqa)
 
 
 def test_a_mistake_in_this_librarys_lines_is_seen(folds):

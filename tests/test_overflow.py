@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from beit3_colab import evaluate, open_run
 from beit3_colab.machine.messages import UserError
 from beit3_colab.model import batching
+from beit3_colab.model import overflow
 from beit3_colab.model import vqa as predict
 from beit3_colab.model.folded import FoldedBeit3
 from beit3_colab.model.fused import FastBeit3
@@ -21,6 +22,7 @@ from beit3_colab.model.overflow import largest_output, widened
 from beit3_colab.model.vqa import load_model, VQA
 from beit3_colab.run.probing import Pictureless, probe_run
 from beit3_colab.scenes.sample import open_sample
+from beit3_colab.training import validation
 
 SPOILT = {"feed-forward": ("image", 5, "fc2", 2**13), "attention": ("image", 5, "out", 2**13), "question": ("text", 0, "fc2", 2**10)} # powers of two round nothing
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -285,6 +287,19 @@ def test_closeness():
     logits = torch.tensor([[1., 3.], [2.9, 3.], [torch.nan, 1.], [5., 5.]])
     assert batching.is_close(logits, .5).tolist() == [False, True, True, True]
     with pytest.raises(UserError, match="needs an NVIDIA GPU with float8"): load_model("sample", device="cpu", dtype="float8+float16")
+
+
+@pytest.mark.parametrize("made", ["loaded", "for a training's validation", "in memory"])
+def test_float16_weights_are_looked_at_once(monkeypatch, made):
+    narrow, looks = load_model("sample", device="cpu", dtype="float16"), []
+    monkeypatch.setattr(overflow, "largest_output", lambda *args: looks.append(1) or largest_output(*args))
+    if made == "loaded": load_model("sample", device="cpu", dtype="float16")
+    elif made == "in memory": VQA(narrow.model)
+    else:
+        monkeypatch.setattr(validation, "choose_dtype", lambda device: torch.float16)
+        weights = {name: tensor.float() for name, tensor in narrow.model.state_dict().items()}
+        validation.model_to_examine(weights, narrow.config, narrow.answers, None, "tuned", torch.device("cpu"))
+    assert len(looks) == 1 + 2*narrow.config.num_layers # the pooler, and both experts of each layer
 
 
 if triton is not None and torch.cuda.is_available(): # what only a GPU can show

@@ -4,11 +4,12 @@
 
 # %% ../../nbs/13_commands/03_cli.ipynb #6eb92086
 from __future__ import annotations
-import argparse, functools, json, os, select, shlex, sys, traceback
+import argparse, functools, gc, json, os, select, shlex, sys, traceback
 from pathlib import Path
 import beit3_colab
 from ..machine.distributed import GroupError, WorkerError
 from ..machine.files import check_parent
+from ..machine.long import without_search
 from ..machine.messages import clean_line, find_nearest, short_name, short_repr, UserError
 from ..machine.streams import check_working_folder, explain_names, refused_output, restart_in_utf8
 from ..machine.streams import SafeStream, settle, standard_streams
@@ -54,7 +55,7 @@ def _add_evaluate(commands):
 def run_evaluate(args) -> int:
     "`beit3-colab evaluate`"
     from beit3_colab.machine.distributed import find_world
-    from beit3_colab.evaluation import evaluate
+    with without_search(): from beit3_colab.evaluation import evaluate
     world = find_world(local_rank=args.local_rank)
     if world.note and args.quiet and args.processes is None: # else the display says it
         print(f"beit3-colab: {world.note}", file=SafeStream())
@@ -73,13 +74,13 @@ def _add_finetune(commands):
     p.fill = _fill_finetune
 
 def _fill_finetune(p):
-    from beit3_colab.training.plan import FinetunePlan # which PyTorch is loaded for
+    with without_search(): from beit3_colab.training.plan import FinetunePlan # which PyTorch is loaded for
     add_options(p, kind=FinetunePlan)
     p.add_argument("--quiet", action="store_true", help="no progress")
 
 def run_finetune(args) -> int:
     "`beit3-colab finetune`: status 130 where it was stopped; the same command with its output_dir goes on."
-    from beit3_colab.evaluation.finetuning import finetune
+    with without_search(): from beit3_colab.evaluation.finetuning import finetune
     from beit3_colab.machine.distributed import find_world
     from beit3_colab.training.plan import FinetunePlan
     world = find_world(local_rank=args.local_rank)
@@ -178,7 +179,7 @@ def _add_compare(commands):
 
 def run_compare(args) -> int:
     "`beit3-colab compare`"
-    from beit3_colab.look.run import compare
+    with without_search(): from beit3_colab.look.run import compare
     args.runs = list(map(_find_run, args.runs))
     found = compare(*_open_all(args), reference=args.reference)
     if args.html: found.to_html(args.html)
@@ -196,7 +197,7 @@ def _find_run(given: str): # path
 
 def _open_all(args) -> list: # of `AnsweredQuestions`, in their order
     "Run folders, and files whose data set is that of the first run folder where none is named."
-    from beit3_colab.look.run import open_results, open_run
+    with without_search(): from beit3_colab.look.run import open_results, open_run
     files, named = [os.path.isfile(place) and Path(place).name != "run.json" for place in args.runs], args.dataset or args.split
     if named and not any(files):
         raise UserError(f"{'--dataset' if args.dataset else '--split'} is about files of results, and all of these are "
@@ -244,7 +245,7 @@ def _check_report(args):
 
 def run_report(args) -> int:
     "`beit3-colab report`"
-    from beit3_colab.look.run import open_run
+    with without_search(): from beit3_colab.look.run import open_run
     _check_report(args)
     run = open_run(_find_run(args.folder), args.data_path, args.fetch_pictures)
     if args.html:
@@ -308,7 +309,7 @@ def _fill_probe(p):
 
 def run_probe(args) -> int:
     "`beit3-colab probe`: status 130 where it was stopped; the same command goes on."
-    from beit3_colab.look.run import open_run
+    with without_search(): from beit3_colab.look.run import open_run
     from beit3_colab.look.tables import write_csv
     from beit3_colab.run.probes import find_variants
     find_variants(args.probes) # before anything is loaded
@@ -332,7 +333,7 @@ def _model_of(run, args): # a loaded model; None: the one that the run names
     given = {name: value for name, value in _for_loading(args).items() if value is not None}
     if args.checkpoint is None and not given: return None
     from beit3_colab.model.weights import PUBLISHED
-    from beit3_colab.model.vqa import load_model
+    with without_search(): from beit3_colab.model.vqa import load_model
     name = args.checkpoint
     if name is None:
         name, key = run.loadable or ("", "")
@@ -370,7 +371,7 @@ def _add_open(commands):
 
 def run_open(args) -> int:
     "`beit3-colab open`"
-    from beit3_colab.look.run import open_results
+    with without_search(): from beit3_colab.look.run import open_results
     found = open_results(args.file, args.dataset, args.split, args.data_path, args.images, args.fetch_pictures)
     refused = []
     by_rule = _unless_refused(refused, found.rules) if args.rules else None
@@ -434,7 +435,7 @@ def _add_ask(commands):
 
 def run_ask(args) -> int:
     "`beit3-colab ask`"
-    from beit3_colab.model.vqa import load_model
+    with without_search(): from beit3_colab.model.vqa import load_model
     vqa = load_model(args.checkpoint, **_for_loading(args))
     for answer, confidence in vqa.ask(args.image, args.question, args.top_k):
         print(f"{confidence:6.3f}  {clean_line(answer)}") # a line each, whatever a checkpoint calls an answer
@@ -676,6 +677,7 @@ def _run_and_flush(command, arguments):
         traceback.print_exc()
         status = 1
     sys.stdout.flush()
+    if arguments is None: gc.freeze() # the program ends: nothing that is left is searched once more
     return status
 
 # %% ../../nbs/13_commands/03_cli.ipynb #6114e391

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/01_machine/07_docstrings.ipynb #23479f23
 from __future__ import annotations
-import inspect, re, textwrap
+import inspect, linecache, re
 
 # %% auto #0
 __all__ = ['parameter_comments', 'with_parameters', 'complete_docstring', 'cached_property']
@@ -16,15 +16,22 @@ def parameter_comments(
     function, # with its signature over several lines
 ) -> dict[str, str]: # name → comment; "return" for what it gives
     "The comments behind a function's parameters; nothing where there is no source."
-    try: lines = textwrap.dedent(inspect.getsource(function)).splitlines()
-    except (OSError, TypeError): return {}
-    found = {}
-    for line in lines:
-        if line.startswith(")"):
-            if "#" in line: found["return"] = line.partition("#")[2].strip()
+    found, indent = {}, None
+    for line in _source(function):
+        text = line.strip()
+        if indent is None:
+            if not text.startswith(("@", "def ", "async def ")): return {} # a lambda, or a decorator of several lines
+            if text[0] != "@": indent = line[:-len(line.lstrip())]
+        elif text and not line.startswith(indent + " "): # the function's end, or that of its parameters
+            if not text.startswith(")"): return {}
+            if "#" in text: found["return"] = text.partition("#")[2].strip()
             return found
-        if match := _PARAMETER.fullmatch(line): found[match["name"]] = match["text"].strip()
+        elif match := _PARAMETER.fullmatch(line.rstrip()): found[match["name"]] = match["text"].strip()
     return {}
+
+def _source(function) -> list[str]: # lines from the function's first on; none where there is no source
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return [] if code is None else linecache.getlines(code.co_filename)[code.co_firstlineno - 1:]
 
 # %% ../../nbs/01_machine/07_docstrings.ipynb #c9adcd5c
 def with_parameters(

@@ -29,8 +29,9 @@ from .beit3 import Beit3ForVQA
 from .kernels import can_fuse, check_float8, KernelError, why_not
 from .folded import FoldedBeit3, lay_out
 from .agreement import check_agreement, Disagreement, spread_out
-from .fused import FastBeit3, repays_compilation
+from .fused import FastBeit3, operations, repays_compilation
 from .overflow import build_fitting, check_room, widened
+from .threads import in_parts, LIGHT
 from .tokenizer import tell_cut_questions, Tokenizer
 from .weights import PUBLISHED
 from .checkpoint import CALIBRATION_FILE, hash_tensors, hash_weights, read_calibration, write_calibration
@@ -117,6 +118,7 @@ class Finer:
         return self.vqa.finer_logits(images, input_ids, rows, counts)
 
     def widen(self): return self.vqa.widest() # where it overflows
+    def take_notice(self): return self.vqa.take_notice()
 
 # %% ../../nbs/07_model/10_vqa.ipynb #2b4d3faf
 def pair_up(
@@ -219,6 +221,7 @@ class VQA:
         published: bool = False, # whether it is one of unilm's, whose answer list follows from VQAv2's annotations
         rough: Beit3ForVQA|None = None, # the same model in bfloat16, which answers first, see `predict_twice`
         in_doubt: float = 0., # logits: questions whose two best answers in float8 are closer are answered again, see `Finer`
+        has_room: bool = False, # whether float16 was found to hold what the weights make, as by `build_fitting`
     ):
         self.model, self.tokenizer, self.name, self.source = model, tokenizer, name, source
         self.float8, self.published, self.rough, self.in_doubt = float8, published, rough, in_doubt
@@ -236,7 +239,7 @@ class VQA:
         self._how = "" # "do not run here", or what else a fault is of
         self._compared = set() # forms whose logits were compared with the plain form's, see `_compare`
         self._loaded = self._versions(), self._sums() # a calibration is of the weights as they are now
-        check_room(model)
+        if not has_room: check_room(model)
         self.answers = None if answers is None else check_answer_list(answers, model.config.num_classes)
         if tokenizer is not None: tokenizer.check_vocab_size(model.config.vocab_size)
 
@@ -277,15 +280,20 @@ class VQA:
         "The model's faster form, where there is one; None otherwise."
         weight = self.model.image_embedding.positions
         if not self.compiles or self.kernel_fault: return None
-        if not can_fuse(weight.device, weight.dtype): return self._give_up_kernels(why_not(weight.device, weight.dtype))
-        made_from = self._made_from()
-        if self._fast is None or self._fast[0] != made_from: # first use, or the model was moved
-            self._fast = made_from, lay_out(self.model, self.float8, fold=not self.folding_fault)
+        if not can_fuse(weight.device, weight.dtype): return self._give_up(None, why_not(weight.device, weight.dtype))
+        self._fast = self._laid_out(self._fast, self.float8)
         return self._fast[1]
 
-    def _made_from(self): # what tells weights that were moved since they were laid out
+    @property
+    def _second_look(self) -> FastBeit3: # in the format of the weights, where float8 answers first
+        self._finer = self._laid_out(self._finer, float8=False)
+        return self._finer[1]
+
+    def _laid_out(self, known, float8): # what the weights were when they were laid out, and the form
         weight = self.model.image_embedding.positions
-        return weight.device, weight.dtype, weight.data_ptr()
+        made_from = weight.device, weight.dtype, weight.data_ptr()
+        if known is not None and known[0] == made_from: return known
+        return made_from, lay_out(self.model, float8, fold=not self.folding_fault) # first use, or the model was moved
 
     @property
     def mixes(self) -> bool: # whether `logits` takes questions of different lengths in one batch, by `counts`
@@ -301,35 +309,30 @@ class VQA:
         """Logits of one batch, by the fastest way there is on the model's device. Raises `UserError` for ids that the
         model does not have."""
         self._check_ids(input_ids)
-        fast = self.fast
+        return self._logits_by(lambda: self.fast, images, input_ids, rows, counts)
+
+    def finer_logits(self, images, input_ids, rows, counts=None):
+        "Logits in the format of the weights, where float8 answers first; arguments as for `logits`."
+        return self._logits_by(lambda: self._second_look, images, input_ids, rows, counts)
+
+    def _logits_by(self, form, images, input_ids, rows, counts): # form: gives the fastest one that works as far as is known
+        """Logits by the fastest form: norms folded into products, or between them, or plain. After a fault the next
+        simpler one answers, now and from then on."""
         with steady_attention(self.device):
-            if fast is None: return self._plain_logits(images, input_ids, rows, counts)
-            given = (t if t is None else to_device(t, self.device) for t in (images, input_ids, rows, counts))
-            images, input_ids, rows, counts = given
+            fast = form()
+            if fast is not None:
+                given = (t if t is None else to_device(t, self.device) for t in (images, input_ids, rows, counts))
+                images, input_ids, rows, counts = given
             while fast is not None:
                 try: # Triton starts kernels on the current device, which may be another
                     with torch.cuda.device_of(input_ids): logits = fast(images, input_ids, rows, counts).float()
                     self._compare(fast, logits, images, input_ids, rows, counts)
                     return logits
-                except Disagreement as error: self._give_up_kernels(str(error), "do not agree with the plain form")
-                except KernelError as error: self._give_up_kernels(str(error))
-                fast = None if type(self.fast) is type(fast) else self.fast # the next simpler form
+                except Disagreement as error: self._give_up(fast, str(error), "do not agree with the plain form")
+                except KernelError as error: self._give_up(fast, str(error))
+                failed, fast = type(fast), None # its memory is free before the next one is laid out
+                if type(simpler := form()) is not failed: fast = simpler
             return self._plain_logits(images, input_ids, rows, counts)
-
-    def finer_logits(self, images, input_ids, rows, counts=None):
-        "Logits in the format of the weights, where float8 answers first; arguments as for `logits`."
-        made_from = self._made_from()
-        if self._finer is None or self._finer[0] != made_from:
-            self._finer = made_from, lay_out(self.model, fold=not self.folding_fault)
-        given = (t if t is None else to_device(t, self.device) for t in (images, input_ids, rows, counts))
-        images, input_ids, rows, counts = given
-        try:
-            with steady_attention(self.device), torch.cuda.device_of(input_ids):
-                return self._finer[1](images, input_ids, rows, counts).float()
-        except KernelError as error:
-            if not isinstance(self._finer[1], FoldedBeit3): return self._give_up_kernels(str(error)) # raises
-            self.folding_fault, self._finer = str(error), None
-        return self.finer_logits(images, input_ids, rows, counts)
 
     def widen(self) -> Wide|Finer|None: # None for a model that is not in float16
         "What answers the questions on which this model's format is not enough. float32 is made anew at each call."
@@ -366,7 +369,7 @@ class VQA:
     def _compare(self, fast, logits, images, input_ids, rows, counts):
         """Answer a few questions of the first batch by the plain form, too: of equal lengths, of mixed ones, and what
         is asked without `rows`, as in measuring a batch's memory. Raises `Disagreement`."""
-        kind = type(fast), rows is None, counts is None
+        kind = type(fast), fast.float8, rows is None, counts is None
         if kind in self._compared: return
         B, T = input_ids.shape
         some = torch.tensor(spread_out(B), device=self.device)
@@ -378,19 +381,20 @@ class VQA:
             if counts is None or found[i].isfinite().all(): continue
             alone = slice(place, place + 1) # its padding may have overflowed, of which the plain form has none
             found[i] = fast(images, input_ids[alone, :int(lengths[place])], rows[alone])[0].float()
-        check_agreement(found, wanted, self.model.image_embedding.positions.dtype, self.float8)
+        check_agreement(found, wanted, self.model.image_embedding.positions.dtype, fast.float8)
         self._compared.add(kind)
 
-    def _give_up_kernels(self, why, how="do not run here"):
+    def _give_up(self, form, why, how="do not run here"): # form: that failed; None where none was tried
         if not why: return
-        if self.float8:
-            raise UserError(f"dtype='float8' has no form without kernels, and they {how} ({why}); "
-                            "use dtype='float16' (--dtype), and see `beit3-colab doctor`")
-        if self._fast and isinstance(self._fast[1], FoldedBeit3): # the form with norms between products may run
-            self.folding_fault, self._fast, self._how = why, None, how
+        if isinstance(form, FoldedBeit3): # the form with norms between products may run; float8's is none of these
+            self.folding_fault, self._how, self._finer = why, how, None
+            if not self.float8: self._fast = None
             self._notice = (f"{self.device}: the kernels that fold norms into products {how} ({why}); "
                             "those without that answer, some 10 % more slowly")
             return
+        if self.float8:
+            raise UserError(f"dtype='float8' has no form without kernels, and they {how} ({why}); "
+                            "use dtype='float16' (--dtype), and see `beit3-colab doctor`")
         self.kernel_fault, self._fast, self._how = why, None, how
         self._notice = f"{self.device}: the fast kernels {how} ({why}); the plain form answers, more slowly"
 
@@ -411,8 +415,15 @@ class VQA:
         if counts is not None:
             raise ValueError("counts belong to a model that mixes lengths (`vqa.mixes`); "
                              "this one takes questions of equal length")
-        if rows is not None: images = images[to_device(rows, images.device)] # [B, S, S, 3]
         self._tell_slow_dtype()
+        if rows is None: rows = torch.arange(len(input_ids))
+        rows = to_device(rows, images.device)
+        if self.device.type != "cpu": return self._predict(images, rows, input_ids)
+        light = operations(self.config) < LIGHT
+        return in_parts(lambda *part: self._predict(images, *part), rows, input_ids, light=light)
+
+    def _predict(self, images, rows, input_ids): # logits of pictures [I, S, S, 3] that `rows` names
+        images = images[rows] # [B, S, S, 3]
         if self.rough is None: return predict_logits(self.model, images, input_ids)
         return predict_twice(self.rough, self.model, images, input_ids)
 
@@ -638,7 +649,7 @@ def load_model(
     if tokenizer is not None: tokenizer = Tokenizer(tokenizer)
     published = folder is None and file.stem in PUBLISHED
     name = _name_of(name_or_path, file, weights.key)
-    vqa = VQA(model, answers, tokenizer, name, file, float8, published, rough, in_doubt)
+    vqa = VQA(model, answers, tokenizer, name, file, float8, published, rough, in_doubt, has_room=True)
     vqa.weights_key, vqa.answers_file = weights.key, answers_file
     vqa.sums = {file: checked} if checked else {}
     left_out = take_calibration(vqa, folder)

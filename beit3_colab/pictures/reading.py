@@ -192,7 +192,7 @@ def normalize(
     images, # torch.Tensor [B, S, S, 3] uint8
 ): # torch.Tensor [B, 3, S, S] float32, -1 to 1, on the same device
     "Bytes to the model's input: to [0, 1], then mean 0.5 and deviation 0.5."
-    return images.permute(0, 3, 1, 2).float().div(255).sub(0.5).div(0.5)
+    return images.permute(0, 3, 1, 2).float().div(255).sub_(0.5).div_(0.5) # in the memory of the first quotient
 
 # %% ../../nbs/04_pictures/03_reading.ipynb #d0d15b48
 def pictures_folder() -> Path: # exists

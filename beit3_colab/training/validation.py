@@ -48,7 +48,7 @@ def model_to_examine(
     "Weights as a loaded model."
     model, _ = build_fitting(weights, config, dtype=choose_dtype(device), may_widen=True)
     model = model.to(device)
-    return VQA(model, answers, tokenizer, name)
+    return VQA(model, answers, tokenizer, name, has_room=True)
 
 # %% ../../nbs/10_training/20_validation.ipynb #8ccdad9a
 _RECORDS = Field("a list of answers", lambda value: isinstance(value, list) and all(map(is_record, value)))
