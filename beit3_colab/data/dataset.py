@@ -239,7 +239,8 @@ class Dataset:
         question_ids: Collection[int|str]|None = None, # wanted; None for all
     ) -> tuple[list[Question], dict|None]: # in order, and their annotations; None where nobody's answer is known
         "Some of the questions. Raises `UserError` when one of them is not in the data."
-        questions = [q for q in self.questions if question_ids is None or q.question_id in question_ids]
+        questions = self.questions
+        if question_ids is not None: questions = [q for q in questions if q.question_id in question_ids]
         if question_ids is not None and (missing := len(question_ids) - len(questions)):
             raise UserError(f"{missing} questions of this run are not in the data; give data_path=… (--data-path)")
         if self.annotations is None: return questions, None

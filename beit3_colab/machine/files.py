@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno, json, os, re, secrets, shutil, stat, tempfile, time
 from codecs import BOM_UTF8
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -16,10 +17,10 @@ from .limits import limit, raise_limit
 from .streams import check_working_folder
 
 # %% auto #0
-__all__ = ['replacing', 'atomic_write', 'try_lock', 'check_regular', 'open_regular', 'read_file', 'leads_out', 'parse_json',
-           'read_json', 'drive_mount_point', 'check_drive', 'GivenPath', 'check_temporary', 'cache_folder', 'is_own',
-           'name_owner', 'private_cache', 'explain_disk', 'explain_full_cache', 'explain_os_errors', 'check_parent',
-           'check_space']
+__all__ = ['replacing', 'atomic_write', 'try_lock', 'check_regular', 'open_regular', 'read_file', 'read_pieces', 'leads_out',
+           'is_far', 'parse_json', 'read_json', 'drive_mount_point', 'check_drive', 'GivenPath', 'check_temporary',
+           'cache_folder', 'is_own', 'name_owner', 'private_cache', 'explain_disk', 'explain_full_cache',
+           'explain_os_errors', 'check_parent', 'check_space']
 
 # %% ../../nbs/01_machine/03_files.ipynb #da79d340
 @contextmanager
@@ -62,7 +63,7 @@ def _set_mode(path, mode):
 
 def atomic_write(
     path: str|Path, # file to write; its folder must exist
-    data: str|bytes, # whole content; text is written as UTF-8
+    data: str|bytes|Iterator[bytes], # whole content, or what gives it piece by piece; text is written as UTF-8
     private: bool = False, # whether its owner alone may read a new file; one that is there keeps who may read it
 ) -> Path: # `path`
     """Write a file so that readers see the old content or the new, never half.
@@ -73,7 +74,7 @@ def atomic_write(
     def opener(name, flags): return os.open(name, flags, 0o600 if private else 0o666)
     with replacing(path) as tmp, open(tmp, "xb", opener=opener) as f:
         if private: _set_mode(tmp, _readers(path))
-        f.write(data)
+        for piece in data if isinstance(data, Iterator) else [data]: f.write(piece)
         f.flush()
         os.fsync(f.fileno()) # else a crash soon after may leave an empty file under the new name
     return path
@@ -147,8 +148,27 @@ def read_file(
     with open_regular(path, name, follow) as file:
         size = os.fstat(file.fileno()).st_size
         content = b"" if size > limit(most) else _read_at_most(file, limit(most) + 1, size + 1)
-    if max(size, len(content)) <= limit(most): return content
-    raise UserError(f"{name or short_name(path)} has {format_bytes(max(size, len(content)))}; {raise_limit(most)}")
+    _check_size(max(size, len(content)), path, name, most)
+    return content
+
+def _check_size(size, path, name, most):
+    if size > limit(most): raise UserError(f"{name or short_name(path)} has {format_bytes(size)}; {raise_limit(most)}")
+
+def read_pieces(
+    path: str|Path, # of a file
+    size: int, # bytes of each but the last
+    name: str = "", # for messages, instead of the path
+    most: str = "file_bytes", # limit of all bytes, see `beit3_colab.machine.limits`
+    follow: bool = True, # whether a link to a file is one
+): # yields bytes
+    "Read a file piece by piece, where its whole content would be memory for nothing. Raises as `read_file` does."
+    with open_regular(path, name, follow) as file:
+        _check_size(os.fstat(file.fileno()).st_size, path, name, most)
+        count = 0
+        while piece := file.read(size):
+            count += len(piece)
+            _check_size(count, path, name, most) # it may have grown
+            yield piece
 
 def _read_at_most(file, count, expected) -> bytes: # in pieces: asked for at once, so much memory would be set aside
     content = file.read(min(count, expected))
@@ -165,6 +185,25 @@ def leads_out(
     name = name.replace("\\", "/")
     return (name.startswith("/") or re.match("[A-Za-z]:", name) is not None or "\0" in name
             or ".." in name.split("/") or not name.strip("./"))
+
+# %% ../../nbs/01_machine/03_files.ipynb #5e2f9b11
+_FAR = set("9p afs afpfs beegfs ceph cifs glusterfs gpfs lustre ncpfs nfs nfs4 smb2 smb3 smbfs virtiofs".split())
+
+def is_far(
+    path: str|Path, # of a file
+    mounts: str|Path = "/proc/self/mountinfo", # what Linux says is mounted where
+) -> bool: # False also where there is no such list
+    "Whether a file lies on a file system that comes over a network, or from a program (FUSE)."
+    path, kinds = os.path.realpath(path), {}
+    try: lines = Path(mounts).read_text(errors="surrogateescape").splitlines()
+    except OSError: return False
+    for line in lines:
+        place, _, rest = line.partition(" - ")
+        if len(fields := place.split(" ")) < 5 or not rest: continue
+        point = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), fields[4]) # a blank is \040 there
+        if path == point or path.startswith(point.rstrip("/") + "/"): kinds[point] = rest.split(" ")[0]
+    kind = kinds[max(kinds, key=len)] if kinds else "" # of the innermost; what was mounted last hides what was before
+    return kind in _FAR or kind == "fuse" or kind.startswith("fuse.")
 
 # %% ../../nbs/01_machine/03_files.ipynb #abe56194
 def _not_json(content: bytes, error: Exception, name: str, remedy: str) -> UserError:

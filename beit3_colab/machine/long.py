@@ -4,12 +4,12 @@
 
 # %% ../../nbs/01_machine/13_long.ipynb #c1a5e002
 from __future__ import annotations
-import gc
+import ctypes, gc
 from contextlib import contextmanager
 from itertools import islice
 
 # %% auto #0
-__all__ = ['SHOWN', 'LongList', 'LongDict', 'shorten_repr', 'without_search']
+__all__ = ['SHOWN', 'LongList', 'LongDict', 'shorten_repr', 'without_search', 'return_freed']
 
 # %% ../../nbs/01_machine/13_long.ipynb #c1a5e004
 SHOWN = 3 # items of a long collection that `repr` shows
@@ -50,3 +50,10 @@ def without_search():
                 gc.freeze()
                 gc.unfreeze()
             gc.enable()
+
+# %% ../../nbs/01_machine/13_long.ipynb #c74db9d2
+def return_freed():
+    "Give memory that was freed back to the system, where the C library would keep it."
+    try: trim = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError, TypeError): return # macOS, Windows, musl
+    trim(0)

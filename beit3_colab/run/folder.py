@@ -5,18 +5,19 @@
 # %% ../../nbs/09_run/05_folder.ipynb #593f5a25
 from __future__ import annotations
 import json, os, re, stat
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from ..machine.docstrings import cached_property, with_parameters
 from ..machine.messages import clean_line, did_you_mean, plural, short_name, short_repr, UserError
 from ..machine.files import atomic_write, check_drive, explain_os_errors, GivenPath, name_owner
-from ..data.dataset import converted_from, Dataset
+from ..data.dataset import converted_from, Dataset, Question
 from ..data.known import Access, is_remembered, kept_place
 from ..scoring.results import check_submission
 from ..scoring.score import SoftScore
 from .answered import CHOSEN, AnsweredQuestions
 from .ceiling import Ceiling
-from .journal import read_journals
+from .journal import AnswerColumns, read_journals
 from .measurements import Report
 from .remarks import NOTES_FILE, Remarks
 from .run_file import check_run_name, Identity, is_chosen, read_name, read_run_file
@@ -369,16 +370,42 @@ def write_submission(
     folder: str|Path, # of a run
     name: str, # file name
     questions: list, # that must all be answered
-    records: dict[int|str, dict], # question_id → journal record
+    records: Mapping[int|str, dict], # question_id → journal record
     data: Dataset|None = None, # knows the form; without it VQAv2's
 ) -> Path: # the file
     "Write the list that a server takes, in the order of the questions; it is checked before it gets its name."
-    answered = {q.question_id: records[q.question_id] for q in questions if q.question_id in records}
-    listed = [{"question_id": i, "answer": record["answers"][0]} for i, record in answered.items()]
-    check_submission(listed, questions).raise_if_bad()
-    if data is not None: listed = data.answer_file(answered) # the list that was checked can go
-    with explain_os_errors(folder, lambda: len(records)):
-        return atomic_write(Path(folder)/name, json.dumps(listed, ensure_ascii=False))
+    ids = [q.question_id for q in questions if q.question_id in records]
+    best = _best_answers(records, ids)
+    if not _are_all(ids, best, questions):
+        listed = [{"question_id": i, "answer": answer} for i, answer in dict(zip(ids, best)).items()]
+        check_submission(listed, questions).raise_if_bad() # says what is wrong
+    plain = data is None or type(data).answer_file is Dataset.answer_file
+    if plain: content = _listed(ids, best)
+    else: content = json.dumps(data.answer_file({i: records[i] for i in ids}), ensure_ascii=False)
+    with explain_os_errors(folder, lambda: len(records)): return atomic_write(Path(folder)/name, content)
+
+def _best_answers(
+    records: Mapping[int|str, dict], # question_id → journal record
+    question_ids: list, # that are answered
+) -> list[str]: # the best answer to each
+    "What a run says first."
+    if isinstance(records, AnswerColumns): return records.best(question_ids)
+    return [records[i]["answers"][0] for i in question_ids]
+
+def _are_all(ids, best, questions) -> bool: # quick: whether `check_submission` finds nothing that is wrong
+    usual = set(map(type, ids)) in ({int}, {str}) and set(map(type, best)) == {str}
+    return usual and len(set(ids)) == len(ids) == len(questions) and all(isinstance(q, Question) for q in questions)
+
+# %% ../../nbs/09_run/05_folder.ipynb #b843a650
+_TOGETHER = 2000 # answers that are written together
+
+def _listed(ids, best): # yields bytes: what `json.dumps` makes of `Dataset.answer_file`'s list, without the list
+    yield b"["
+    for start in range(0, len(ids), _TOGETHER):
+        part = slice(start, start + _TOGETHER)
+        listed = [{"question_id": i, "answer": answer} for i, answer in zip(ids[part], best[part])]
+        yield b", " * (start > 0) + json.dumps(listed, ensure_ascii=False)[1:-1].encode()
+    yield b"]"
 
 # %% ../../nbs/09_run/05_folder.ipynb #3a8d9ecf
 def index_soft_score(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ..machine.device import PeakMemory, tell_again
 from ..progress.snapshot import Rank, RateHistory, Snapshot, TypeAccuracy
@@ -66,19 +67,20 @@ class Tally:
 
     def __init__(self,
         run: RunFolder, # whose questions are counted, and scored by its rule where people answered them
-        records: dict[int|str, dict], # question_id → record, of answers found at the start
+        records: Mapping[int|str, dict], # question_id → record, of answers found at the start
         display: Display, # takes snapshots, see `beit3_colab.progress.display`
         group: GroupView = GroupView(), # the other processes
         memory = None, # called for this process's `PeakMemory`
         on_look = None, # called with this tally at each look, see `stop_heartbeat`
+        left: dict|None = None, # question_id → question, of all the run's; those that are answered are taken out
     ):
         self.run = run
         self.display = display
         self.group = group
         self.memory = memory
         self.on_look = on_look
-        self.by_id = {q.question_id: q for q in run.questions}
-        self.done = set() # ids of the questions that are answered
+        self.left = {q.question_id: q for q in run.questions} if left is None else left
+        self.num_done = 0 # questions that are answered
         self.again = self._told = 0 # those that were answered in a wider format than the run's, and how many were told
         self.metric = run.metric
         self.running = RunningScore(self.metric)
@@ -93,7 +95,7 @@ class Tally:
         self._peak = PeakMemory(None)
         self._warnings_read = {} # rank → how many of its warnings were passed on
         self.count(records.values())
-        self.resumed = len(self.done)
+        self.resumed = self.num_done
         self.paces = {} # what was found at the start is nobody's speed
 
     def count(self,
@@ -101,15 +103,21 @@ class Tally:
         rank: int|None = None, # who gave them; without it this process
     ):
         "Take answers in; each question counts once, and those of other runs not at all."
-        before = len(self.done)
+        new, take, scored = 0, self.left.pop, self.run.annotations is not None
         for record in records:
-            question = self.by_id.get(record["question_id"])
-            if question is None or question.question_id in self.done: continue
-            self.done.add(question.question_id)
-            self.again += "answered_in" in record
-            self.last_news = time.monotonic()
-            self._score(question, record["answers"][0])
-        self._pace(self.group.rank if rank is None else rank).add(len(self.done) - before)
+            question = take(record["question_id"], None)
+            if question is None: continue
+            new += 1
+            if "answered_in" in record: self.again += 1
+            if scored: self._score(question, record["answers"][0])
+        if new: self.last_news = time.monotonic()
+        self.num_done += new
+        self._pace(self.group.rank if rank is None else rank).add(new)
+
+    @property
+    def done(self) -> set: # question ids
+        "The questions that are answered."
+        return {q.question_id for q in self.run.questions if q.question_id not in self.left}
 
     def _score(self, question, answer):
         annotation = (self.run.annotations or {}).get(question.question_id)
@@ -175,12 +183,12 @@ class Tally:
 
     def snapshot(self) -> Snapshot: # of this moment
         "Counts, accuracy, memory and ranks."
-        complete = len(self.done) == len(self.run.questions)
+        complete = self.num_done == len(self.run.questions)
         now = self.last_news if complete else time.monotonic() # what comes after the last answer does not slow it
-        self.history.add(now, len(self.done))
+        self.history.add(now, self.num_done)
         return Snapshot(
             total=len(self.run.questions),
-            done=len(self.done),
+            done=self.num_done,
             resumed=self.resumed,
             seconds=max(0., now - self.started),
             warnings=tuple(self.warnings),
