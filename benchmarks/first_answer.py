@@ -1,6 +1,7 @@
 """From the call to the first answer: a fresh process, weights on disk, nothing compiled beforehand.
 
-    python benchmarks/first_answer.py [--device cuda] [--size base]
+    python benchmarks/first_answer.py [--device cuda] [--size base-480]
+    python benchmarks/first_answer.py --reading   # the official file alone: its numbers copied out of it at once, or mapped
 
 Once from our checkpoint folder, once from a file in the official format, both float32. The files' pages are dropped from the system's cache first (as far as an ordinary user may),
 and Triton's cache is empty.
@@ -11,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import torch
@@ -69,9 +71,32 @@ def measure(root, name, device):
     return found | dict(call=found["loading"] + found["first"], all=sum(found[k] for k in ("torch", "library", "loading", "first")))
 
 
+def read(path, mapped, device):
+    "Seconds until a file is read and checked, and until its numbers are on the device, too. On a CPU: in other memory."
+    from beit3_colab.model.weights_file import open_weights
+    start = time.perf_counter()
+    weights = open_weights(path, mapped=mapped).tensors
+    checked = time.perf_counter()
+    there = [tensor.to(device, copy=True) for tensor in weights.values()]
+    if device != "cpu": torch.cuda.synchronize()
+    return dict(checked=checked - start, there=time.perf_counter() - start, bytes=sum(t.nbytes for t in there))
+
+def compare_reading(path, device, times=6):
+    "The least of several times, both ways in turn; the file is in the system's cache."
+    torch.ones(1, device=device).sum().item() # starts the device
+    found = {False: [], True: []}
+    for _ in range(times):
+        for mapped in found: found[mapped].append(read(path, mapped, device))
+    return {("mapped " if mapped else "copied ") + key: min(row[key] for row in rows) for mapped, rows in found.items() for key in ("checked", "there")} | dict(bytes=found[True][0]["bytes"])
+
+
 def print_tables(rows):
     "What was found, as Markdown."
     seconds = lambda key: lambda r: f"{r[key]:.2f} s"
+    for r in rows:
+        if r["kind"] != "reading": continue
+        print(table({f"{r['name']}, {r['bytes']/1e6:.0f} MB of numbers": lambda way: way, "read and checked": lambda way: f"{r[way + ' checked']:.2f} s",
+                     f"and on {r['device']}": lambda way: f"{r[way + ' there']:.2f} s"}, ["copied", "mapped"]))
     found = [r for r in rows if r["kind"] == "first"]
     if found: print(table({"weights": lambda r: r["name"], "import torch": seconds("torch"), "import beit3_colab": seconds("library"), "load_model": seconds("loading"), "first answer": seconds("first"),
                            "from the call to the first answer": seconds("call"), "with the imports": seconds("all"), "second answer": seconds("second")}, found))
@@ -83,6 +108,7 @@ def main():
     parser.add_argument("--size", default="base-480")
     parser.add_argument("--root", help="folder with the files, made by --prepare")
     parser.add_argument("--prepare", action="store_true", help="only make the files")
+    parser.add_argument("--reading", action="store_true", help="only time how the official file is read")
     parser.add_argument("--json", help="append results there")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -91,7 +117,9 @@ def main():
         if args.prepare: return
         results = Results(args.json)
         results.add("machine", text=machine(args.device))
-        for name in ("checkpoint folder", "official .pth"): results.attempt("first", lambda: measure(root, name, args.device), name=f"{args.size}, {name}")
+        if args.reading: results.attempt("reading", lambda: compare_reading(root/"official.pth", args.device), name=f"{args.size}, official .pth", device=args.device)
+        else:
+            for name in ("checkpoint folder", "official .pth"): results.attempt("first", lambda: measure(root, name, args.device), name=f"{args.size}, {name}")
         print(*(r["text"] for r in results.rows if r["kind"] == "machine"))
         print_tables(results.rows)
 

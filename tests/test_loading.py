@@ -1,6 +1,9 @@
 "How weights come from a file into a model: what is read beside what, and what is told of the number format."
 
 import json
+import signal
+import subprocess
+import sys
 import threading
 import zipfile
 
@@ -13,7 +16,7 @@ from beit3_colab.machine.device import multiplies_bfloat16, start_device, tell_s
 from beit3_colab.machine.messages import UserError
 from beit3_colab.model.checkpoint import CONFIG_FILE, WEIGHTS_FILE, convert
 from beit3_colab.model.vqa import DOUBLE_CHECK
-from beit3_colab.model.weights_file import open_weights
+from beit3_colab.model.weights_file import open_weights, read_weights
 from beit3_colab.scenes import draw_scene, make_scene
 
 
@@ -105,3 +108,28 @@ def test_the_double_check_gives_float32s_answers_on_the_sample(tmp_path):
     from beit3_colab import evaluate
     files = [evaluate(dtype=dtype, device="cpu", output_dir=tmp_path/dtype, progress=False).submission for dtype in ("float32", DOUBLE_CHECK)]
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+CUT = """
+import os, sys
+import torch
+from beit3_colab.model import weights_file
+path, mounts = sys.argv[1:]
+real = weights_file.is_far
+weights_file.is_far = lambda path: real(path, mounts)
+found = weights_file.open_weights(path, mapped=True)
+os.truncate(path, 0) # by another machine, say
+print(sum(tensor.double().sum().item() for tensor in found.tensors.values()))
+"""
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Windows lets nobody cut a file that is mapped")
+@pytest.mark.parametrize("kind, ends", [("fuse.drive", False), ("nfs4", False), ("ext4", True)])
+def test_a_file_that_another_machine_may_cut_is_not_mapped(tmp_path, kind, ends):
+    "On this machine's own disk it is, and ends the process: that is the limit that the documentation names."
+    (tmp_path/"mounts").write_text(f"27 1 259:1 / / rw - ext4 /dev/root rw\n40 27 0:40 / {tmp_path}/far rw - {kind} somewhere rw\n")
+    (tmp_path/"far").mkdir()
+    path = convert("sample", tmp_path/"far"/"weights.pth")
+    expected = sum(tensor.double().sum().item() for tensor in read_weights(path).values())
+    done = subprocess.run([sys.executable, "-c", CUT, path, tmp_path/"mounts"], capture_output=True, text=True)
+    if ends: assert done.returncode == -signal.SIGBUS
+    else: assert done.returncode == 0 and float(done.stdout) == expected, done.stderr

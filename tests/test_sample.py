@@ -83,6 +83,28 @@ def test_pixels_are_the_same_under_every_pillow():
     seen = pixel_sum(preprocess(picture, 192) for picture in read)
     assert seen == "ea6b3a9b8c950ffb", DIFFER + ", in resizing"
 
+@pytest.mark.parametrize("where, told", [("draw_scene", "drawing"), ("open_picture", "writing and reading JPEG"), ("preprocess", "resizing"), (None, "")])
+def test_the_doctor_knows_the_pixels(monkeypatch, where, told):
+    "One level of one pixel of one picture is enough."
+    from beit3_colab import scenes
+    from beit3_colab.commands import doctor
+    from beit3_colab.pictures import reading
+    module, spoilt = scenes if where == "draw_scene" else reading, []
+    def off_by_one(*args):
+        found = real(*args)
+        if spoilt: return found
+        spoilt.append(1)
+        pixels = np.array(found)
+        pixels[7, 5, 1] ^= 1
+        return Image.fromarray(pixels) if isinstance(found, Image.Image) else pixels
+    if where:
+        real = getattr(module, where)
+        monkeypatch.setattr(module, where, off_by_one)
+    found = doctor.diagnose()
+    problems = [p for p in found.problems if "Pillow" in p.what]
+    assert len(problems) == bool(where) and all(p.what.startswith(f"{told} gives other pixels") and "pip install" in p.remedy for p in problems)
+    assert ("the same pixels" in found.sections["pictures"]["Pillow"]) == (not where)
+
 @pytest.mark.parametrize("size", [(240, 320), (320, 240), (427, 640), (640, 427), (300, 640), (333, 1000), (1000, 333), (480, 640), (100, 90)])
 @pytest.mark.parametrize("side", [192, 480])
 def test_pictures_are_resized_in_one_order(size, side, monkeypatch):

@@ -29,8 +29,8 @@ for rows, width in ((1, 16), (5, 24), (7, 64)):
     for name, found, right in zip("out again hidden weight bias".split(), (out, again, of_hidden, *of_norm), (wanted, wanted, *back)):
         assert off(found, right) < 2e-3, (rows, width, name, off(found, right))
 
-B, N, T, H, D = 2, 70, 5, 2, 16
-for counts in ([5, 5], [1, 4]):
+B, N, H, D = 2, 70, 2, 16
+for T, counts in ((5, [5, 5]), (5, [1, 4]), (64, [64, 1]), (65, [65, 40]), (100, [3, 100])): # over 64 there is another tile
     counts = torch.tensor(counts, device=device)
     picture, question = (torch.randn(B, n, 3, H, D, device=device).half() for n in (N, T))
     leaves = [t.float().requires_grad_() for t in (picture, question)]

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from beit3_colab import evaluate
+from beit3_colab.commands import doctor
+from beit3_colab.machine.device import bfloat16_gain
 from beit3_colab.run import answering
 from beit3_colab.pictures import decoding
 from beit3_colab.pictures import reading as images
@@ -35,9 +37,21 @@ def test_the_slow_part_is_named(vqa, tmp_path, monkeypatch, cause):
     assert f"limited by         {cause}" in str(report)
 
 
-@pytest.mark.parametrize("width, hardware, told", [(768, True, True), (768, False, False), (96, True, False)])
-def test_a_faster_number_format_is_named_where_there_is_one(monkeypatch, width, hardware, told):
-    monkeypatch.setattr(answering, "multiplies_bfloat16", lambda: hardware)
+@pytest.mark.parametrize("width, flags, told", [
+    (768, "avx512_bf16", "about twice as fast"), (768, "avx512_bf16 amx_bf16", "about 2 to 3 times as fast"),
+    (768, "avx512f", ""), (768, "asimd bf16", ""), (96, "avx512_bf16 amx_bf16", ""), # Arm's instructions were never measured
+])
+def test_a_faster_number_format_is_named_where_it_was_measured(monkeypatch, tmp_path, width, flags, told):
+    (tmp_path/"cpuinfo").write_text(f"flags : fpu {flags}\n")
+    monkeypatch.setattr(answering, "bfloat16_gain", lambda: bfloat16_gain(tmp_path/"cpuinfo"))
     vqa = SimpleNamespace(device=torch.device("cpu"), dtype=torch.float32, config=SimpleNamespace(embed_dim=width))
     said = answering.what_limited(dict(answering=10, model=9, data=.5, writing=.5, reading=1, decoding=3), 2, "cpu", advice=answering._advice(vqa))
-    assert ("dtype='bfloat16+float32'" in said) == told and said.startswith("the model on cpu (90 % of the time)")
+    assert said.startswith("the model on cpu (90 % of the time)")
+    assert told in said and ("dtype='bfloat16+float32'" in said) == bool(told)
+
+
+@pytest.mark.parametrize("gain, told", [("twice", "in hardware: on a CPU, dtype='bfloat16+float32' is about twice as fast as float32"), ("", "in hardware")])
+def test_the_doctor_names_a_gain_where_it_was_measured(monkeypatch, gain, told):
+    monkeypatch.setattr(doctor, "multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(doctor, "bfloat16_gain", lambda: gain)
+    assert doctor.check_system([])["bfloat16"] == told

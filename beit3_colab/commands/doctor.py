@@ -4,21 +4,21 @@
 
 # %% ../../nbs/13_commands/01_doctor.ipynb #277fdf1f
 from __future__ import annotations
-import importlib, importlib.metadata, json, os, platform, re, shutil, subprocess, sys
+import hashlib, importlib, importlib.metadata, io, json, os, platform, re, shutil, subprocess, sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 import beit3_colab
 from ..machine.messages import format_bytes, hide_passwords, printable, UserError
 from ..machine.files import cache_folder, drive_mount_point
-from ..machine.device import choose_dtype, find_device, list_gpus, multiplies_bfloat16
+from ..machine.device import bfloat16_gain, choose_dtype, find_device, list_gpus, multiplies_bfloat16
 from ..machine.front_end import advise_on_gpu, find_place, is_drive_mounted
 from ..requirements import list_requirements
 
 # %% auto #0
 __all__ = ['Problem', 'Findings', 'hide_private', 'check_system', 'driver_version', 'describe_kernels', 'check_torch',
-           'check_requirements', 'check_front_end', 'check_cache', 'check_settings', 'official_addresses',
-           'check_addresses', 'diagnose']
+           'check_requirements', 'check_front_end', 'check_cache', 'sum_pixels', 'check_pictures', 'check_settings',
+           'official_addresses', 'check_addresses', 'diagnose']
 
 # %% ../../nbs/13_commands/01_doctor.ipynb #b0a686c9
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ def check_system(
     "Version, Python, operating system, cores, memory, place, and the launcher's variables."
     import psutil
     place, memory = find_place(), psutil.virtual_memory()
-    in_hardware = "in hardware: on a CPU, dtype='bfloat16+float32' pays"
+    gain, in_hardware = bfloat16_gain(), "in hardware" # what is gained was not measured everywhere
+    if gain: in_hardware += f": on a CPU, dtype='bfloat16+float32' is about {gain} as fast as float32"
     rows = {
         "beit3_colab": f"{beit3_colab.__version__}, in {Path(beit3_colab.__file__).parent}",
         "python": f"{platform.python_version()} ({platform.python_implementation()}), {sys.executable}",
@@ -273,6 +274,42 @@ def check_cache(
             "or set BEIT3_COLAB_CACHE to a folder on another disk"))
     return rows
 
+# %% ../../nbs/13_commands/01_doctor.ipynb #3c9e5a11
+_SCENES = 8, 79, 103, 124, 137, 143, 161, 192 # seeds of the sample's
+_PIXELS = { # what is done, each with what the one before gives → SHA-256 of the pixels, its beginning
+    "drawing": "4a9126a51c08686e",
+    "writing and reading JPEG": "a1a1e8af2daed762",
+    "resizing": "4e620359204a5a95",
+}
+
+def sum_pixels() -> dict[str, str]: # what is done → SHA-256 of the pixels, its beginning
+    "What a few of the sample's pictures are when they are drawn, read from JPEG, and as the model sees them."
+    import numpy as np
+    from beit3_colab.pictures.reading import open_picture, preprocess
+    from beit3_colab.scenes import draw_scene, make_scene
+    drawn = [draw_scene(make_scene(seed)) for seed in _SCENES]
+    files = [io.BytesIO() for _ in drawn]
+    for picture, file in zip(drawn, files): picture.save(file, "JPEG", quality=90) # as `write_scenes` does
+    read = [open_picture(file.getvalue()) for file in files]
+    steps = drawn, read, [preprocess(picture, 192) for picture in read]
+    sums = (hashlib.sha256(b"".join(np.asarray(p).tobytes() for p in pictures)).hexdigest()[:16] for pictures in steps)
+    return dict(zip(_PIXELS, sums))
+
+# %% ../../nbs/13_commands/01_doctor.ipynb #3c9e5a12
+def check_pictures(
+    problems: list[Problem], # gets the first step that gives other pixels
+) -> dict[str, str]: # name → value
+    "Whether pictures have the very pixels here that the published figures of the sample are of."
+    found, version = sum_pixels(), _version_of("pillow")
+    other = next((step for step in _PIXELS if found[step] != _PIXELS[step]), None) # the later ones follow from it
+    if other is None: return {"Pillow": f"{version}; drawing, reading and resizing give the same pixels as elsewhere"}
+    problems.append(Problem(
+        f"{other} gives other pixels with this Pillow ({version}) than those that the sample's figures are of: where two "
+        "answers are close the other one may win here, on any pictures",
+        "pip install --force-reinstall --no-cache-dir pillow, restart Python, and delete the folder sample-… in the "
+        "cache; a Pillow built by the system or by conda may hold another JPEG library"))
+    return {"Pillow": f"{version}; {other} gives other pixels than elsewhere"}
+
 # %% ../../nbs/13_commands/01_doctor.ipynb #3ed9ac92
 _SETTINGS = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MPLBACKEND") # beside all that begin with BEIT3_COLAB_
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
@@ -356,6 +393,7 @@ _CHECKS = {
     "PyTorch": check_torch,
     "requirements": check_requirements,
     "front end": check_front_end,
+    "pictures": check_pictures,
     "cache": check_cache,
     "settings": check_settings,
 }

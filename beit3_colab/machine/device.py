@@ -13,8 +13,8 @@ from time import perf_counter
 from .messages import clean_line, format_bytes, plural, UserError
 
 # %% auto #0
-__all__ = ['find_device', 'start_device', 'choose_dtype', 'tell_again', 'multiplies_bfloat16', 'tell_slow_dtype', 'PeakMemory',
-           'peak_memory', 'Gpu', 'list_gpus', 'is_gpu_lost', 'explain_gpu']
+__all__ = ['find_device', 'start_device', 'choose_dtype', 'tell_again', 'multiplies_bfloat16', 'bfloat16_gain', 'tell_slow_dtype',
+           'PeakMemory', 'peak_memory', 'Gpu', 'list_gpus', 'is_gpu_lost', 'explain_gpu']
 
 # %% ../../nbs/01_machine/04_device.ipynb #4a333e0a
 def _available_devices() -> dict[str, bool]: # best first
@@ -107,6 +107,20 @@ def multiplies_bfloat16(
     try: words = set(Path(cpuinfo).read_text(errors="replace").split())
     except OSError: return False
     return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
+
+# %% ../../nbs/01_machine/04_device.ipynb #7b30c5d2
+_GAINS = { # the better instructions first
+    "amx_bf16": "2 to 3 times",
+    "avx512_bf16": "twice",
+}
+
+def bfloat16_gain(
+    cpuinfo: str|Path = "/proc/cpuinfo", # what Linux knows of its processors
+) -> str: # such as "twice"; "" where it is none, or was not measured
+    "How many times as fast as in float32 a large model is in `bfloat16+float32`, on this kind of processor."
+    try: words = set(Path(cpuinfo).read_text(errors="replace").split())
+    except OSError: return ""
+    return next((gain for name, gain in _GAINS.items() if name in words), "")
 
 # %% ../../nbs/01_machine/04_device.ipynb #b204a1fd
 def _seconds_of_product(dtype) -> float: # the least of three

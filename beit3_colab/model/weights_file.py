@@ -15,7 +15,7 @@ import torch
 from ..machine.messages import did_you_mean, first_few, format_bytes, get_log, plural, short_name, short_repr
 from ..machine.messages import UserError
 from ..machine.contents import recognise_file
-from ..machine.files import check_regular, open_regular, read_json
+from ..machine.files import check_regular, is_far, open_regular, read_json
 from .pickles import check_zip, is_listed, SCRIPT, survey_file, ZIP
 
 # %% auto #0
@@ -164,7 +164,8 @@ def _read_one(path, mapped=False):
         return load_file(path)
     is_zip = head.startswith(ZIP)
     if is_zip: _check_content(path)
-    return _load_pickle(path, mapped=mapped and is_zip and Path(path).suffix == ".pth")
+    mapped = mapped and is_zip and Path(path).suffix == ".pth" and not is_far(path)
+    return _load_pickle(path, mapped=mapped)
 
 def _check_content(path):
     "Raise `UserError` for a zip that is damaged, or that `torch.save` has not written so."
@@ -561,7 +562,8 @@ def open_weights(
     mapped: bool = False, # whether numbers may stay in the file until they are used: for those that are copied at once
 ) -> Weights: # with what should be known of them
     """Find the weights of a file without running anything in it. Raises `UserError` when it is something else, or
-    holds several models of which none is the usual one."""
+    holds several models of which none is the usual one. Where numbers stay in the file, somebody who cuts it before
+    they are used ends the process; so nobody may write into the file meanwhile."""
     _check_text("weights_key", key)
     path, key = Path(path), key or None
     check_regular(path, f"checkpoint {short_name(path)}")

@@ -276,10 +276,12 @@ def join_words(
     grid = triton.cdiv(length, 128), H, B
     _join_kernel[grid](qkv, counts, out, sums, n, length, D**-0.5, H, D, _power(length - n), 128, num_warps=4)
 
-def _rows_at_a_time(device): # of `_part_kernel`; Triton's interpreter has no registers
-    if device.type != "cuda": return 64
-    known = tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 2) # before, its compiler crashed at 64
-    return 64 if known and torch.cuda.get_device_capability(device)[0] in (9, 10) else 32
+def _rows_and_warps(device, words): # of `_part_kernel`: rows at a time, and warps of a program
+    rows = 64 # Triton's interpreter has no registers
+    if device.type == "cuda":
+        known = tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 2) # before, its compiler crashed at 64
+        if not known or torch.cuda.get_device_capability(device)[0] not in (9, 10): rows = 32
+    return (rows, 4) if words <= 64 else (rows//2, 8) # twice the words are more than the same threads hold
 
 def part_words(
     kept: tuple[torch.Tensor, ...], # qkv, counts, out and sums, as `join_words` left them
@@ -292,8 +294,9 @@ def part_words(
     B, length, _, H, D = qkv.shape
     picture, question = qkv.new_empty(B, n, 3, H, D), qkv.new_empty(B, length - n, 3, H, D)
     strides = [s for g in by_picture for s in g.stride()[:3]]
+    rows, warps = _rows_and_warps(qkv.device, length - n)
     _part_kernel[(H, B)](*kept, grad, *by_picture, *strides, picture, question, n, length, D**-0.5, H, D,
-                         _power(length - n), _rows_at_a_time(qkv.device), num_warps=4)
+                         _power(length - n), rows, num_warps=warps)
     return picture, question
 
 # %% ../../nbs/10_training/08_kernels.ipynb #b9ce6d0d
