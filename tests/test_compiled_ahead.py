@@ -110,4 +110,4 @@ def test_what_is_compiled_beforehand_is_all_that_batches_ask_for():
     need_triton("3.6")
     done = subprocess.run([sys.executable, "-c", BEFOREHAND.format(scripts=str(ROOT/"scripts"))], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 30
+    assert int(done.stdout) > 20

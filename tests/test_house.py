@@ -100,6 +100,19 @@ def test_a_package_has_the_floor_of_one_folder():
         if "." in module: places.setdefault(module.split(".")[0], set()).add(number)
     assert not {package: found for package, found in places.items() if len(found) > 1}
 
+def twice(tree):
+    "Names that a module gives to two things: the second takes the first one's place in what was written before it."
+    def names(node):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)): return [node.name]
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        return [n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+    given = [name for node in tree.body for name in names(node)]
+    return sorted({name for name in given if given.count(name) > 1} - {"_"})
+
+def test_no_name_of_a_module_is_given_twice():
+    assert not {name: found for name, (tree, _) in read_modules().items() if (found := twice(tree))}
+    assert twice(ast.parse("A, b = 1, 2\ndef f(): A = 3\nA: set = {4}\nclass f: pass\n_ = 1\n_ = 2")) == ["A", "f"] # it can fail
+
 def test_notebooks_are_numbered_from_one_and_numbers_are_cited_nowhere():
     folders = [p for p in (ROOT/"nbs").iterdir() if re.match(r"\d", p.name)]
     for folder in folders:

@@ -187,7 +187,7 @@ def leads_out(
             or ".." in name.split("/") or not name.strip("./"))
 
 # %% ../../nbs/01_machine/03_files.ipynb #5e2f9b11
-_FAR = set("9p afs afpfs beegfs ceph cifs glusterfs gpfs lustre ncpfs nfs nfs4 smb2 smb3 smbfs virtiofs".split())
+_NETWORKS = set("9p afs afpfs beegfs ceph cifs glusterfs gpfs lustre ncpfs nfs nfs4 smb2 smb3 smbfs virtiofs".split())
 
 def is_far(
     path: str|Path, # of a file
@@ -203,7 +203,7 @@ def is_far(
         point = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), fields[4]) # a blank is \040 there
         if path == point or path.startswith(point.rstrip("/") + "/"): kinds[point] = rest.split(" ")[0]
     kind = kinds[max(kinds, key=len)] if kinds else "" # of the innermost; what was mounted last hides what was before
-    return kind in _FAR or kind == "fuse" or kind.startswith("fuse.")
+    return kind in _NETWORKS or kind == "fuse" or kind.startswith("fuse.")
 
 # %% ../../nbs/01_machine/03_files.ipynb #abe56194
 def _not_json(content: bytes, error: Exception, name: str, remedy: str) -> UserError:

@@ -87,10 +87,14 @@ def _chain(error):
 def _wants_memory(error):
     return any(isinstance(e, MemoryError) or "allocate memory" in str(e)[:500] for e in _chain(error))
 
+def _own_folder():
+    import beit3_colab
+    return f"{Path(beit3_colab.__file__).parent}{os.sep}" # a clone may lie in a folder of the same name, with all that is installed
+
 def _is_foreign(error, packages):
     "Whether an error was raised by a package that the user called."
     frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-    ours = max((i for i, name in enumerate(frames) if f"{os.sep}beit3_colab{os.sep}" in name), default=-1)
+    ours = max((i for i, name in enumerate(frames) if name.startswith(_own_folder())), default=-1)
     return any(f"{os.sep}{package}{os.sep}" in name for package in packages for name in frames[ours + 1:])
 
 def classify(error, foreign=()):
@@ -164,7 +168,7 @@ def try_once(format, good, seed, folder, show=False):
                 message=message[:600].encode("utf-8", "replace").decode())
 
 def _where(error): # the last line of ours that it passed
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f"{os.sep}beit3_colab{os.sep}" in f.filename]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(_own_folder())]
     frame = frames[-1] if frames else traceback.extract_tb(error.__traceback__)[-1]
     return f"{Path(frame.filename).parent.name}/{Path(frame.filename).name}:{frame.lineno}"
 
