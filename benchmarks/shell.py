@@ -94,7 +94,7 @@ def measure(forms, place, runs, anew=True):
     bare = environment(place, place, place/"bytecode")
     asked = {"import torch, nothing else": lambda: run(["-c", "import torch"], bare)}
     for name, root in forms.items():
-        env, output = environment(root, place/"cache", place/"bytecode"), place/"out"
+        env = environment(root, place/"cache", place/"bytecode")
         def evaluate(env=env, **changes):
             with tempfile.TemporaryDirectory(dir=place) as folder:
                 return run(["-m", "beit3_colab", "evaluate", "--output-dir", f"{folder}/run"], env | changes)

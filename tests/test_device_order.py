@@ -110,6 +110,12 @@ def test_a_model_at_work_is_left_as_it_is(tmp_path):
     assert vqa.compiles == "as another run wants it"
 
 
+def mixing(vqa):
+    "The fast layout with its plain forms, where questions of different lengths share a batch, as where the kernel for attention runs."
+    model = FastBeit3(vqa.model, fused=False)
+    model.mixes = True
+    return model
+
 def test_the_fast_layout_answers_a_run_alike(tmp_path, monkeypatch):
     "As on a GPU each picture goes in once for its questions; here with the kernels' plain forms."
     vqa = load_model("sample", device="cpu")
@@ -118,10 +124,6 @@ def test_the_fast_layout_answers_a_run_alike(tmp_path, monkeypatch):
     fast = evaluate(vqa, limit=60, output_dir=tmp_path/"fast", progress=False, batch_size=8)
     assert fast.submission.read_bytes() == plain.submission.read_bytes()
     sizes, start = [], answering.start_batch
-    def mixing(self):
-        model = FastBeit3(self.model, fused=False)
-        model.mixes = True # as where the kernel for attention runs
-        return model
     def counted(vqa, images, rows, ids, warn, counts=None):
         sizes.append((len(rows), counts is None))
         return start(vqa, images, rows, ids, warn, counts=counts)
@@ -135,10 +137,6 @@ def test_the_fast_layout_answers_a_run_alike(tmp_path, monkeypatch):
 def test_windows_of_a_model_that_mixes_make_whole_batches(tmp_path, monkeypatch):
     "Over many windows, with pictures that cannot be read, continued after a stop: each question is answered once, in the batch that it would be in anyway."
     vqa, real, batches, start = load_model("sample", device="cpu"), reading.load_image, [], answering.start_batch
-    def mixing(self):
-        model = FastBeit3(self.model, fused=False)
-        model.mixes = True
-        return model
     def counted(vqa, images, rows, ids, warn, counts=None):
         batches.append((len(rows), ids.sum().item()))
         return start(vqa, images, rows, ids, warn, counts=counts)
@@ -184,7 +182,7 @@ def test_windows_start_small_fill_batches_and_keep_their_order():
     assert reading.plan_windows([], 16, fill=16) == []
     many = [replace(q, image="one.jpg", image_id=1) for q in open_sample().questions[:40]] + questions[:1]
     assert [list(map(len, window)) for window in reading.plan_windows(many, 1, fill=16)] == [[40, 1]]
-    assert len(reading.plan_windows(many*1 + questions, 1, fill=999)) > 1 # fewer than a batch, all the same
+    assert len(reading.plan_windows(many + questions, 1, fill=999)) > 1 # fewer than a batch, all the same
 
 
 @pytest.fixture

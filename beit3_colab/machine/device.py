@@ -98,15 +98,17 @@ def tell_again(
     return f"{plural(count, 'question')} overflowed in {dtype} and {were} answered again in float32"
 
 # %% ../../nbs/01_machine/04_device.ipynb #7d18bc4f
+def _words_of(cpuinfo) -> set[str]: # none where there is no such file
+    try: return set(Path(cpuinfo).read_text(errors="replace").split())
+    except OSError: return set()
+
 def multiplies_bfloat16(
     cpuinfo: str|Path = "/proc/cpuinfo", # what Linux knows of its processors
 ) -> bool: # False also where there is no such file
     """Whether this machine's processors multiply in bfloat16.
 
     AVX-512 BF16 or AMX (Intel, AMD), or Arm's BF16 extension."""
-    try: words = set(Path(cpuinfo).read_text(errors="replace").split())
-    except OSError: return False
-    return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
+    return bool(_words_of(cpuinfo) & {"avx512_bf16", "amx_bf16", "bf16"})
 
 # %% ../../nbs/01_machine/04_device.ipynb #7b30c5d2
 _GAINS = { # the better instructions first
@@ -118,8 +120,7 @@ def bfloat16_gain(
     cpuinfo: str|Path = "/proc/cpuinfo", # what Linux knows of its processors
 ) -> str: # such as "twice"; "" where it is none, or was not measured
     "How many times as fast as in float32 a large model is in `bfloat16+float32`, on this kind of processor."
-    try: words = set(Path(cpuinfo).read_text(errors="replace").split())
-    except OSError: return ""
+    words = _words_of(cpuinfo)
     return next((gain for name, gain in _GAINS.items() if name in words), "")
 
 # %% ../../nbs/01_machine/04_device.ipynb #b204a1fd

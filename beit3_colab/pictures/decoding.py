@@ -90,11 +90,11 @@ class DecodingProcesses:
             raise
 
     def share(self,
-        bytes: int, # of memory
+        length: int, # bytes
     ) -> mmap.mmap: # that they have, too
         "Make memory to write to."
-        os.ftruncate(self.descriptor, bytes)
-        memory = mmap.mmap(self.descriptor, bytes)
+        os.ftruncate(self.descriptor, length)
+        memory = mmap.mmap(self.descriptor, length)
         self._let_go() # the mapping stays
         return memory
 

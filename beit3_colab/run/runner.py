@@ -391,8 +391,9 @@ class Runner:
         if self.world.is_main: check_still_there(self.folder)
         ids = {question.question_id for question in self.task.questions}
         records = collect_records(self.group, self.folder, self.identity, self.journal, self.shares, ids)
-        for rank, share in enumerate(self.shares): # of a node whose disk is not seen here
-            self.tally.count([records[i] for i in share & self.tally.left.keys() if i in records], rank)
+        left = self.tally.left
+        for rank in range(len(self.shares)): # of a node whose disk is not seen here
+            self.tally.count([records[i] for i in self.shares.ids(rank) if i in left and i in records], rank)
         self.tally.finish()
         measured = self.group.gather(measure(self), MEASURED)
         if self.world.is_main: write_results(self, records, measured)
