@@ -132,10 +132,8 @@ if triton is not None:
             y = (total - mean[:, None]*sums[None, :])*scale[:, None] + bias[None, :]
             if ADD: y += out_desc.load([first*HEIGHT, second*WIDTH]).to(tl.float32)
             if GELU: y = gelu_block(y)
-            stored = y.to(out_desc.dtype)
-            out_desc.store([first*HEIGHT, second*WIDTH], stored)
-            if MOMENTS: # what lies beyond the matrix is zero
-                y = stored.to(tl.float32)
+            out_desc.store([first*HEIGHT, second*WIDTH], y.to(out_desc.dtype))
+            if MOMENTS: # of what was not rounded yet: nothing to convert. What lies beyond the matrix is zero
                 at = moments_ptr + (second*rows + row)*2
                 tl.store(at, tl.sum(y, 1), mask=row < rows)
                 tl.store(at + 1, tl.sum(y*y, 1), mask=row < rows)

@@ -149,17 +149,15 @@ except Exception as error: # anything: it loads libraries, and looks for compile
     triton, _import_fault = None, f"Triton cannot be imported ({type(error).__name__}: {clean_line(error, 120)})"
 
 _PHI = ( # coefficients of log2 Φ(-a), a ≥ 0
-    -0.999989331, -1.15124476, -0.458614677, -0.0536639094,
-    0.00828312337, -0.000852045196, 4.91127284e-05, -1.1047315e-06)
+    -1.00003904, -1.15044085, -0.461142732, -0.0506400121, 0.00660677886, -0.000407989457)
 
 # %% ../../nbs/07_model/02_kernels.ipynb #8697181e
 if triton is not None:
     @triton.jit
     def gelu_block(x):
         a = tl.abs(x)
-        high = 0.00828312337 + a*(-0.000852045196 + a*(4.91127284e-05 + a*-1.1047315e-06))
-        tail = tl.exp2(-0.999989331 + a*(-1.15124476 + a*(-0.458614677 + a*(-0.0536639094 + a*high))))
-        return x * tl.where(x < 0, tail, 1. - tail)
+        high = -0.0506400121 + a*(0.00660677886 + a*-0.000407989457)
+        return tl.maximum(x, 0.) - a*tl.exp2(-1.00003904 + a*(-1.15044085 + a*(-0.461142732 + a*high)))
 
     # numbers that change with every batch are not compiled in
     @triton.jit(do_not_specialize=["rows", "count", "x_stride", "x_offset", "out_stride", "out_offset"])
