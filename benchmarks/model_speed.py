@@ -16,7 +16,7 @@ from common import Results, machine, processor_seconds, table, timed
 
 from beit3_colab.model import kernels
 from beit3_colab.model import vqa as predict
-from beit3_colab.model.folded import lay_out
+from beit3_colab.model.folded_float8 import lay_out
 from beit3_colab.model.fused import FastBeit3, operations
 from beit3_colab.model.beit3 import Beit3Config, Beit3ForVQA, init_weights, model_size
 from beit3_colab.model.vqa import DOUBLE_CHECK, VQA, predict_logits

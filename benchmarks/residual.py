@@ -12,7 +12,7 @@ from common import introduce, table, timed
 from model_speed import Side
 
 from beit3_colab.model.batching import pad_questions, plan_batches
-from beit3_colab.model.folded import lay_out
+from beit3_colab.model.folded_float8 import lay_out
 from beit3_colab.model.fused import FastBeit3
 from beit3_colab.model.vqa import load_model, predict_logits
 from beit3_colab.run.windows import plan_windows, read_windows

@@ -133,10 +133,11 @@ def describe_kernels(
 ) -> str: # what was tried, and what came of it
     "Whether the model's kernels run on a GPU."
     from beit3_colab.model.folded import try_folding
+    from beit3_colab.model.folded_float8 import try_rounding
     from beit3_colab.model.kernels import can_fuse, try_kernels, why_not
     folding = {}
     if can_fuse(device, dtype):
-        folding = try_folding(device, dtype)
+        folding = try_folding(device, dtype) | try_rounding(device, dtype)
         found = try_kernels(device, dtype) | folding
     elif why := why_not(device, dtype): found = {"none": why}
     else: return "not for this GPU; the plain form answers"

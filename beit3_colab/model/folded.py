@@ -18,7 +18,7 @@ from .kernels import row_moments, RowMap, triton, try_forms
 # %% auto #0
 __all__ = ['PRODUCT_TILE', 'TensorDescriptor', 'fold_norm', 'row_statistics', 'multiply_rows', 'place_tokens',
            'fused_row_statistics', 'fused_multiply_rows', 'processors', 'fused_place_tokens', 'FoldedExpert',
-           'FoldedBeit3', 'can_fold', 'lay_out', 'try_folding']
+           'FoldedBeit3', 'can_fold', 'try_folding']
 
 # %% ../../nbs/07_model/17_folded.ipynb #5bba0e19
 def fold_norm(
@@ -209,6 +209,8 @@ class FoldedExpert:
         self.fc1 = fold_norm(e.ffn_norm, e.fc1.weight, e.fc1.bias)
         self.fc2 = fold_norm(e.hidden_norm, e.fc2.weight, e.fc2.bias)
 
+    def begin(self, x, moments): return moments # what is passed from layer to layer
+
     def _product(self, rows, moments, layer, out, **form): # form: see `multiply_rows`
         return self.multiply(rows, self.statistics(moments, rows.shape[1], self.eps), *layer, out, **form)
 
@@ -218,7 +220,7 @@ class FoldedExpert:
         self._product(x, moments, layer, qkv)
         return qkv
 
-    def after_attention(self, x, attended, moments): # rows [R, d] (changed in place), attention's, the latter's moments
+    def after_attention(self, x, attended, moments, state=None): # rows [R, d] (changed in place), attention's, the latter's moments
         "The rest of a layer → moments of `x`."
         hidden, rest = x.new_empty(len(x), self.hidden), dict(give_moments=True)
         moments = self._product(attended, moments, self.out, x, add=True, **rest)
@@ -228,20 +230,21 @@ class FoldedExpert:
 # %% ../../nbs/07_model/17_folded.ipynb #14561315
 class FoldedBeit3(FastBeit3):
     "`Beit3ForVQA` laid out for Hopper; adds a copy of the layers' weights."
+    picture_expert = FoldedExpert
     def __init__(self,
         model: Beit3ForVQA, # in half precision, in evaluation mode, on its device
         fused: bool|None = None, # use the kernels; without it where they can run
     ):
         weight = model.image_embedding.proj.weight
         super().__init__(model, fused=fused, beside=weight.device.type == "cuda")
-        kernels = dict(multiply_rows=fused_multiply_rows, row_statistics=fused_row_statistics,
-                       place_tokens=fused_place_tokens, attend_rows=fused_attend_rows)
-        plain = dict(multiply_rows=multiply_rows, row_statistics=row_statistics, place_tokens=place_tokens,
-                     attend_rows=attend_rows)
         can = can_fold(weight.device, weight.dtype, model.config.head_dim) if fused is None else fused
-        forms = {name: guarded_kernel(kernel, name) for name, kernel in kernels.items()} if can else plain
+        forms = {name: guarded_kernel(kernel, name) if can else plain for name, (plain, kernel) in self._steps().items()}
         self.place, self.attend = forms["place_tokens"], forms["attend_rows"]
-        self.folded = [(FoldedExpert(l.image, forms), FoldedExpert(l.text, forms)) for l in model.layers]
+        self.folded = [(self.picture_expert(l.image, forms), FoldedExpert(l.text, forms)) for l in model.layers]
+
+    def _steps(self): # name → plain form, kernel
+        return dict(multiply_rows=(multiply_rows, fused_multiply_rows), row_statistics=(row_statistics, fused_row_statistics),
+                    place_tokens=(place_tokens, fused_place_tokens), attend_rows=(attend_rows, fused_attend_rows))
 
     @torch.inference_mode()
     def __call__(self, images, input_ids, rows=None, counts=None): # as `FastBeit3`
@@ -254,21 +257,21 @@ class FoldedBeit3(FastBeit3):
         e = self.model.image_embedding
         x, moments = self.place(self._tokens(images), rows, e.cls_token[0, 0], e.positions[2:], T) # [B × (n+T), d]
         y = self.model.text_embedding(input_ids).flatten(0, 1)                                     # [B × T, d]
-        y_moments = row_moments(y)
+        state, y_moments = self.folded[0][0].begin(x, moments), row_moments(y)
         self._fork()
         for image, text in self.folded[:-1]:
             with torch.cuda.stream(self.side): words = text.queries_keys_values(y, y_moments)      # [B × T, 3·d]
-            qkv = image.queries_keys_values(x, moments)                                  # [B × (n+T), 3·d]
+            qkv = image.queries_keys_values(x, state)                                  # [B × (n+T), 3·d]
             self._join()
             question.view(qkv).copy_(words.view(B, T, -1))
             attended, of_attended = self.attend(qkv, B, c.num_heads, counts, n, moments=True) # [B × (n+T), d]
             self._fork() # both streams read what attention gave: it is kept until they have joined
             with torch.cuda.stream(self.side):
                 y_moments = text.after_attention(y, *_cut_question(attended, of_attended, question))
-            moments = image.after_attention(x, attended, of_attended)
+            state = image.after_attention(x, attended, of_attended, state)
         self._join()
         image, text = self.folded[-1]
-        kv = image.queries_keys_values(x, moments, keys_only=True)                       # [B × (n+T), 2·d]
+        kv = image.queries_keys_values(x, state, keys_only=True)                         # [B × (n+T), 2·d]
         words = text.queries_keys_values(y, y_moments, keys_only=True)                   # [B × T, 2·d]
         cls = self._last_layer(x.view(B, -1, c.embed_dim)[:, 0], kv, words, question, counts)
         return self.model.head(self.model.pooler(cls))
@@ -284,16 +287,16 @@ class FoldedBeit3(FastBeit3):
                 with suppress(KernelError): used.result()
 
     def _uses(self): # every form of every kernel, on as few rows as there can be
-        c, weight, image = self.config, self.patch_weight, self.folded[0][0]
+        c, weight, one = self.config, self.patch_weight, self.folded[0][1]
         d, ffn, R = c.embed_dim, c.ffn_dim, 16
         def empty(*size): return weight.new_zeros(size)
         def whole(count): return torch.full((1,), count, dtype=torch.int32, device=weight.device)
-        def product(layer, x, out, **form): return partial(image.multiply, x, statistics, *layer, out, **form)
-        def statistics_of(parts): return partial(image.statistics, statistics.new_zeros(parts, R, 2), d, image.eps)
+        def product(layer, x, out, **form): return partial(one.multiply, x, statistics, *layer, out, **form)
+        def statistics_of(parts): return partial(one.statistics, statistics.new_zeros(parts, R, 2), d, one.eps)
         statistics, e, more = empty(2, R).float(), self.model.image_embedding, dict(give_moments=True)
-        yield product(image.out, empty(R, d), empty(R, d), add=True, **more) # the longest first
-        yield product(image.fc1, empty(R, d), empty(R, ffn), gelu=True, **more)
-        yield product(image.qkv, empty(R, d), empty(R, 3*d))
+        yield product(one.out, empty(R, d), empty(R, d), add=True, **more) # the longest first
+        yield product(one.fc1, empty(R, d), empty(R, ffn), gelu=True, **more)
+        yield product(one.qkv, empty(R, d), empty(R, 3*d))
         for left in (15, 31, 63): # keys that whole tiles leave over: for 16, 32 and 64 there is a form each
             yield partial(self.attend, empty(left, 3*d), 1, c.num_heads, whole(left), left, moments=True)
         yield partial(self.attend_cls, empty(1, d), empty(R, 2*d), c.num_heads, whole(R))
@@ -316,18 +319,6 @@ def can_fold(
 ) -> bool: # whether `FoldedBeit3`'s kernels run there, and are the faster ones
     "Hopper, half precision, and a Triton that knows tensor descriptors."
     return TensorDescriptor is not None and dtype in (torch.float16, torch.bfloat16) and can_attend(device, head_dim)
-
-def lay_out(
-    model: Beit3ForVQA, # in half precision, in evaluation mode, on a GPU
-    float8: bool = False, # matrix products of the picture's stream in e4m3
-    fold: bool = True, # whether norms may be folded into products
-) -> FastBeit3: # the fastest form that its device runs
-    "Lay a model out for its GPU."
-    weight = model.image_embedding.positions
-    if float8 or not fold or not can_fold(weight.device, weight.dtype, model.config.head_dim): return FastBeit3(model, float8)
-    folded = FoldedBeit3(model)
-    folded.compile()
-    return folded
 
 # %% ../../nbs/07_model/17_folded.ipynb #4ad5ed5a
 def _try_products(multiply, draw):

@@ -27,7 +27,8 @@ from .batching import finish_batch, Found, is_close, is_out_of_memory, NotFinite
 from .batching import plan_batches, start_batch, steady_attention, to_device
 from .beit3 import Beit3ForVQA
 from .kernels import can_fuse, check_float8, KernelError, why_not
-from .folded import FoldedBeit3, lay_out
+from .folded import FoldedBeit3
+from .folded_float8 import lay_out
 from .agreement import check_agreement, Disagreement, spread_out
 from .fused import FastBeit3, operations, repays_compilation
 from .overflow import build_fitting, check_room, widened
@@ -386,9 +387,8 @@ class VQA:
 
     def _give_up(self, form, why, how="do not run here"): # form: that failed; None where none was tried
         if not why: return
-        if isinstance(form, FoldedBeit3): # the form with norms between products may run; float8's is none of these
-            self.folding_fault, self._how, self._finer = why, how, None
-            if not self.float8: self._fast = None
+        if isinstance(form, FoldedBeit3): # the form with norms between products may run
+            self.folding_fault, self._how, self._fast, self._finer = why, how, None, None
             self._notice = (f"{self.device}: the kernels that fold norms into products {how} ({why}); "
                             "those without that answer, some 10 % more slowly")
             return
