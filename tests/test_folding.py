@@ -7,13 +7,14 @@ from test_kernel_fallback import ask, Broken, pretend, small_vqa
 
 from beit3_colab import evaluate
 from beit3_colab.machine.messages import UserError
-from beit3_colab.model import folded, fused, kernels
+from beit3_colab.model import folded, folded_float8, fused, kernels
 from beit3_colab.model import vqa as predict
 from beit3_colab.model.beit3 import Beit3Config, Beit3ForVQA, init_weights
 from beit3_colab.model.folded import fold_norm, FoldedBeit3, multiply_rows, row_statistics, try_folding
 from beit3_colab.model.fused import FastBeit3
 
 KERNELS = "multiply_rows", "row_statistics", "place_tokens", "attend_rows"
+ROUNDED = "multiply_rounded_rows", "rounded_statistics", "round_rows"
 CPU = torch.device("cpu")
 
 
@@ -22,15 +23,17 @@ def folds(pretend, monkeypatch):
     "Let the CPU be a device that folds; some kernels may be broken."
     def prepare(**broken):
         pretend()
-        monkeypatch.setattr(folded, "can_fold", lambda device, dtype, head_dim: True)
-        for name in KERNELS: monkeypatch.setattr(folded, f"fused_{name}", broken.get(name) or getattr(folded, name))
+        for module, names in ((folded, KERNELS), (folded_float8, ROUNDED)):
+            monkeypatch.setattr(module, "can_fold", lambda device, dtype, head_dim: True)
+            for name in names: monkeypatch.setattr(module, f"fused_{name}", broken.get(name) or getattr(module, name))
+        monkeypatch.setattr(folded_float8, "can_round", lambda device, dtype, head_dim: True)
     return prepare
 
 
 def broken(name, good=0, error=None):
     "Stands in a kernel's place, and fails after some calls."
     found = Broken("norm_rows", error or RuntimeError("Triton Error [CUDA]: invalid argument"), good)
-    found.plain = getattr(folded, name)
+    found.plain = getattr(folded if name in KERNELS else folded_float8, name)
     return found
 
 
