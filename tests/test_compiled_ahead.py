@@ -21,6 +21,7 @@ def test_every_kernel_compiles_for_every_chip(tmp_path):
         kernels, asked = {f["kernel"] for f in found}, " ".join(f["what"] for f in found)
         assert {"_norm_kernel", "_patch_kernel"} <= kernels and "*fp16" in asked, chip
         assert ("_attend_kernel" in kernels) == ("_product_kernel" in kernels) == (chip == "H100"), chip
+        assert ("_rounded_product_kernel" in kernels) == (chip == "H100"), chip
         assert ("fp8" in asked) == (chip in ("L4", "H100", "B200", "RTX 5090")), chip
         assert ("*bf16" in asked) == ("_part_kernel" in kernels) == ("_backward_kernel" in kernels) == (chip != "T4"), chip
     widths = [f["what"] for f in by_chip["T4"]]
@@ -82,27 +83,29 @@ import compile_kernels as c, torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from beit3_colab.model.beit3 import Beit3Config, Beit3ForVQA, model_size
 from beit3_colab.model.folded import FoldedBeit3
+from beit3_colab.model.folded_float8 import RoundedBeit3
 recorder = c.Recorder()
 c.pretend(recorder)
 recorder.chip = next(chip for chip in c.CHIPS if chip.name == "H100")
 configs = [model_size(size, image_size=side, num_layers=2, vocab_size=64, num_classes=8) for size, side in (("base", 224), ("base", 480), ("large", 768))]
 configs.append(Beit3Config(128, embed_dim=192, num_heads=6, num_layers=2, ffn_dim=768, vocab_size=64, num_classes=8))
-for config in configs:
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.device("cuda"), torch.no_grad():
-        torch.set_default_dtype(torch.float16)
-        model = Beit3ForVQA(config).eval()
-        torch.set_default_dtype(torch.float32)
-        form = FoldedBeit3(model)
-        for use in form._uses(): use()
-        before, side = set(recorder.found), config.image_size
-        assert len({{source.fn.fn.__name__ for _, source, *_ in recorder.found.values()}}) == 5, "product, statistics, attention, placing, patches"
-        images = torch.empty(2, side, side, 3, dtype=torch.uint8)
-        for length in (1, 9, 11, 12, 24, 27, 28, 40, 62, 64):
-            ids, rows = torch.zeros(3, length, dtype=torch.long), torch.zeros(3, dtype=torch.long)
-            form(images, ids, rows)
-            form(images[:1].expand(3, -1, -1, -1), ids, None, torch.full((3,), length))
-        later = [(c.describe(source, options), config) for key, (_, source, _, options) in recorder.found.items() if key not in before]
-        assert not later, later
+for kind, kernels in ((FoldedBeit3, 5), (RoundedBeit3, 8)): # product, statistics, attention, placing, patches; and the rounded ones
+    for config in configs:
+        with FakeTensorMode(allow_non_fake_inputs=True), torch.device("cuda"), torch.no_grad():
+            torch.set_default_dtype(torch.float16)
+            model = Beit3ForVQA(config).eval()
+            torch.set_default_dtype(torch.float32)
+            form = kind(model)
+            for use in form._uses(): use()
+            before, side = set(recorder.found), config.image_size
+            assert len({{source.fn.fn.__name__ for _, source, *_ in recorder.found.values()}}) == kernels
+            images = torch.empty(2, side, side, 3, dtype=torch.uint8)
+            for length in (1, 9, 11, 12, 24, 27, 28, 40, 62, 64):
+                ids, rows = torch.zeros(3, length, dtype=torch.long), torch.zeros(3, dtype=torch.long)
+                form(images, ids, rows)
+                form(images[:1].expand(3, -1, -1, -1), ids, None, torch.full((3,), length))
+            later = [(c.describe(source, options), config) for key, (_, source, _, options) in recorder.found.items() if key not in before]
+            assert not later, later
 print(len(recorder.found))
 """
 
