@@ -58,13 +58,13 @@ def plan(args, root):
               Part("checkpoints", 75, "first_answer.py", *device, "--size", base, "--root", root, "--prepare", env=few),
               Part("sample", 75, "model_speed.py", *device, "--sizes", "--agreement", "--no-reference", "--dtypes", *eight, env=few)]
     if args.device == "cuda":
-        compiled = [(base, dtype) for dtype in eight] + [(f"{large} {wide}", dtype) for dtype in halves]
+        compiled = [(base, dtype) for dtype in eight] + [(f"{large} {wide}", dtype) for dtype in eight]
         beside += [Part(f"compile {sizes} {dtype}", 75, "model_speed.py", "--warm", "--sizes", *sizes.split(), "--dtypes", dtype, env=few) for sizes, dtype in compiled]
         beside += [Part("compile tiles", 75, "model_speed.py", "--warm", "--variants", "--sizes", base, "--dtypes", "float16", env=few)]
     one_by_one = [
         Part("base", 60, *model("--sizes", base, "--dtypes", *eight, "--profile", args.out/"kernels.txt")),
         Part("end to end", 75, "end_to_end.py", *device, "--size", base, "--root", root, "--json", json),
-        Part("large", 65, *model("--sizes", large, wide, "--dtypes", *halves)),
+        Part("large", 75, *model("--sizes", large, wide, "--dtypes", *eight)),
         Part("first answer", 45, "first_answer.py", *device, "--size", base, "--root", root, "--json", json),
         Part("sample's answers, and variants", 50, *model("--sizes", base, "--forms", "--dtypes", *eight, "--agreement", "--variants", "--no-reference")),
         Part("kernels", 45, "kernels.py", *device, "--json", json, *(["--batch", 1, "--patches", 20] if tiny else ["--flex"]))]

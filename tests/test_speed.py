@@ -152,7 +152,7 @@ def test_questions_of_different_lengths_share_a_batch(layout):
 def test_a_picture_is_repeated_for_its_questions_on_the_plain_way_too():
     vqa = VQA(small_model())
     images, ids, rows = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8), torch.randint(4, 99, (3, 5)), torch.tensor([1, 1, 0])
-    assert torch.equal(vqa.logits(images, ids, rows), predict_logits(vqa.model, images[rows], ids))
+    assert torch.allclose(vqa.logits(images, ids, rows), predict_logits(vqa.model, images[rows], ids), atol=1e-5) # threads may cut the batch
 
 
 def test_what_is_in_doubt_is_answered_again_in_float32(tmp_path, monkeypatch):
