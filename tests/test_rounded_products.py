@@ -1,0 +1,145 @@
+"The product that rounds, which is written in Gluon, on a CPU: its source runs on a stand-in for Hopper, which shows races, deadlocks and what is beyond a buffer."
+import pytest
+import torch
+
+from gluon_standin import Fault, load_copy, stand_in
+from test_speed import need_triton
+
+MODULE = "beit3_colab.model.folded_float8"
+FORMS = "out", "add", "gelu", "add8" # the four products of a layer: queries, keys and values; after attention; into the hidden layer, out of it
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory):
+    "Load a copy of the module, with a place of its source changed."
+    need_triton("3.6") # Gluon
+    def load(*change):
+        module = load_copy(MODULE, tmp_path_factory.mktemp("copy")/"copy.py", *change)
+        if module.gluon is None: pytest.skip("this Triton has no Gluon")
+        module.language = stand_in(module, "_rounded_product_kernel", ["gelu_block"])
+        return module
+    return load
+
+@pytest.fixture(scope="module")
+def module(load): return load()
+
+
+def draw(form, rows, outs, width, seed=0, half=torch.float16):
+    "A product's arguments, at random."
+    made = torch.Generator().manual_seed(seed)
+    def numbers(*size): return torch.randn(size, generator=made)
+    eight = torch.float8_e4m3fn
+    kind = half if form == "add" else eight
+    given = dict(
+        rows=numbers(rows, width).to(kind), statistics=torch.stack((numbers(rows)*.3, numbers(rows).abs() + .5, numbers(rows))),
+        weight=(numbers(outs, width) if kind == eight else numbers(outs, width)/width**.5).to(kind), weight_scale=None if form == "add" else (numbers(outs).abs() + .5)/width**.5,
+        sums=numbers(outs), bias=numbers(outs), gelu=form == "gelu")
+    if form != "gelu": given["out"] = numbers(rows, outs).to(half)
+    if form != "out": given["rounded"] = torch.full((rows, outs), torch.nan).to(eight)
+    if form.startswith("add"): given["scale"] = numbers(rows).abs()*100 + 1 # some do not fit
+    return given
+
+def multiply(module, given, programs=3, seed=0, ordered=True):
+    "The product, by programs of the stand-in; gives moments, `out` and `rounded`."
+    given = given | {name: given[name].clone() for name in ("out", "rounded") if name in given}
+    module.processors, module.language.seed, module.language.ordered = lambda device: programs, seed, ordered
+    torch.use_deterministic_algorithms(True) # new memory is full of NaN
+    try: return module.fused_multiply_rounded_rows(**given), given.get("out"), given.get("rounded")
+    finally: torch.use_deterministic_algorithms(False)
+
+def plain(module, given):
+    given = given | {name: given[name].clone() for name in ("out", "rounded") if name in given}
+    return module.multiply_rounded_rows(**given), given.get("out"), given.get("rounded")
+
+def differs(found, wanted):
+    "What differs by more than its rounding."
+    (moments, out, rounded), (wanted_moments, wanted_out, wanted_rounded) = found, wanted
+    if out is not None and not torch.allclose(out.float(), wanted_out.float(), rtol=2**-10 if out.dtype == torch.float16 else 2**-7, atol=1e-4, equal_nan=True): return "out"
+    if rounded is None: return None if moments is None else "moments"
+    rounded, wanted_rounded = rounded.float(), wanted_rounded.float()
+    if not torch.allclose(rounded, wanted_rounded, rtol=1/8, atol=2**-9, equal_nan=True): return "rounded"
+    if (rounded != wanted_rounded).logical_and(~wanted_rounded.isnan()).float().mean() > .001: return "rounded" # to another neighbour
+    if not torch.allclose(moments.sum(0), wanted_moments.sum(0), rtol=1e-4, atol=1e-2, equal_nan=True): return "moments"
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("rows, outs, width, programs", [
+    (130, 264, 192, 3), (3, 96, 64, 2), (300, 512, 384, 3), (260, 528, 336, 1), (300, 1040, 96, 2), (1100, 288, 32, 5)]) # no multiples of a tile; fewer tiles than programs, and more
+def test_agrees_with_the_plain_form(module, form, rows, outs, width, programs):
+    if form != "out": outs = -(-outs//16)*16 # e4m3 in rows of 16 bytes
+    given = draw(form, rows, outs, width)
+    wanted = plain(module, given)
+    for seed in range(3): assert differs(multiply(module, given, programs, seed), wanted) is None, seed
+
+
+@pytest.mark.parametrize("seed", range(3, 30))
+def test_agrees_in_whatever_order_things_are_done(module, seed):
+    given = draw(FORMS[seed % 4], 140, 512, 96*(seed % 5 + 1), seed)
+    assert differs(multiply(module, given, 1, seed), plain(module, given)) is None
+
+
+@pytest.mark.parametrize("form", FORMS[:2])
+def test_agrees_in_bfloat16(module, form):
+    given = draw(form, 130, 272, 192, half=torch.bfloat16)
+    assert differs(multiply(module, given), plain(module, given)) is None
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_row_that_did_not_fit_is_nan_and_no_other_is(module, form):
+    given = draw(form, 130, 272, 192)
+    given["statistics"][1, 77] = torch.nan
+    found = moments, out, rounded = multiply(module, given)
+    assert differs(found, plain(module, given)) is None
+    for x in (out, rounded, None if moments is None else moments[0]):
+        if x is not None: assert x[77].isnan().all() and x.isnan().any(1).sum() == 1
+
+
+# name: (what is in the kernel's source, what it becomes, the form in which that shows, what is said). Memories: 1 and 2 rows and weights; 3 `out` (`rounded` where there is no other), 4
+# `rounded` where there are both; the next four the barriers `ready`, `free`, `out_ready`, `out_free`.
+BROKEN = {
+    "a stage is freed before its product was waited for": ("warpgroup_mma_wait(1, deps=[total]) # the one", "warpgroup_mma_wait(2, deps=[total]) # the one", "out", r"a copy into memory [12]\[\d\] of group 2 writes .* while a product"),
+    "the last stage is freed before its product was waited for": ("""            total = warpgroup_mma_wait(0, deps=[total])
+            mbarrier.arrive(free.index((step - 1) % STAGES), count=1)
+""", """            mbarrier.arrive(free.index((step - 1) % STAGES), count=1)
+            total = warpgroup_mma_wait(0, deps=[total])
+""", "out", r"a copy into memory [12]\[\d\] of group 2 writes .* while a product"),
+    "a sum is used that was not waited for": ("total = warpgroup_mma_wait(0, deps=[total])", "pass", "out", "is used before it was waited for"),
+    "a stage is not waited for": ("mbarrier.wait(free.index(at), (step // STAGES & 1) ^ 1)", "pass", "out", "more than 1 arrivals at memory 4|while a copy into memory"),
+    "the first stages are waited for": ("(step // STAGES & 1) ^ 1", "step // STAGES & 1", "out", "deadlock: .*group 2 waits for parity 0 of memory 5"),
+    "a stage is read before it is there": ("mbarrier.wait(ready.index(at), step // STAGES & 1)\n            total", "total", "out", "nobody has written|while a copy into memory"),
+    "a stage is waited for in the wrong phase": ("step // STAGES & 1)\n                total", "(step // STAGES & 1) ^ 1)\n                total", "out", "nobody has written|while a copy into memory|deadlock"),
+    "a place is overwritten before what was sent from it has left": ("        tma.store_wait(LEFT)\n", "", "out", r"group . writes memory 3.* while a copy out"),
+    "too many may be left": ("one, top, second*256 + 128*half, 1)", "one, top, second*256 + 128*half, 2)", "out", "group . writes memory 3.* while a copy out"),
+    "too many may be left of what is rounded": ("y.to(gl.float8e4nv), top, second*256, 0)", "y.to(gl.float8e4nv), top, second*256, 1)", "gelu", "group . writes memory 3.* while a copy out"),
+    "too many may be left of a half": ("right, top, second*256 + 128, 0)", "right, top, second*256 + 128, 1)", "add", "group . writes memory 4.* while a copy out"),
+    "the end does not wait": ("turn += 1\n        tma.store_wait(0)", "turn += 1", "out", "ends without a wait for a copy out of memory 3"),
+    "the next is fetched over what was sent": ("mbarrier.wait(out_free.index(half), turn & 1)", "pass", "add", "a copy into memory 3.* while|more than 1 arrivals at memory 7"),
+    "what it is added to is not waited for": ("mbarrier.wait(out_ready.index(HALF), turn & 1)", "pass", "add", "group . reads memory 3.*(while a copy into|nobody has written)"),
+    "no fence": ("        place.store(x)\n        fence_async_shared()\n", "        place.store(x)\n", "out", "without a fence"),
+    "no fence after the sum": ("store(y.to(out_desc.dtype))\n                fence_async_shared()", "store(y.to(out_desc.dtype))", "add", "without a fence"),
+    "one arrival frees a stage": ("mbarrier.init(free.index(i), count=2)", "mbarrier.init(free.index(i), count=1)", "out", "while a product|more than 1 arrivals at memory 5|deadlock"),
+    "an arrival too few": ("mbarrier.init(free.index(i), count=2)", "mbarrier.init(free.index(i), count=3)", "out", "deadlock: .*group 2 waits for parity 0 of memory 5"),
+    "an arrival too many": ("                mbarrier.arrive(out_free", "                mbarrier.arrive(out_free.index(HALF), count=1)\n                mbarrier.arrive(out_free", "add", "while|deadlock"),
+    "bytes too few": ("(128 + 256)*128)", "(64 + 256)*128)", "out", "bytes more than expected|while a copy into"),
+    "bytes too many": ("64*256*2)", "64*256*4)", "add", "deadlock: group 0 waits for parity 0 of memory 7"),
+    "a stage too many": ("3 if add else 4, 8", "4, 8", "add", "262144 bytes of shared memory"),
+    "a box of another size": ("across if add or out is None else 64", "across if add or out is None else 128", "out", r"a box of \[64, 128\] and a place for \[64, 64\]"),
+    "offsets beyond the end": ("of_row = gl.load(statistics_ptr + rows + row", "of_row = gl.load(statistics_ptr + 3*rows + row", "out", "of a buffer of 900"),
+    "columns beyond the end": ("bias_ptr + column, mask=column < outs", "bias_ptr + column, mask=column < outs + 8", "out", "numbers 512 to 535 of a buffer of 528"),
+    "rows of the other group": ("[first*128 + 64, k*DEPTH]", "[first*128, k*DEPTH]", "out", None),
+    "moments of another part": ("moments_ptr + (second*rows + row)*2", "moments_ptr + (first*rows + row)*2", "gelu", None),
+    "another tile": ("tile % (GROUP*across) // tall", "tile % (GROUP*across) // GROUP", "out", None),
+}
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_finds_what_is_broken(load, name):
+    *change, form, says = BROKEN[name]
+    module, given = load(*change), draw(form, 300, 528, 192)
+    wanted = plain(module, given)
+    for seed in range(3):
+        if says is None: assert differs(multiply(module, given, 2, seed), wanted)
+        else:
+            with pytest.raises(Fault, match=says): multiply(module, given, 2, seed)
+    try: late = differs(multiply(module, given, 2, 0, ordered=False), wanted)
+    except Fault as fault: late = str(fault)
+    assert late and "while" not in late # where things are done late the numbers, too, show it
