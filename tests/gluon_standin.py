@@ -56,7 +56,7 @@ class Matrix:
     "One in global memory, as the copy engine knows it."
     def __init__(self, descriptor): # Gluon's, which has looked at its strides
         self.memory, self.shape, self.block_shape, self.layout = descriptor.base, tuple(descriptor.shape), list(descriptor.block_shape), descriptor.layout
-        self.dtype = self.memory.dtype
+        self.dtype, self.sent = self.memory.dtype, torch.zeros(self.shape, dtype=torch.bool) # and what has been sent to it
         check(self.memory.is_contiguous() and self.memory.ndim == 2, "a matrix that is not contiguous")
         check(self.shape[1]*self.dtype.itemsize % 16 == 0, f"rows of {self.shape[1]} numbers are no multiple of 16 bytes")
         check(max(self.block_shape) <= 256, f"a box of {self.block_shape}")
@@ -67,7 +67,8 @@ class Matrix:
         check(place.layout == self.layout, f"{self.layout} and {place.layout}")
         check(corner[1]*self.dtype.itemsize % 16 == 0, f"column {corner[1]} is not at a multiple of 16 bytes")
         size = [max(0, min(b, n - c)) for b, n, c in zip(self.block_shape, self.shape, corner)]
-        return self.memory[corner[0]:corner[0] + size[0], corner[1]:corner[1] + size[1]], place.numbers[:size[0], :size[1]]
+        part = tuple(slice(c, c + n) for c, n in zip(corner, size))
+        return self.memory[part], place.numbers[:size[0], :size[1]], self.sent[part]
 
 
 class Place:
@@ -318,7 +319,8 @@ class Language:
     def copy_in(self, matrix, corner, bar, place):
         group = self.group
         def do(work):
-            source, target = matrix.box(place, corner)
+            source, target, sent = matrix.box(place, corner)
+            check(not sent.any(), f"{work.name} reads at {corner} what has been sent there")
             place.numbers.zero_()
             target.copy_(source)
             bar.copied(math.prod(matrix.block_shape)*matrix.dtype.itemsize, work.clock)
@@ -333,7 +335,9 @@ class Language:
     def copy_out(self, matrix, corner, place):
         group = self.group
         def do(work):
-            target, source = matrix.box(place, corner)
+            target, source, sent = matrix.box(place, corner)
+            check(not sent.any(), f"{work.name} sends again to {corner}")
+            sent.fill_(True)
             target.copy_(source)
         matrix.box(place, corner)
         work = Work(group, f"a copy out of {place.name}", ("out", next(self.machine.numbers)), do)

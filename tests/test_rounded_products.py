@@ -2,7 +2,8 @@
 import pytest
 import torch
 
-from gluon_standin import Fault, load_copy, stand_in
+from beit3_colab.model import kernels
+from gluon_standin import Barrier, Fault, load_copy, stand_in
 from test_speed import need_triton
 
 MODULE = "beit3_colab.model.folded_float8"
@@ -13,9 +14,10 @@ FORMS = "out", "add", "gelu", "add8" # the four products of a layer: queries, ke
 def load(tmp_path_factory):
     "Load a copy of the module, with a place of its source changed."
     need_triton("3.6") # Gluon
+    assert kernels.triton is not None # conftest.py
     def load(*change):
         module = load_copy(MODULE, tmp_path_factory.mktemp("copy")/"copy.py", *change)
-        if module.gluon is None: pytest.skip("this Triton has no Gluon")
+        if module.gluon is None: pytest.skip("this Triton's Gluon is another")
         module.language = stand_in(module, "_rounded_product_kernel", ["gelu_block"])
         return module
     return load
@@ -58,7 +60,7 @@ def differs(found, wanted):
     if rounded is None: return None if moments is None else "moments"
     rounded, wanted_rounded = rounded.float(), wanted_rounded.float()
     if not torch.allclose(rounded, wanted_rounded, rtol=1/8, atol=2**-9, equal_nan=True): return "rounded"
-    if (rounded != wanted_rounded).logical_and(~wanted_rounded.isnan()).float().mean() > .001: return "rounded" # to another neighbour
+    if (rounded != wanted_rounded).logical_and(~wanted_rounded.isnan()).sum() > 3 + rounded.numel()/1000: return "rounded" # to another neighbour
     if not torch.allclose(moments.sum(0), wanted_moments.sum(0), rtol=1e-4, atol=1e-2, equal_nan=True): return "moments"
 
 
@@ -72,7 +74,7 @@ def test_agrees_with_the_plain_form(module, form, rows, outs, width, programs):
     for seed in range(3): assert differs(multiply(module, given, programs, seed), wanted) is None, seed
 
 
-@pytest.mark.parametrize("seed", range(3, 30))
+@pytest.mark.parametrize("seed", range(3, 24))
 def test_agrees_in_whatever_order_things_are_done(module, seed):
     given = draw(FORMS[seed % 4], 140, 512, 96*(seed % 5 + 1), seed)
     assert differs(multiply(module, given, 1, seed), plain(module, given)) is None
@@ -94,41 +96,93 @@ def test_a_row_that_did_not_fit_is_nan_and_no_other_is(module, form):
         if x is not None: assert x[77].isnan().all() and x.isnan().any(1).sum() == 1
 
 
-# name: (what is in the kernel's source, what it becomes, the form in which that shows, what is said). Memories: 1 and 2 rows and weights; 3 `out` (`rounded` where there is no other), 4
-# `rounded` where there are both; the next four the barriers `ready`, `free`, `out_ready`, `out_free`.
+# What is in the kernel's source, what it becomes, the form in which that shows, what is said (None: only the numbers show it).
+# Memories: 1 rows, 2 weights, 3 `out` (`rounded` where that is all), 4 `rounded` where there are both; and then the barriers `ready`, `free`, `out_ready`, `out_free`.
 BROKEN = {
-    "a stage is freed before its product was waited for": ("warpgroup_mma_wait(1, deps=[total]) # the one", "warpgroup_mma_wait(2, deps=[total]) # the one", "out", r"a copy into memory [12]\[\d\] of group 2 writes .* while a product"),
-    "the last stage is freed before its product was waited for": ("""            total = warpgroup_mma_wait(0, deps=[total])
-            mbarrier.arrive(free.index((step - 1) % STAGES), count=1)
-""", """            mbarrier.arrive(free.index((step - 1) % STAGES), count=1)
-            total = warpgroup_mma_wait(0, deps=[total])
-""", "out", r"a copy into memory [12]\[\d\] of group 2 writes .* while a product"),
-    "a sum is used that was not waited for": ("total = warpgroup_mma_wait(0, deps=[total])", "pass", "out", "is used before it was waited for"),
-    "a stage is not waited for": ("mbarrier.wait(free.index(at), (step // STAGES & 1) ^ 1)", "pass", "out", "more than 1 arrivals at memory 4|while a copy into memory"),
-    "the first stages are waited for": ("(step // STAGES & 1) ^ 1", "step // STAGES & 1", "out", "deadlock: .*group 2 waits for parity 0 of memory 5"),
-    "a stage is read before it is there": ("mbarrier.wait(ready.index(at), step // STAGES & 1)\n            total", "total", "out", "nobody has written|while a copy into memory"),
-    "a stage is waited for in the wrong phase": ("step // STAGES & 1)\n                total", "(step // STAGES & 1) ^ 1)\n                total", "out", "nobody has written|while a copy into memory|deadlock"),
-    "a place is overwritten before what was sent from it has left": ("        tma.store_wait(LEFT)\n", "", "out", r"group . writes memory 3.* while a copy out"),
-    "too many may be left": ("one, top, second*256 + 128*half, 1)", "one, top, second*256 + 128*half, 2)", "out", "group . writes memory 3.* while a copy out"),
-    "too many may be left of what is rounded": ("y.to(gl.float8e4nv), top, second*256, 0)", "y.to(gl.float8e4nv), top, second*256, 1)", "gelu", "group . writes memory 3.* while a copy out"),
-    "too many may be left of a half": ("right, top, second*256 + 128, 0)", "right, top, second*256 + 128, 1)", "add", "group . writes memory 4.* while a copy out"),
-    "the end does not wait": ("turn += 1\n        tma.store_wait(0)", "turn += 1", "out", "ends without a wait for a copy out of memory 3"),
-    "the next is fetched over what was sent": ("mbarrier.wait(out_free.index(half), turn & 1)", "pass", "add", "a copy into memory 3.* while|more than 1 arrivals at memory 7"),
-    "what it is added to is not waited for": ("mbarrier.wait(out_ready.index(HALF), turn & 1)", "pass", "add", "group . reads memory 3.*(while a copy into|nobody has written)"),
-    "no fence": ("        place.store(x)\n        fence_async_shared()\n", "        place.store(x)\n", "out", "without a fence"),
-    "no fence after the sum": ("store(y.to(out_desc.dtype))\n                fence_async_shared()", "store(y.to(out_desc.dtype))", "add", "without a fence"),
-    "one arrival frees a stage": ("mbarrier.init(free.index(i), count=2)", "mbarrier.init(free.index(i), count=1)", "out", "while a product|more than 1 arrivals at memory 5|deadlock"),
-    "an arrival too few": ("mbarrier.init(free.index(i), count=2)", "mbarrier.init(free.index(i), count=3)", "out", "deadlock: .*group 2 waits for parity 0 of memory 5"),
-    "an arrival too many": ("                mbarrier.arrive(out_free", "                mbarrier.arrive(out_free.index(HALF), count=1)\n                mbarrier.arrive(out_free", "add", "while|deadlock"),
-    "bytes too few": ("(128 + 256)*128)", "(64 + 256)*128)", "out", "bytes more than expected|while a copy into"),
-    "bytes too many": ("64*256*2)", "64*256*4)", "add", "deadlock: group 0 waits for parity 0 of memory 7"),
-    "a stage too many": ("3 if add else 4, 8", "4, 8", "add", "262144 bytes of shared memory"),
-    "a box of another size": ("across if add or out is None else 64", "across if add or out is None else 128", "out", r"a box of \[64, 128\] and a place for \[64, 64\]"),
-    "offsets beyond the end": ("of_row = gl.load(statistics_ptr + rows + row", "of_row = gl.load(statistics_ptr + 3*rows + row", "out", "of a buffer of 900"),
-    "columns beyond the end": ("bias_ptr + column, mask=column < outs", "bias_ptr + column, mask=column < outs + 8", "out", "numbers 512 to 535 of a buffer of 528"),
-    "rows of the other group": ("[first*128 + 64, k*DEPTH]", "[first*128, k*DEPTH]", "out", None),
-    "moments of another part": ("moments_ptr + (second*rows + row)*2", "moments_ptr + (first*rows + row)*2", "gelu", None),
-    "another tile": ("tile % (GROUP*across) // tall", "tile % (GROUP*across) // GROUP", "out", None),
+    "a stage is freed before its product was waited for": (
+        "warpgroup_mma_wait(1, deps=[total]) # the one",
+        "warpgroup_mma_wait(2, deps=[total]) # the one", "out", r"a copy into memory [12]\[\d\] of group 2 writes .* while a product"),
+    "the last stage is freed before its product was waited for": (
+        "            total = warpgroup_mma_wait(0, deps=[total])\n            mbarrier.arrive(free.index((step - 1) % STAGES), count=1)\n",
+        "            mbarrier.arrive(free.index((step - 1) % STAGES), count=1)\n            total = warpgroup_mma_wait(0, deps=[total])\n", "out", r"a copy into memory [12]\[\d\] of group 2 writes .* while a product"),
+    "a sum is used that was not waited for": (
+        "total = warpgroup_mma_wait(0, deps=[total])",
+        "pass", "out", "is used before it was waited for"),
+    "a stage is not waited for": (
+        "mbarrier.wait(free.index(at), (step // STAGES & 1) ^ 1)",
+        "pass", "out", "more than 1 arrivals at memory 4|while a copy into memory"),
+    "the first stages are waited for": (
+        "(step // STAGES & 1) ^ 1",
+        "step // STAGES & 1", "out", "deadlock: .*group 2 waits for parity 0 of memory 5"),
+    "a stage is read before it is there": (
+        "mbarrier.wait(ready.index(at), step // STAGES & 1)\n            total",
+        "total", "out", "nobody has written|while a copy into memory"),
+    "a stage is waited for in the wrong phase": (
+        "step // STAGES & 1)\n                total",
+        "(step // STAGES & 1) ^ 1)\n                total", "out", "nobody has written|while a copy into memory|deadlock"),
+    "a place is overwritten before what was sent from it has left": (
+        "        tma.store_wait(LEFT)\n",
+        "", "out", "group . writes memory 3.* while a copy out"),
+    "too many may be left": (
+        "one, top, second*256 + 128*half, 1)",
+        "one, top, second*256 + 128*half, 2)", "out", "group . writes memory 3.* while a copy out"),
+    "too many may be left of what is rounded": (
+        "y.to(gl.float8e4nv), top, second*256, 0)",
+        "y.to(gl.float8e4nv), top, second*256, 1)", "gelu", "group . writes memory 3.* while a copy out"),
+    "too many may be left of a half": (
+        "right, top, second*256 + 128, 0)",
+        "right, top, second*256 + 128, 1)", "add", "group . writes memory 4.* while a copy out"),
+    "the end does not wait": (
+        "turn += 1\n        tma.store_wait(0)",
+        "turn += 1", "out", "ends without a wait for a copy out of memory 3"),
+    "the next is fetched over what was sent": (
+        "mbarrier.wait(out_free.index(half), turn & 1)",
+        "pass", "add", "a copy into memory 3.* while|more than 1 arrivals at memory 7"),
+    "what it is added to is not waited for": (
+        "mbarrier.wait(out_ready.index(HALF), turn & 1)",
+        "pass", "add", "group . reads memory 3.*(while a copy into|nobody has written)"),
+    "no fence": (
+        "        place.store(x)\n        fence_async_shared()\n",
+        "        place.store(x)\n", "out", "without a fence"),
+    "no fence after the sum": (
+        "store(y.to(out_desc.dtype))\n                fence_async_shared()",
+        "store(y.to(out_desc.dtype))", "add", "without a fence"),
+    "one arrival frees a stage": (
+        "mbarrier.init(free.index(i), count=2)",
+        "mbarrier.init(free.index(i), count=1)", "out", "while a product|more than 1 arrivals at memory 5|deadlock"),
+    "an arrival too few": (
+        "mbarrier.init(free.index(i), count=2)",
+        "mbarrier.init(free.index(i), count=3)", "out", "deadlock: .*group 2 waits for parity 0 of memory 5"),
+    "an arrival too many": (
+        "                mbarrier.arrive(out_free",
+        "                mbarrier.arrive(out_free.index(HALF), count=1)\n                mbarrier.arrive(out_free", "add", "while|deadlock"),
+    "bytes too few": (
+        "(128 + 256)*128)",
+        "(64 + 256)*128)", "out", "bytes more than expected|while a copy into"),
+    "bytes too many": (
+        "64*256*2)",
+        "64*256*4)", "add", "deadlock: group 0 waits for parity 0 of memory 7"),
+    "a stage too many": (
+        "3 if add else 4, 8",
+        "4, 8", "add", "262144 bytes of shared memory"),
+    "a box of another size": (
+        "across if add or out is None else 64",
+        "across if add or out is None else 128", "out", r"a box of \[64, 128\] and a place for \[64, 64\]"),
+    "offsets beyond the end": (
+        "of_row = gl.load(statistics_ptr + rows + row",
+        "of_row = gl.load(statistics_ptr + 3*rows + row", "out", "of a buffer of 900"),
+    "columns beyond the end": (
+        "bias_ptr + column, mask=column < outs",
+        "bias_ptr + column, mask=column < outs + 8", "out", "numbers 512 to 535 of a buffer of 528"),
+    "rows of the other group": (
+        "[first*128 + 64, k*DEPTH]",
+        "[first*128, k*DEPTH]", "out", None),
+    "moments of another part": (
+        "moments_ptr + (second*rows + row)*2",
+        "moments_ptr + (first*rows + row)*2", "gelu", None),
+    "another tile": (
+        "tile % (GROUP*across) // tall",
+        "tile % (GROUP*across) // GROUP", "out", "sends again"),
 }
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -136,10 +190,38 @@ def test_finds_what_is_broken(load, name):
     *change, form, says = BROKEN[name]
     module, given = load(*change), draw(form, 300, 528, 192)
     wanted = plain(module, given)
-    for seed in range(3):
+    for seed in (1, 2):
         if says is None: assert differs(multiply(module, given, 2, seed), wanted)
         else:
             with pytest.raises(Fault, match=says): multiply(module, given, 2, seed)
     try: late = differs(multiply(module, given, 2, 0, ordered=False), wanted)
     except Fault as fault: late = str(fault)
     assert late and "while" not in late # where things are done late the numbers, too, show it
+
+
+def test_a_seed_always_gives_the_same_run(load):
+    module, given = load("init(free.index(i), count=2)", "init(free.index(i), count=1)"), draw("out", 300, 528, 192)
+    def says(seed):
+        with pytest.raises(Fault) as fault: multiply(module, given, 2, seed)
+        return str(fault.value)
+    first = [says(seed) for seed in range(12)]
+    assert first == [says(seed) for seed in range(12)] and len(set(first)) > 2
+
+
+def test_a_barrier_counts_arrivals_and_bytes():
+    bar = Barrier("bar")
+    with pytest.raises(Fault, match="bar was not initialized"): bar.arrive(1, {})
+    bar.init(2)
+    assert bar.has_completed(1) and not bar.has_completed(0) # nobody waits for the phase before the first
+    bar.arrive(1, {}, 100)
+    bar.copied(40, {})
+    bar.arrive(1, {})
+    assert not bar.has_completed(0)
+    with pytest.raises(Fault, match="more than 2 arrivals at bar in its phase 0"): bar.arrive(1, {})
+    bar.copied(60, {})
+    assert bar.has_completed(0) and not bar.has_completed(1)
+    bar.copied(10, {}) # before it is expected
+    bar.arrive(2, {}, 10)
+    assert bar.has_completed(1) and bar.phase == 2
+    bar.arrive(1, {})
+    with pytest.raises(Fault, match="bar gets 5 bytes more than expected in its phase 2"): [bar.arrive(1, {}, 10), bar.copied(15, {})]
