@@ -257,10 +257,11 @@ class Language:
         check(list(version) == [3, 0] and math.prod(warps_per_cta) == self.group.warps, f"a layout for {warps_per_cta} warps of {self.group.warps}")
         return "distributed", tuple(warps_per_cta), tuple(instr_shape)
 
-    def load(self, pointer, mask, other):
-        at = pointer.used(mask)
+    def load(self, pointer, mask=None, other=torch.nan): # without `other` what is not meant may be anything
+        at = block(torch.as_tensor(pointer.offset))
+        if mask is None: mask = block(torch.ones(at.shape, dtype=torch.bool))
         found = torch.full(mask.shape, other, dtype=pointer.memory.dtype)
-        found[mask.as_subclass(torch.Tensor)] = pointer.memory.view(-1)[at]
+        found[mask.as_subclass(torch.Tensor)] = pointer.memory.view(-1)[Pointer(pointer.memory, at).used(mask)]
         return block(found)
 
     def store(self, pointer, x, mask):

@@ -26,18 +26,21 @@ def load(tmp_path_factory):
 def module(load): return load()
 
 
-def draw(form, rows, outs, width, seed=0, half=torch.float16):
+def draw(module, form, rows, outs, width, seed=0, half=torch.float16):
     "A product's arguments, at random."
     made = torch.Generator().manual_seed(seed)
     def numbers(*size): return torch.randn(size, generator=made)
-    eight = torch.float8_e4m3fn
-    kind = half if form == "add" else eight
+    norm = torch.nn.LayerNorm(width)
+    norm.weight.data, norm.bias.data = numbers(width), numbers(width)
+    layer = norm, (numbers(outs, width)/width**.5).to(half), numbers(outs).to(half)
+    with torch.no_grad():
+        if form == "add": (weight, *rest), of_weight = module.fold_norm(*layer), None
+        else: weight, of_weight, *rest = module.fold_norm_float8(*layer)
     given = dict(
-        rows=numbers(rows, width).to(kind), statistics=torch.stack((numbers(rows)*.3, numbers(rows).abs() + .5, numbers(rows))),
-        weight=(numbers(outs, width) if kind == eight else numbers(outs, width)/width**.5).to(kind), weight_scale=None if form == "add" else (numbers(outs).abs() + .5)/width**.5,
-        sums=numbers(outs), bias=numbers(outs), gelu=form == "gelu")
+        rows=(numbers(rows, width)*2).to(weight.dtype), statistics=torch.stack((numbers(rows)*.3, numbers(rows).abs() + .5, numbers(rows))),
+        weight=weight, weight_scale=of_weight, sums=rest[0], bias=rest[1], gelu=form == "gelu")
     if form != "gelu": given["out"] = numbers(rows, outs).to(half)
-    if form != "out": given["rounded"] = torch.full((rows, outs), torch.nan).to(eight)
+    if form != "out": given["rounded"] = torch.full((rows, outs), torch.nan).to(torch.float8_e4m3fn)
     if form.startswith("add"): given["scale"] = numbers(rows).abs()*100 + 1 # some do not fit
     return given
 
@@ -69,26 +72,26 @@ def differs(found, wanted):
     (130, 264, 192, 3), (3, 96, 64, 2), (300, 512, 384, 3), (260, 528, 336, 1), (300, 1040, 96, 2), (1100, 288, 32, 5)]) # no multiples of a tile; fewer tiles than programs, and more
 def test_agrees_with_the_plain_form(module, form, rows, outs, width, programs):
     if form != "out": outs = -(-outs//16)*16 # e4m3 in rows of 16 bytes
-    given = draw(form, rows, outs, width)
+    given = draw(module, form, rows, outs, width)
     wanted = plain(module, given)
     for seed in range(3): assert differs(multiply(module, given, programs, seed), wanted) is None, seed
 
 
 @pytest.mark.parametrize("seed", range(3, 24))
 def test_agrees_in_whatever_order_things_are_done(module, seed):
-    given = draw(FORMS[seed % 4], 140, 512, 96*(seed % 5 + 1), seed)
+    given = draw(module, FORMS[seed % 4], 140, 512, 96*(seed % 5 + 1), seed)
     assert differs(multiply(module, given, 1, seed), plain(module, given)) is None
 
 
 @pytest.mark.parametrize("form", FORMS[:2])
 def test_agrees_in_bfloat16(module, form):
-    given = draw(form, 130, 272, 192, half=torch.bfloat16)
+    given = draw(module, form, 130, 272, 192, half=torch.bfloat16)
     assert differs(multiply(module, given), plain(module, given)) is None
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_row_that_did_not_fit_is_nan_and_no_other_is(module, form):
-    given = draw(form, 130, 272, 192)
+    given = draw(module, form, 130, 272, 192)
     given["statistics"][1, 77] = torch.nan
     found = moments, out, rounded = multiply(module, given)
     assert differs(found, plain(module, given)) is None
@@ -188,7 +191,8 @@ BROKEN = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_finds_what_is_broken(load, name):
     *change, form, says = BROKEN[name]
-    module, given = load(*change), draw(form, 300, 528, 192)
+    module = load(*change)
+    given = draw(module, form, 300, 528, 192)
     wanted = plain(module, given)
     for seed in (1, 2):
         if says is None: assert differs(multiply(module, given, 2, seed), wanted)
@@ -200,7 +204,8 @@ def test_finds_what_is_broken(load, name):
 
 
 def test_a_seed_always_gives_the_same_run(load):
-    module, given = load("init(free.index(i), count=2)", "init(free.index(i), count=1)"), draw("out", 300, 528, 192)
+    module = load("init(free.index(i), count=2)", "init(free.index(i), count=1)")
+    given = draw(module, "out", 300, 528, 192)
     def says(seed):
         with pytest.raises(Fault) as fault: multiply(module, given, 2, seed)
         return str(fault.value)
