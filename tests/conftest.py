@@ -1,3 +1,4 @@
+import gc
 import os
 import signal
 import subprocess
@@ -30,6 +31,21 @@ def pytest_collection_modifyitems(items):
 def cache_folder(tmp_path_factory):
     "A cache of its own, so that the sample is drawn by the code under test."
     os.environ["BEIT3_COLAB_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_widgets():
+    """ipywidgets keeps every widget that nobody closed, and with it runs, models and pictures. A test process would hold millions of objects in the end,
+    which each search for garbage goes through: what is left after a file is looked at no more."""
+    yield
+    if widget := sys.modules.get("ipywidgets.widgets.widget"):
+        with pytest.MonkeyPatch.context() as patched: # closing them one by one would take seconds
+            patched.setattr(widget.Widget, "__del__", lambda self: None, raising=False)
+            registry = widget._instances if hasattr(widget, "_instances") else widget.Widget.widgets # ipywidgets 8, or 7
+            registry.clear()
+            if comm := sys.modules.get("comm"): comm.get_comm_manager().comms.clear()
+            gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
