@@ -27,6 +27,7 @@ from beit3_colab.commands.doctor import diagnose
 from beit3_colab.commands.selftest import selftest
 from beit3_colab.look.tables import read_csv
 from beit3_colab.machine.files import atomic_write
+from beit3_colab.model.beit3 import Beit3Config
 from beit3_colab.scenes.sample import open_sample, sample_data_folder
 
 TESTS = Path(__file__).parent
@@ -216,6 +217,9 @@ def test_a_training_goes_on_where_it_was(tmp_path):
     assert len(again.results) == len(first.results) and load_model(first.folder, device="cpu").answers
 
 def test_bench_and_doctor_know_this_machine(monkeypatch):
+    small = Beit3Config(image_size=32, embed_dim=64, num_heads=2, num_layers=2, ffn_dim=256, vocab_size=64, num_classes=8)
+    monkeypatch.setattr("beit3_colab.commands.bench.read_size", lambda size: small) # what is asked of the machine is the same
+    monkeypatch.setattr("beit3_colab.commands.bench.Clock.slice", .05)
     found = bench(120, "base-32", "float32", "cpu", progress=False)
     assert found.rows[0].rate or "would not have fitted" in found.rows[0].why_not, str(found)
     assert all(found.machine.values())
@@ -224,13 +228,28 @@ def test_bench_and_doctor_know_this_machine(monkeypatch):
 
 COMMANDS = sorted(action for action in make_parser().commands)
 
+CONSOLE = """
+import io, json, os, sys
+from beit3_colab.commands.cli import main
+console = sys.stdout.encoding, sys.stdout.errors
+for arguments in json.loads(sys.argv[1]):
+    sys.stdout = io.TextIOWrapper(open(os.dup(1), "wb"), *console) # as it was at the start
+    try: status = main(arguments)
+    except SystemExit as ended: status = ended.code
+    assert not status, arguments
+    sys.stdout.flush()
+    os.write(1, bytes(9))
+"""
+
 @pytest.mark.parametrize("encoding", ["cp1252", "cp437", "ascii", "utf-8"])
 def test_any_console_takes_what_is_printed(run, pictures, encoding):
     "A console of Windows may know 256 characters, and a prompt has others."
-    for arguments in (["--help"], ["report", str(run.folder)], ["ask", str(pictures/NAMES[2]), "Is this a “sœur”, 天?", "--device", "cpu"], ["doctor"]):
-        done = python(*CLI, *arguments, PYTHONIOENCODING=encoding)
-        assert done.returncode == 0 and done.stdout, (arguments, done.stderr[-1000:])
-        done.stdout.decode(encoding)
+    commands = ["--help"], ["report", str(run.folder)], ["ask", str(pictures/NAMES[2]), "Is this a “sœur”, 天?", "--device", "cpu"], ["doctor"]
+    done = python("-c", CONSOLE, json.dumps(commands), PYTHONIOENCODING=encoding)
+    assert done.returncode == 0, done.stderr[-1000:]
+    *printed, rest = done.stdout.split(bytes(9))
+    assert len(printed) == len(commands) and all(printed) and not rest
+    for text in printed: text.decode(encoding)
 
 def test_help_of_every_command():
     assert {"evaluate", "bench", "doctor"} <= set(COMMANDS)
