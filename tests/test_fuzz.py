@@ -3,6 +3,7 @@
 And the fuzz itself: that it finds broken readers out, that what is whole passes, that a seed repeats its input.
 """
 import json
+import os
 import random
 import subprocess
 import sys
@@ -22,16 +23,47 @@ TRIES = 900
 REFUSED_WHOLE = {"checkpoint folder"} # no change of which may be accepted
 
 
-def fuzz(folder, *arguments):
-    "Run the command; its results by format, what it printed."
-    path = folder/"results.json"
-    command = [sys.executable, ROOT/"benchmarks"/"fuzz.py", "--json", path, *arguments]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=900)
-    assert path.exists(), done.stdout[-2000:] + done.stderr[-4000:]
-    return json.loads(path.read_text()), done
+SERVER = """
+import json, os, sys
+from fuzzing.command import main, warm_up
+warm_up()
+for line in iter(sys.stdin.readline, ""):
+    arguments, output = json.loads(line)
+    if pid := os.fork():
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+        continue
+    os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
+    os.dup2(1, 2)
+    try: status = main(arguments)
+    except BaseException:
+        import traceback
+        traceback.print_exc()
+        status = 3
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+"""
 
 @pytest.fixture(scope="module")
-def short_form(tmp_path_factory):
+def fuzz():
+    "Run the command in a fork of a process that has the library in memory; its results by format, its status, what it printed."
+    environment = os.environ | dict(PYTHONPATH=os.pathsep.join((str(ROOT/"tests"), str(ROOT))))
+    server = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    def run(folder, *arguments):
+        path, said = folder/"results.json", folder/"said"
+        server.stdin.write(json.dumps([[*map(str, ("--json", path, *arguments))], str(said)]) + "\n")
+        server.stdin.flush()
+        status = int(server.stdout.readline())
+        assert path.exists(), said.read_text()[-6000:]
+        return json.loads(path.read_text()), status, said.read_text()
+    yield run
+    server.stdin.close()
+    server.wait()
+    server.stdout.close()
+
+@pytest.fixture(scope="module")
+def short_form(fuzz, tmp_path_factory):
     "Results of the short form by format."
     return fuzz(tmp_path_factory.mktemp("fuzz"), "--tries", TRIES)[0]
 
@@ -48,10 +80,10 @@ def test_damage_that_nobody_can_know_is_accepted(short_form):
     accepted = {name for name, results in short_form.items() if count(results)["accepted"]}
     assert set(all_formats()) - accepted <= REFUSED_WHOLE | {".pth, bytes"} # nearly all of which is under a check sum
 
-def test_what_is_whole_is_accepted(tmp_path):
-    found, done = fuzz(tmp_path, "--unchanged", "--tries", 200)
+def test_what_is_whole_is_accepted(fuzz, tmp_path):
+    found, status, _ = fuzz(tmp_path, "--unchanged", "--tries", 200)
     odd = [describe(name, r) for name, results in found.items() for r in results if r["outcome"] != "accepted"]
-    assert not odd and set(found) == set(all_formats()) and done.returncode == 0
+    assert not odd and set(found) == set(all_formats()) and status == 0
 
 BROKEN = {
     "traceback": "traceback",
@@ -69,23 +101,24 @@ BROKEN = {
     "own error": "own error",
     "accepted": "accepted"}
 
-def test_broken_readers_are_found_out(tmp_path):
+def test_broken_readers_are_found_out(fuzz, tmp_path):
     names = [f"broken: {name}" for name in BROKEN]
     options = [part for name in names for part in ("--format", name)]
-    found, done = fuzz(tmp_path, "--tries", len(names), "--memory", .3, *options)
+    found, status, said = fuzz(tmp_path, "--tries", len(names), "--memory", .3, *options)
     assert {name: [r["outcome"] for r in results] for name, results in found.items()} == {f"broken: {name}": [how]
             for name, how in BROKEN.items()}
-    assert done.returncode == 1 and "broken: traceback --seed 1: traceback: KeyError: 'a'" in done.stdout
+    assert status == 1 and "broken: traceback --seed 1: traceback: KeyError: 'a'" in said
 
-def test_one_that_hangs_is_tried_again_alone_and_ended(tmp_path):
-    found, _ = fuzz(tmp_path, "--tries", 2, "--format", "broken: hang", "--seconds", .5)
+def test_one_that_hangs_is_tried_again_alone_and_ended(fuzz, tmp_path):
+    found, *_ = fuzz(tmp_path, "--tries", 2, "--format", "broken: hang", "--seconds", .5)
     assert [(r["outcome"], r["message"]) for r in found["broken: hang"]] == [("hang", "no end after 1 s")]*2
 
-def test_others_are_tried_after_one_that_crashes(tmp_path):
-    found, _ = fuzz(tmp_path, "--tries", 4, "--format", "broken: crash")
+def test_others_are_tried_after_one_that_crashes(fuzz, tmp_path):
+    found, *_ = fuzz(tmp_path, "--tries", 4, "--format", "broken: crash")
     assert [(r["seed"], r["outcome"]) for r in found["broken: crash"]] == [(i, "crash") for i in range(1, 5)]
 
 def test_a_seed_shows_its_traceback():
+    "By the script itself."
     command = [sys.executable, ROOT/"benchmarks"/"fuzz.py", "--format", "broken: traceback", "--seed", "7"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert "in lack" in done.stderr and '"outcome": "traceback"' in done.stdout and '"seed": 7' in done.stdout

@@ -31,6 +31,8 @@ def warm_up():
     "What all formats need is in memory before there are several processes."
     import torch
     torch.set_num_threads(1)
+    import matplotlib.backends.backend_agg
+    import pandas
     import beit3_colab.commands.cli
     import beit3_colab.evaluation
     import beit3_colab.look.run

@@ -263,7 +263,7 @@ def prepare_server(folder):
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         os.environ.pop(name, None)
         os.environ.pop(name.lower(), None)
-    os.environ["BEIT3_COLAB_LIMITS"] = "download_wait=2"
+    os.environ["BEIT3_COLAB_LIMITS"] = "download_wait=2,download_rate=20000" # the rate times the wait is a piece: a thousandth of it would cost seconds a try
     os.environ["BEIT3_COLAB_PRIVATE_HOSTS"] = "127.0.0.1"
     from beit3_colab.downloads.fetching import fetch
     good = SimpleNamespace(url=start_server())
