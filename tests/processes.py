@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 LIMIT = 150 # questions
 COMMAND = ["evaluate", "--device", "cpu", "--batch-size", "2", "--limit", str(LIMIT), "--quiet"] # small batches: enough windows for several ranks
@@ -139,3 +140,44 @@ class Started:
     def err(self): return Path(f"{self.output}.2").read_text()
     def finish(self):
         assert self.wait() == 0, self.out[-1000:] + self.err[-3000:]
+
+
+FORKS = """
+import json, os, sys, traceback
+exec(sys.argv[1])
+for line in iter(sys.stdin.readline, ""):
+    code, output = json.loads(line)
+    if pid := os.fork():
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+        continue
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number in (1, 2): os.dup2(os.open(f"{output}.{number}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    status = 0
+    try: exec(code, {"__name__": "__main__"})
+    except SystemExit as ended: status = ended.code or 0
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+"""
+
+class Forks:
+    "A Python that has begun with some code, and forks for each piece that follows: what was imported at the beginning is in memory, and nothing else."
+    def __init__(self, folder, begin, **variables):
+        self.output = Path(folder)/"said"
+        self.server = subprocess.Popen([sys.executable, "-c", FORKS, begin], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | variables)
+
+    def __call__(self, code):
+        "Run a piece of code to its end; returncode, stdout and stderr."
+        self.server.stdin.write(json.dumps([code, str(self.output)]) + "\n")
+        self.server.stdin.flush()
+        status = int(self.server.stdout.readline())
+        return SimpleNamespace(returncode=status, stdout=Path(f"{self.output}.1").read_text(), stderr=Path(f"{self.output}.2").read_text())
+
+    def close(self):
+        self.server.stdin.close()
+        self.server.wait()
+        self.server.stdout.close()

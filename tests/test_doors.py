@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import Forks
 
 ROOT = Path(__file__).parent.parent
 
@@ -97,7 +98,18 @@ def split(line):
 
 def first(line): return split(line)[0] # for the name of a test
 
-def fresh(code):
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    "What some code prints in a Python that has PyTorch in memory, as after `import torch`, and nothing of this library."
+    forks = Forks(tmp_path_factory.mktemp("forks"), "import torch")
+    def run(code):
+        done = forks(code)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+    yield run
+    forks.close()
+
+def started(code):
     "What a new process prints."
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -110,16 +122,16 @@ def find(path):
 
 
 @pytest.mark.parametrize("line", DOORS, ids=first)
-def test_names_are_where_notebooks_import_them_from(line):
+def test_names_are_where_notebooks_import_them_from(line, fresh):
     module, names = split(line)
     code = f"from {module} import {', '.join(names)}\nprint({names[0]} is not None)"
-    assert fresh(code) == "True\n" # nothing else was imported before
+    assert fresh(code) == "True\n" # nothing else of the library was imported before
 
 def test_doors_open_without_an_import():
     "`import beit3_colab` alone is enough for `beit3_colab.plots.plot_accuracy`."
     paths = [f"{module}.{names[0]}" for module, names in map(split, DOORS)]
     code = "\n".join(["import beit3_colab", *(f"assert {path} is not None" for path in paths), "print('all')"])
-    assert fresh(code) == "all\n"
+    assert started(code) == "all\n"
 
 @pytest.mark.parametrize("line", SIGNATURES, ids=first)
 def test_parameters_keep_name_and_place(line):
@@ -201,7 +213,7 @@ HEAVY = ("torch", "timm", "transformers", "ipywidgets", "matplotlib", "pandas")
     ("beit3_colab.tables", HEAVY),
 ])
 def test_light_doors_stay_light(modules, absent):
-    assert fresh(f"import sys, {modules}\nprint(*[m for m in {absent!r} if m in sys.modules])").strip() == ""
+    assert started(f"import sys, {modules}\nprint(*[m for m in {absent!r} if m in sys.modules])").strip() == ""
 
 def test_a_tokenizer_works_without_torch():
     code = f"""
@@ -210,7 +222,7 @@ from beit3_colab.text import Tokenizer
 ids = Tokenizer({str(ROOT/'tests'/'golden'/'tiny.spm')!r}).encode("What color is the bird?")
 print(ids[0], ids[-1], "torch" in sys.modules)
 """
-    assert fresh(code).split() == ["0", "2", "False"]
+    assert started(code).split() == ["0", "2", "False"]
 
 
 ORDERS = {
@@ -221,7 +233,7 @@ ORDERS = {
     "top, then home": "from beit3_colab import evaluate\nshow()\nfrom beit3_colab.evaluation import evaluate",
 }
 
-def test_help_does_not_depend_on_the_import():
+def test_help_does_not_depend_on_the_import(fresh):
     show = "import pydoc\ndef show(): print(pydoc.plain(pydoc.render_doc(evaluate)), end='\\0')\n"
     texts = {name: fresh(f"{show}{imports}\nshow()").split("\0")[:-1] for name, imports in ORDERS.items()}
     assert [len(shown) for shown in texts.values()] == [1, 1, 1, 2, 2]

@@ -3,7 +3,6 @@
 And the fuzz itself: that it finds broken readers out, that what is whole passes, that a seed repeats its input.
 """
 import json
-import os
 import random
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from fuzzing.command import all_formats, describe, make_chunks, share_out
 from fuzzing.questions import unsound_line, unsound_records, unsound_results
 from fuzzing.runs import is_record, sound_journal
 from fuzzing.weights import unsound_config
+from processes import Forks
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and peaks of memory are read from Linux")
 ROOT = Path(__file__).parent.parent
@@ -23,44 +23,19 @@ TRIES = 900
 REFUSED_WHOLE = {"checkpoint folder"} # no change of which may be accepted
 
 
-SERVER = """
-import json, os, sys
-from fuzzing.command import main, warm_up
-warm_up()
-for line in iter(sys.stdin.readline, ""):
-    arguments, output = json.loads(line)
-    if pid := os.fork():
-        _, status = os.waitpid(pid, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
-        continue
-    os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
-    os.dup2(1, 2)
-    try: status = main(arguments)
-    except BaseException:
-        import traceback
-        traceback.print_exc()
-        status = 3
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
-"""
-
 @pytest.fixture(scope="module")
-def fuzz():
-    "Run the command in a fork of a process that has the library in memory; its results by format, its status, what it printed."
-    environment = os.environ | dict(PYTHONPATH=os.pathsep.join((str(ROOT/"tests"), str(ROOT))))
-    server = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+def fuzz(tmp_path_factory):
+    "Run the command in a fork of a process that has the library in memory; its results by format, and how it ended."
+    begin = f"sys.path[:0] = {[str(ROOT/'tests'), str(ROOT)]}\nfrom fuzzing.command import main, warm_up\nwarm_up()"
+    forks = Forks(tmp_path_factory.mktemp("forks"), begin)
     def run(folder, *arguments):
-        path, said = folder/"results.json", folder/"said"
-        server.stdin.write(json.dumps([[*map(str, ("--json", path, *arguments))], str(said)]) + "\n")
-        server.stdin.flush()
-        status = int(server.stdout.readline())
-        assert path.exists(), said.read_text()[-6000:]
-        return json.loads(path.read_text()), status, said.read_text()
+        path = folder/"results.json"
+        words = [*map(str, ("--json", path, *arguments))]
+        done = forks(f"import sys\nfrom fuzzing.command import main\nsys.exit(main({words}))")
+        assert path.exists(), done.stdout[-2000:] + done.stderr[-4000:]
+        return json.loads(path.read_text()), done
     yield run
-    server.stdin.close()
-    server.wait()
-    server.stdout.close()
+    forks.close()
 
 @pytest.fixture(scope="module")
 def short_form(fuzz, tmp_path_factory):
@@ -81,9 +56,9 @@ def test_damage_that_nobody_can_know_is_accepted(short_form):
     assert set(all_formats()) - accepted <= REFUSED_WHOLE | {".pth, bytes"} # nearly all of which is under a check sum
 
 def test_what_is_whole_is_accepted(fuzz, tmp_path):
-    found, status, _ = fuzz(tmp_path, "--unchanged", "--tries", 200)
+    found, done = fuzz(tmp_path, "--unchanged", "--tries", 200)
     odd = [describe(name, r) for name, results in found.items() for r in results if r["outcome"] != "accepted"]
-    assert not odd and set(found) == set(all_formats()) and status == 0
+    assert not odd and set(found) == set(all_formats()) and done.returncode == 0
 
 BROKEN = {
     "traceback": "traceback",
@@ -104,17 +79,17 @@ BROKEN = {
 def test_broken_readers_are_found_out(fuzz, tmp_path):
     names = [f"broken: {name}" for name in BROKEN]
     options = [part for name in names for part in ("--format", name)]
-    found, status, said = fuzz(tmp_path, "--tries", len(names), "--memory", .3, *options)
+    found, done = fuzz(tmp_path, "--tries", len(names), "--memory", .3, *options)
     assert {name: [r["outcome"] for r in results] for name, results in found.items()} == {f"broken: {name}": [how]
             for name, how in BROKEN.items()}
-    assert status == 1 and "broken: traceback --seed 1: traceback: KeyError: 'a'" in said
+    assert done.returncode == 1 and "broken: traceback --seed 1: traceback: KeyError: 'a'" in done.stdout
 
 def test_one_that_hangs_is_tried_again_alone_and_ended(fuzz, tmp_path):
-    found, *_ = fuzz(tmp_path, "--tries", 2, "--format", "broken: hang", "--seconds", .5)
+    found, _ = fuzz(tmp_path, "--tries", 2, "--format", "broken: hang", "--seconds", .5)
     assert [(r["outcome"], r["message"]) for r in found["broken: hang"]] == [("hang", "no end after 1 s")]*2
 
 def test_others_are_tried_after_one_that_crashes(fuzz, tmp_path):
-    found, *_ = fuzz(tmp_path, "--tries", 4, "--format", "broken: crash")
+    found, _ = fuzz(tmp_path, "--tries", 4, "--format", "broken: crash")
     assert [(r["seed"], r["outcome"]) for r in found["broken: crash"]] == [(i, "crash") for i in range(1, 5)]
 
 def test_a_seed_shows_its_traceback():
