@@ -1,5 +1,6 @@
 // A page with some browsers in it, on which the scripts run. jsdom lays nothing out: what is shown is told by `hidden`.
 import { readFileSync } from 'node:fs';
+import { after } from 'node:test';
 import { JSDOM } from 'jsdom';
 
 const ASSETS = new URL('../../beit3_colab/look/assets/', import.meta.url);
@@ -7,6 +8,7 @@ const ASSETS = new URL('../../beit3_colab/look/assets/', import.meta.url);
 /** A page with this body on which scripts of `look/assets` run; `scrolled` lists what was brought into view, and where to. */
 export function openPage(body, ...scripts) {
   const { window } = new JSDOM(`<body>${body}</body>`, { runScripts: 'outside-only', pretendToBeVisual: true });
+  after(() => window.close()); // else its timers go on for seconds, and Node waits for them
   const scrolled = [];
   Object.defineProperty(window.HTMLElement.prototype, 'offsetParent', {
     get() {

@@ -2,7 +2,7 @@
 // and the whole window is left with the focus where it was.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { JSDOM } from 'jsdom';
 
 const asset = (name) => readFileSync(new URL(`../../beit3_colab/look/assets/${name}`, import.meta.url), 'utf-8');
@@ -20,6 +20,7 @@ const page = `<div class="beit3-browse"><div class="beit3-detail">
 function open({ natural = [320, 240], shown = [540, 405], at = 0 } = {}) {
   const dom = new JSDOM(page, { runScripts: 'outside-only', pretendToBeVisual: true });
   const { window } = dom;
+  after(() => window.close()); // else its timers go on for seconds, and Node waits for them
   const { document } = window;
   const box = document.querySelector('.beit3-scroll');
   const buttons = [...document.querySelectorAll('.beit3-zoom button')];
