@@ -12,13 +12,14 @@ try: import triton # noqa: F401 - before the library, which imports it where a G
 except Exception: pass # another system, or a broken one
 
 ROOT = Path(__file__).parent.parent
-os.environ.setdefault("OMP_NUM_THREADS", "1") # two test processes share the cores: threads that wait for each other would cost more than they give
+os.environ.setdefault("OMP_NUM_THREADS", "1") # test processes share the cores: threads that wait for each other would cost more than they give
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN: signal.signal(signal.SIGINT, signal.default_int_handler) # as of what a shell starts in the background: else interrupts would be ignored by all that tests start, too
 
 
-# Files whose tests take long, the longest first: where two processes share the files out, the last file should be a short one, or one process waits for the other.
-SLOW = """notebooks launchers tutorials finetune_tutorials jupyterlab jupyterlab_colab finetune_processes project selftest
-    faults cli_finetune finetune_resume group_safety finetune surroundings run_beit3_finetuning_training drop_in fuzz terminal""".split()
+# Files whose tests take long, the longest first: where some processes share the files out, the last file should be a short one, or one process works alone.
+SLOW = """notebooks tutorials launchers faults jupyterlab finetune_tutorials jupyterlab_colab progress elsewhere compiled_ahead overflow portable
+    run_beit3_finetuning_training by_name evidence_looks fuzz finetune_resume huggingface picking cli_finetune finetune_processes project group_safety
+    compare_browser selftest surroundings finetune drop_in bench device_order escaping report doors terminal""".split()
 
 def pytest_collection_modifyitems(items):
     "Slow files first, then those with many tests."
@@ -36,16 +37,16 @@ def cache_folder(tmp_path_factory):
 @pytest.fixture(scope="module", autouse=True)
 def forget_widgets():
     """ipywidgets keeps every widget that nobody closed, and with it runs, models and pictures. A test process would hold millions of objects in the end,
-    which each search for garbage goes through: what is left after a file is looked at no more."""
+    and each search for garbage goes through all of them."""
     yield
-    if widget := sys.modules.get("ipywidgets.widgets.widget"):
-        with pytest.MonkeyPatch.context() as patched: # closing them one by one would take seconds
-            patched.setattr(widget.Widget, "__del__", lambda self: None, raising=False)
-            registry = widget._instances if hasattr(widget, "_instances") else widget.Widget.widgets # ipywidgets 8, or 7
-            registry.clear()
-            if comm := sys.modules.get("comm"): comm.get_comm_manager().comms.clear()
-            gc.collect()
-    gc.freeze()
+    if (widget := sys.modules.get("ipywidgets.widgets.widget")) is None: return
+    registry = widget._instances if hasattr(widget, "_instances") else widget.Widget.widgets # ipywidgets 8, or 7
+    if not registry: return
+    with pytest.MonkeyPatch.context() as patched: # closing them one by one would take seconds
+        patched.setattr(widget.Widget, "__del__", lambda self: None, raising=False)
+        registry.clear()
+        if comm := sys.modules.get("comm"): comm.get_comm_manager().comms.clear()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

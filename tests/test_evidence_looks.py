@@ -37,6 +37,11 @@ def run(model, tmp_path_factory):
     found.probe(["covered", "uncovered", "noise-5", "shuffled", "unchanged"], limit=30, vqa=model, progress=False)
     return found
 
+@pytest.fixture(scope="module")
+def sections(run):
+    "The evidence of that run in a report: (name, title) → HTML."
+    return evidence_sections(run)
+
 def texts(figure): return [t.get_text() for t in figure.findobj(Text) if t.get_text()]
 
 
@@ -271,8 +276,8 @@ def test_the_place_of_a_list_of_pairs_is_told_to_nobody(run, tmp_path):
     place.write_text("{}")
     with pytest.raises(UserError, match=re.escape(str(place))): data.complementary_pairs() # where it is to be mended
 
-def test_tables_of_a_report_hold_what_the_plots_draw(run):
-    sections = {name: re.sub("</?bdi[^>]*>", "", html) for (name, _), html in evidence_sections(run).items()}
+def test_tables_of_a_report_hold_what_the_plots_draw(run, sections):
+    sections = {name: re.sub("</?bdi[^>]*>", "", html) for (name, _), html in sections.items()}
     for row in calibration_fit_table(run.confidence()).itertuples():
         assert f"<td>{100*row.accuracy:.2f}</td><td>{near(100*row.interval_low, 100*row.interval_high)}</td>" in sections["confidence"]
     for row in deletion_table(run.probes()).itertuples():
@@ -281,13 +286,13 @@ def test_tables_of_a_report_hold_what_the_plots_draw(run):
         for name in ("accuracy", "person"): assert f"<td>{row[name]:.2f}</td><td>{row[name + '_low']:.2f} – {row[name + '_high']:.2f}</td>" in sections["people"]
     assert sections["confidence"].count("class=first") == 1 # the two panels, which are wide
 
-def test_probes_in_a_report_say_what_their_columns_are(run):
-    section = words(evidence_sections(run)["probes", "Probes"])
+def test_probes_in_a_report_say_what_their_columns_are(run, sections):
+    section = words(sections["probes", "Probes"])
     assert f"p: sign-flip test by image, not corrected for {len(run.probes())} rows" in section
     assert "Before and after, in percent, difference in points" in section and "seed 0" in section
 
-def test_what_a_report_says_of_the_best_answer_is_true(run):
-    section = words(evidence_sections(run)["people", "People as the measure"])
+def test_what_a_report_says_of_the_best_answer_is_true(sections):
+    section = words(sections["people", "People as the measure"])
     assert "where no answer was given by enough people it is below 100 %" in section and "where people disagree it" not in section
 
 def test_what_a_checkpoint_saw_is_said_as_text_in_each_section(run, tmp_path):
