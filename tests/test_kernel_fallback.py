@@ -11,7 +11,7 @@ import torch
 from beit3_colab import evaluate, open_run
 from beit3_colab.commands import doctor
 from beit3_colab.machine.messages import UserError
-from beit3_colab.model import folded, fused, kernels
+from beit3_colab.model import folded, folded_float8, fused, kernels
 from beit3_colab.model import vqa as predict
 from beit3_colab.model.batching import finish_batch, pad_questions, start_batch
 from beit3_colab.model.beit3 import Beit3Config, Beit3ForVQA, init_weights
@@ -289,6 +289,7 @@ def test_the_doctor_tries_kernels(monkeypatch):
     monkeypatch.setattr(kernels, "can_fuse", lambda *_: True)
     monkeypatch.setattr(kernels, "try_kernels", lambda *_: found)
     monkeypatch.setattr(folded, "try_folding", lambda *_: {})
+    monkeypatch.setattr(folded_float8, "try_rounding", lambda *_: {})
     text = doctor.describe_kernels(problems := [], torch.device("cuda"), torch.float16)
     assert text == "norm_rows works; cut_patches does not: CompilationError: no sm_75"
     assert len(problems) == 1 and "the plain form of the model answers" in problems[0].what and "driver" in problems[0].remedy
@@ -338,7 +339,7 @@ if torch.cuda.is_available() and kernels.triton: # what only a GPU can show is t
     @pytest.mark.parametrize("how", ["compile", "launch", "resources"])
     def test_on_a_gpu_a_broken_kernel_gives_the_plain_answers(monkeypatch, tmp_path, how):
         monkeypatch.setattr(predict, "repays_compilation", lambda config, questions: True)
-        monkeypatch.setattr(folded, "can_fold", lambda *_: False) # on Hopper norms would be folded into products
+        monkeypatch.setattr(folded_float8, "can_fold", lambda *_: False) # on Hopper norms would be folded into products
         common = dict(device="cuda", dtype="float16", limit=40, batch_size=8, progress=False)
         with monkeypatch.context() as only_plain:
             only_plain.setattr(predict, "can_fuse", lambda *_: False)
