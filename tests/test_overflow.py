@@ -259,16 +259,20 @@ def test_a_device_with_its_own_clock_waits_once_and_pictures_in_main_memory_are_
 
 # float8 first
 
+@pytest.fixture
+def float8_products(monkeypatch):
+    "PyTorch's products in float8 with a scale for each row want a GPU, or a CPU of its choice."
+    def multiply(rows, weight, of_row, of_output, bias, out_dtype, use_fast_accum):
+        return F.linear(rows.float()*of_row, (weight.float()*of_output).t(), bias if bias is None else bias.float()).to(out_dtype)
+    monkeypatch.setattr(fused, "_multiply", multiply)
+
 @pytest.mark.parametrize("mixes", [False, True])
-def test_what_float8_leaves_in_doubt_is_answered_in_float16_and_what_overflows_there_in_float32(tmp_path, monkeypatch, mixes):
+def test_what_float8_leaves_in_doubt_is_answered_in_float16_and_what_overflows_there_in_float32(tmp_path, monkeypatch, mixes, float8_products):
     "With the forms that have no kernels, which run on a CPU too."
     def laid_out(model, float8=False, fold=True):
         found = FastBeit3(model, float8, fused=False)
         found.mixes = mixes
         return found
-    def multiply(rows, weight, of_row, of_output, bias, out_dtype, use_fast_accum): # PyTorch's wants a GPU, or a CPU of its choice
-        return F.linear(rows.float()*of_row, (weight.float()*of_output).t(), bias if bias is None else bias.float()).to(out_dtype)
-    monkeypatch.setattr(fused, "_multiply", multiply)
     monkeypatch.setattr(predict, "lay_out", laid_out)
     monkeypatch.setattr(predict, "can_fuse", lambda *_: True)
     half, rough, both = (load_model("sample", device="cpu", dtype="float16") for _ in range(3))

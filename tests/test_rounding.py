@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from test_folding import broken, folds
 from test_kernel_fallback import ask, pretend, small_vqa
+from test_overflow import float8_products
 from test_speed import need_triton
 
 from beit3_colab.machine.messages import UserError
@@ -38,17 +39,10 @@ def questions():
 
 def off_by(found, exact): return ((found - exact).pow(2).mean().sqrt() / exact.std()).item()
 
-@pytest.fixture
-def no_products(monkeypatch):
-    "Products in float8 with a scale for each row, which PyTorch has on GPUs and some CPUs."
-    def multiply(rows, weight, of_row, of_output, bias, out_dtype, use_fast_accum):
-        return F.linear(rows.float()*of_row, (weight.float()*of_output).t(), bias if bias is None else bias.float()).to(out_dtype)
-    monkeypatch.setattr(fused, "_multiply", multiply)
-
 
 # numbers
 
-def test_what_was_rounded_is_a_few_percent_off_and_no_more_than_with_norms_between(no_products):
+def test_what_was_rounded_is_a_few_percent_off_and_no_more_than_with_norms_between(float8_products):
     for std in (.02, .05):
         model, given = small_model(std=std), questions()
         exact = FastBeit3(model, fused=False)(*given)
@@ -107,7 +101,7 @@ def test_rows_of_the_question_in_the_picture_s_stream_spoil_nothing():
 
 # which form runs
 
-def test_float8_takes_the_form_without_passes_where_it_can(folds, no_products):
+def test_float8_takes_the_form_without_passes_where_it_can(folds, float8_products):
     folds()
     told, vqa, exact = [], small_vqa(float8=True), ask(small_vqa())
     vqa.compiles = True
@@ -118,7 +112,7 @@ def test_float8_takes_the_form_without_passes_where_it_can(folds, no_products):
 
 @pytest.mark.parametrize("name", [*KERNELS, "row_statistics", "place_tokens"])
 @pytest.mark.parametrize("good", [0, 1])
-def test_norms_between_products_go_on_where_it_fails(folds, no_products, name, good):
+def test_norms_between_products_go_on_where_it_fails(folds, float8_products, name, good):
     folds(**{name: broken(name, good)})
     told, vqa = [], small_vqa(float8=True)
     vqa.compiles = True
@@ -127,7 +121,7 @@ def test_norms_between_products_go_on_where_it_fails(folds, no_products, name, g
     assert len(told) == 1 and f"{name}: RuntimeError: Triton Error" in told[0] and "those without that answer" in told[0]
     assert found == ask(vqa)
 
-def test_wrong_numbers_are_seen_at_the_first_batch(folds, no_products):
+def test_wrong_numbers_are_seen_at_the_first_batch(folds, float8_products):
     folds(round_rows=lambda rows, scale, out: round_rows(rows.flip(0), scale, out))
     told, vqa = [], small_vqa(float8=True)
     vqa.compiles = True
