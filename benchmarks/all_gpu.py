@@ -48,25 +48,25 @@ def plan(args, root):
     "What is done side by side, and what one after the other."
     json, device, tiny = args.out/"results.jsonl", ["--device", args.device], args.tiny
     base, large, wide = ("tiny-64", "tiny-64", "tiny-96") if tiny else ("base-480", "large-480", "large-768")
-    halves = ["float32", "bfloat16"] if args.device == "cpu" else ["float16", "bfloat16"]
-    eight, seconds = halves + ([] if args.device == "cpu" else ["float8"]), ["--seconds", "0.05" if tiny else "0.7"]
+    dtypes = ["float32", "bfloat16"] if args.device == "cpu" else ["float16", "bfloat16", "float8"]
+    seconds = ["--seconds", "0.05" if tiny else "0.7"]
     model = lambda *rest: ["model_speed.py", *device, "--json", json, *seconds, *rest]
     questions = ["--questions", 600 if tiny else args.questions, "--distinct", 4 if tiny else 128, "--size", base]
     few = {"OMP_NUM_THREADS": "2"} # threads, for what runs side by side
     beside = [Part("tests", 75, "-m", "pytest", "-q", "-x", "-o", "addopts=", HERE.parent/"tests"/"test_speed.py", "-p", "no:cacheprovider", env=few),
               Part("data", 75, "end_to_end.py", *device, *questions, "--root", root, "--prepare", env=few),
               Part("checkpoints", 75, "first_answer.py", *device, "--size", base, "--root", root, "--prepare", env=few),
-              Part("sample", 75, "model_speed.py", *device, "--sizes", "--agreement", "--no-reference", "--dtypes", *eight, env=few)]
+              Part("sample", 75, "model_speed.py", *device, "--sizes", "--agreement", "--no-reference", "--dtypes", *dtypes, env=few)]
     if args.device == "cuda":
-        compiled = [(base, dtype) for dtype in eight] + [(f"{large} {wide}", dtype) for dtype in eight]
+        compiled = [(sizes, dtype) for sizes in (base, f"{large} {wide}") for dtype in dtypes]
         beside += [Part(f"compile {sizes} {dtype}", 75, "model_speed.py", "--warm", "--sizes", *sizes.split(), "--dtypes", dtype, env=few) for sizes, dtype in compiled]
         beside += [Part("compile tiles", 75, "model_speed.py", "--warm", "--variants", "--sizes", base, "--dtypes", "float16", env=few)]
     one_by_one = [
-        Part("base", 60, *model("--sizes", base, "--dtypes", *eight, "--profile", args.out/"kernels.txt")),
+        Part("base", 60, *model("--sizes", base, "--dtypes", *dtypes, "--profile", args.out/"kernels.txt")),
         Part("end to end", 75, "end_to_end.py", *device, "--size", base, "--root", root, "--json", json),
-        Part("large", 75, *model("--sizes", large, wide, "--dtypes", *eight)),
+        Part("large", 75, *model("--sizes", large, wide, "--dtypes", *dtypes)),
         Part("first answer", 45, "first_answer.py", *device, "--size", base, "--root", root, "--json", json),
-        Part("sample's answers, and variants", 50, *model("--sizes", base, "--forms", "--dtypes", *eight, "--agreement", "--variants", "--no-reference")),
+        Part("sample's answers, and variants", 50, *model("--sizes", base, "--forms", "--dtypes", *dtypes, "--agreement", "--variants", "--no-reference")),
         Part("kernels", 45, "kernels.py", *device, "--json", json, *(["--batch", 1, "--patches", 20] if tiny else ["--flex"]))]
     return beside, one_by_one
 

@@ -87,18 +87,24 @@ if triton is not None:
     try: from triton.tools.tensor_descriptor import TensorDescriptor
     except ImportError: pass # before Triton 3.3: the form with norms runs
 
-    @triton.jit(do_not_specialize=["rows"])
-    def _statistics_kernel(
-        moments_ptr, out_ptr, rows, parts, width, eps, PARTS: tl.constexpr, ROWS: tl.constexpr,
-    ):
-        row, part = tl.program_id(0)*ROWS + tl.arange(0, ROWS), tl.arange(0, PARTS)
+    @triton.jit
+    def statistics_block(moments_ptr, row, rows, parts, width, eps, PARTS: tl.constexpr):
+        "Mean, mean square, and reciprocal of the deviation of some rows."
+        part = tl.arange(0, PARTS)
         inside = (row[:, None] < rows) & (part[None, :] < parts)
         at = moments_ptr + (part[None, :]*rows + row[:, None])*2
         mean = tl.sum(tl.load(at, mask=inside, other=0.), 1) / width
         square = tl.sum(tl.load(at + 1, mask=inside, other=0.), 1) / width
-        variance = tl.maximum(square - mean*mean, 0.)
+        return mean, square, 1. / tl.sqrt(tl.maximum(square - mean*mean, 0.) + eps)
+
+    @triton.jit(do_not_specialize=["rows"])
+    def _statistics_kernel(
+        moments_ptr, out_ptr, rows, parts, width, eps, PARTS: tl.constexpr, ROWS: tl.constexpr,
+    ):
+        row = tl.program_id(0)*ROWS + tl.arange(0, ROWS)
+        mean, _, scale = statistics_block(moments_ptr, row, rows, parts, width, eps, PARTS)
         tl.store(out_ptr + row, mean, mask=row < rows)
-        tl.store(out_ptr + rows + row, 1. / tl.sqrt(variance + eps), mask=row < rows)
+        tl.store(out_ptr + rows + row, scale, mask=row < rows)
 
     @triton.jit(do_not_specialize=["rows"])
     def _product_kernel(

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from .beit3 import Beit3ForVQA, Expert
-from .folded import can_fold, fold_norm, FoldedBeit3, PRODUCT_TILE, processors
+from .folded import can_fold, fold_norm, FoldedBeit3, PRODUCT_TILE, processors, row_statistics
 from .fused import FastBeit3
 from .kernels import FLOAT8_MAX, float8_scale, guarded_kernel, row_moments, triton, try_forms
 
@@ -48,10 +48,9 @@ def rounded_statistics(
 ) -> torch.Tensor: # [3, R] float32
     """What a LayerNorm needs of rounded rows: their mean, and what they are multiplied by, NaN where they may not have
     fitted; and what the rows are multiplied by when they are rounded next. The plain form."""
-    mean, square = (moments.sum(0) / width).unbind(1)
+    mean, deviation = row_statistics(moments, width, eps)
     if scale is None: scale = torch.ones_like(mean)
-    deviation = torch.rsqrt((square - mean*mean).clamp_min(0) + eps)
-    fits = scale*scale*square*width <= FLOAT8_MAX**2
+    fits = scale*scale*moments[..., 1].sum(0) <= FLOAT8_MAX**2
     return torch.stack((mean*scale, torch.where(fits, deviation/scale, torch.nan), deviation*ROUNDED_DEVIATION))
 
 def multiply_rounded_rows(
@@ -92,20 +91,17 @@ if triton is not None and tuple(map(int, triton.__version__.split(".")[:2])) >= 
 if gluon is not None:
     import triton.language as tl
     from beit3_colab.model.kernels import gelu_block # which is there where Triton is
+    from beit3_colab.model.folded import statistics_block
     _ANYWHERE = dict(do_not_specialize_on_alignment=["scale_ptr"]) # the third row of statistics may begin anywhere
 
     @triton.jit(do_not_specialize=["rows"], **_ANYWHERE)
     def _rounded_statistics_kernel(
         moments_ptr, scale_ptr, out_ptr, rows, parts, width, eps, DEVIATION: tl.constexpr, SCALED: tl.constexpr, PARTS: tl.constexpr, ROWS: tl.constexpr,
     ):
-        row, part = tl.program_id(0)*ROWS + tl.arange(0, ROWS), tl.arange(0, PARTS)
-        inside = (row[:, None] < rows) & (part[None, :] < parts)
-        at = moments_ptr + (part[None, :]*rows + row[:, None])*2
-        mean = tl.sum(tl.load(at, mask=inside, other=0.), 1) / width
-        square = tl.sum(tl.load(at + 1, mask=inside, other=0.), 1) / width
+        row = tl.program_id(0)*ROWS + tl.arange(0, ROWS)
+        mean, square, deviation = statistics_block(moments_ptr, row, rows, parts, width, eps, PARTS)
         scale = tl.full([ROWS], 1., tl.float32)
         if SCALED: scale = tl.load(scale_ptr + row, mask=row < rows, other=1.)
-        deviation = 1. / tl.sqrt(tl.maximum(square - mean*mean, 0.) + eps)
         fits = scale*scale*square*width <= 448.*448.
         tl.store(out_ptr + row, mean*scale, mask=row < rows)
         tl.store(out_ptr + rows + row, tl.where(fits, deviation/scale, float("nan")), mask=row < rows)
@@ -361,8 +357,9 @@ class RoundedBeit3(FoldedBeit3):
         yield multiply(empty(d, eight), statistics, *image.fc1, None, empty(ffn, eight), gelu=True)
         yield multiply(empty(d, eight), statistics, *image.qkv, empty(3*d))
         yield partial(image.forms["round_rows"], empty(d), statistics[2], empty(d, eight))
-        for parts, scale in ((1, None), *((-(-width//PRODUCT_TILE[1]), scale) for width, scale in ((ffn, None), (d, statistics[2]))), (1, statistics[2])):
-            yield partial(image.forms["rounded_statistics"], statistics.new_zeros(parts, R, 2), d, image.eps, scale)
+        def parts(width): return -(-width//PRODUCT_TILE[1])
+        for count, scale in ((1, None), (parts(ffn), None), (1, statistics[2]), (parts(d), statistics[2])):
+            yield partial(image.forms["rounded_statistics"], statistics.new_zeros(count, R, 2), d, image.eps, scale)
         yield from super()._uses()
 
 # %% ../../nbs/07_model/20_folded_float8.ipynb #0c979a9d
