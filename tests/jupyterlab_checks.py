@@ -257,6 +257,7 @@ def test_search_and_filters_are_chips_that_can_be_taken_away(notebook, browse):
 def test_overview_filters_by_bars_brush_and_slider(notebook, browse):
     fold = browse.get_by_role("button", name="Overview")
     fold.click()
+    notebook.settle() # bars are drawn one by one, after the number of answers
     bars = browse.locator(".beit3-facet:not(.beit3-upright) button.beit3-bar-button:visible")
     bar = bars.filter(has_text="yes/no")
     number = int(re.search(r"· ([\d,]+)", bar.inner_text())[1].replace(",", ""))
@@ -265,6 +266,7 @@ def test_overview_filters_by_bars_brush_and_slider(notebook, browse):
     expect(browse.locator("button.beit3-active-filter:visible")).to_have_count(1)
     bar.press("Enter") # the keyboard is still there, and takes it away again
     whole_page(browse)
+    notebook.settle()
     confusion = bars.filter(has_text="→").first
     text = re.match(r"(?:✓ )?(.+) → (.+?), ([\d,]+)", confusion.inner_text())
     confusion.click()
@@ -272,6 +274,7 @@ def test_overview_filters_by_bars_brush_and_slider(notebook, browse):
     assert f"correct_answer={text[1]!r}" in (asked := chosen(notebook)) and f"answer={text[2]!r}" in asked
     browse.get_by_role("button", name="Clear filters").click()
     whole_page(browse)
+    notebook.settle()
     stops = browse.locator(".beit3-upright button.beit3-bar-button:visible")
     wholes = [int(re.search(r" · ([\d,]+)", text)[1].replace(",", "")) for text in stops.all_inner_texts()]
     assert sum(wholes) == fit(browse) # each answer is in one bar
