@@ -69,8 +69,24 @@ def wait_until(condition, seconds=240, process=None):
 def rank_of(pid): return int(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0RANK=")[1].split(b"\0")[0])
 
 
-SERVER = """
-import json, os, sys, tempfile
+CHILD = """
+import atexit, json, os, sys, traceback
+def become(run, output): # in a fork: run something with what it prints in files, and end with its status
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number in (1, 2): os.dup2(os.open(f"{output}.{number}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    try: status = run() or 0
+    except SystemExit as ended: status = ended.code or 0
+    except BaseException: # as the interpreter would end
+        traceback.print_exc()
+        status = 1
+    atexit._run_exitfuncs() # temporary folders go
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status) # taking the interpreter apart would last longer than most of what is run
+"""
+
+SERVER = CHILD + """
+import tempfile
 from beit3_colab.commands.cli import main
 from beit3_colab.model.vqa import load_model
 load_model("sample", device="cpu") # what a run imports is in memory from now on
@@ -83,18 +99,9 @@ for line in iter(sys.stdin.readline, ""):
         continue
     arguments, output, variables = job
     if pid := os.fork(): print(pid, flush=True); continue
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    for number in (1, 2): os.dup2(os.open(f"{output}.{number}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.environ.update(variables)
     tempfile.tempdir = None # some library has asked for it already, and what it was is kept
-    try: status = main(arguments)
-    except BaseException as error: # as the interpreter would end
-        import traceback
-        traceback.print_exc()
-        status = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    become(lambda: main(arguments), output)
 """
 
 class Starter:
@@ -142,26 +149,14 @@ class Started:
         assert self.wait() == 0, self.out[-1000:] + self.err[-3000:]
 
 
-FORKS = """
-import json, os, sys, traceback
+FORKS = CHILD + """
 exec(sys.argv[1])
 for line in iter(sys.stdin.readline, ""):
     code, output = json.loads(line)
     if pid := os.fork():
         _, status = os.waitpid(pid, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
-        continue
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    for number in (1, 2): os.dup2(os.open(f"{output}.{number}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    status = 0
-    try: exec(code, {"__name__": "__main__"})
-    except SystemExit as ended: status = ended.code or 0
-    except BaseException:
-        traceback.print_exc()
-        status = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    else: become(lambda: exec(code, {"__name__": "__main__"}), output)
 """
 
 class Forks:
@@ -175,7 +170,7 @@ class Forks:
         self.server.stdin.write(json.dumps([code, str(self.output)]) + "\n")
         self.server.stdin.flush()
         status = int(self.server.stdout.readline())
-        return SimpleNamespace(returncode=status, stdout=Path(f"{self.output}.1").read_text(), stderr=Path(f"{self.output}.2").read_text())
+        return SimpleNamespace(returncode=status, **{name: Path(f"{self.output}.{number}").read_text(errors="replace") for number, name in ((1, "stdout"), (2, "stderr"))})
 
     def close(self):
         self.server.stdin.close()
