@@ -11,7 +11,11 @@ import pytest
 try: import triton # noqa: F401 - before the library, which imports it where a GPU is or somebody has done so: kernels are compiled without one
 except Exception: pass # another system, or a broken one
 
+pytest.register_assert_rewrite("jupyterlab_checks") # no test by its name, but it asserts: a failure shows the values
+
 ROOT = Path(__file__).parent.parent
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None) # hundreds of processes would each compile the library anew
+sys.dont_write_bytecode = False
 os.environ.setdefault("OMP_NUM_THREADS", "1") # test processes share the cores: threads that wait for each other would cost more than they give
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN: signal.signal(signal.SIGINT, signal.default_int_handler) # as of what a shell starts in the background: else interrupts would be ignored by all that tests start, too
 
@@ -42,11 +46,10 @@ def forget_widgets():
     if (widget := sys.modules.get("ipywidgets.widgets.widget")) is None: return
     registry = widget._instances if hasattr(widget, "_instances") else widget.Widget.widgets # ipywidgets 8, or 7
     if not registry: return
-    with pytest.MonkeyPatch.context() as patched: # closing them one by one would take seconds
-        patched.setattr(widget.Widget, "__del__", lambda self: None, raising=False)
-        registry.clear()
-        if comm := sys.modules.get("comm"): comm.get_comm_manager().comms.clear()
-        gc.collect()
+    widget.Widget.__del__ = lambda self: None # closing them one by one would take seconds; what somebody still holds goes later, and has nothing left to close
+    registry.clear()
+    if comm := sys.modules.get("comm"): comm.get_comm_manager().comms.clear()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

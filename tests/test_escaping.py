@@ -294,14 +294,13 @@ def test_hostile_text_stays_text_in_every_maker_of_html(run, vqa, monkeypatch):
     monkeypatch.setattr("IPython.display.display", display)
     monkeypatch.setattr("beit3_colab.look.report_evidence.FEWEST_PAIRS", 1)
     assert len(makers) > 40 and any(name == "score._repr_html_" for name in makers.values())
-    def watch(frame, event, _):
-        if event == "call": called.add((frame.f_code.co_filename, frame.f_code.co_firstlineno))
+    def watch(frame, event, _): called.add((frame.f_code.co_filename, frame.f_code.co_firstlineno)) # of a call; its lines are not asked for
     for scenario in SCENARIOS:
         shown.clear()
-        before = sys.getprofile()
-        sys.setprofile(watch)
+        before = sys.gettrace()
+        sys.settrace(watch)
         try: made = scenario(run, vqa)
-        finally: sys.setprofile(before)
+        finally: sys.settrace(before)
         everything = [own_parts_removed(content) for content in [*made, *shown]]
         allowed = {report: ("script", "style", "link", "form"), somebody: ("script", "style", "link", "form"), progress: ("title",)}.get(scenario, ()) # a curve's title is that of an <svg>
         readers = [check(content, allowed) for content in everything]
