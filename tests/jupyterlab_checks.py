@@ -85,6 +85,12 @@ def whole_page(part):
 def result(part): return part.locator(".beit3-result b").first
 def fit(part): return int(re.match(r"[\d,]+", result(part).inner_text())[0].replace(",", ""))
 def cards(part): return part.locator("button.beit3-question:visible")
+def open_first(notebook, part):
+    "Open the first answer; all of it is drawn then, and the keyboard is there. What is hidden yet would take no key."
+    cards(part).first.click()
+    expect(part.locator("button.beit3-back")).to_be_focused()
+    notebook.settle()
+
 def field(part, name): return part.locator(f".beit3-{name} input").locator("visible=true").first
 def chosen(notebook): return notebook.ask("print(browser.filters.filter)")
 
@@ -300,6 +306,7 @@ def test_detail_with_heat_map_and_a_question_of_ones_own(notebook, browse):
     picture = browse.locator(".beit3-large img")
     cards(browse).nth(1).click()
     picture.wait_for()
+    notebook.settle()
     place = "e => [e.clientWidth, e.clientHeight, Math.round(e.getBoundingClientRect().top - e.closest('.beit3-detail').getBoundingClientRect().top)]"
     before, fitted = picture.get_attribute("src"), picture.evaluate(place)
     browse.get_by_role("button", name="Show what the answer rests on").click()
@@ -369,7 +376,7 @@ def test_ids_and_the_call_of_a_view_are_copied(notebook, browse):
     button.click()
     expect(browse.locator(".beit3-call button")).to_contain_text("copied")
     assert [notebook.page.evaluate(copied), notebook.ask("print(browser.code())")] == ["run.browse(correctness='right')"]*2
-    cards(browse).first.click()
+    open_first(notebook, browse)
     button = browse.get_by_role("button", name=re.compile("copy the question.s id"))
     button.press("Enter")
     expect(button).to_contain_text("copied")
@@ -425,7 +432,7 @@ def test_keys_turn_pages_and_leave_the_notebook_alone(notebook, browse):
     assert number.input_value() == "1" and notebook.js(state) == before
 
 def test_the_full_window_holds_the_keyboard(notebook, browse):
-    cards(browse).first.click()
+    open_first(notebook, browse)
     full = browse.locator("button.beit3-full-window")
     full.focus()
     full.press("Enter")
@@ -508,7 +515,7 @@ def test_background_run_is_browsed_while_it_goes_on_and_stopped_by_its_button(no
     count = result(part)
     count.wait_for()
     expect(count).not_to_have_text(count.inner_text()) # new answers come by themselves
-    cards(part).first.click()
+    open_first(notebook, part)
     place, heading = part.locator(".beit3-detail [role=status]").first, part.locator(".beit3-heading h3")
     before, text = place.inner_text(), heading.inner_text()
     expect(place).not_to_have_text(before) # also while one is open, which stays
