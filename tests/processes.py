@@ -170,7 +170,8 @@ class Forks:
         self.server.stdin.write(json.dumps([code, str(self.output)]) + "\n")
         self.server.stdin.flush()
         status = int(self.server.stdout.readline())
-        return SimpleNamespace(returncode=status, **{name: Path(f"{self.output}.{number}").read_text(errors="replace") for number, name in ((1, "stdout"), (2, "stderr"))})
+        out, err = (Path(f"{self.output}.{number}").read_text(errors="replace") for number in (1, 2))
+        return SimpleNamespace(returncode=status, stdout=out, stderr=err)
 
     def close(self):
         self.server.stdin.close()
