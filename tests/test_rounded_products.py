@@ -7,7 +7,7 @@ from gluon_standin import Barrier, Fault, load_copy, stand_in
 from test_speed import need_triton
 
 MODULE = "beit3_colab.model.folded_float8"
-FORMS = "out", "add", "gelu", "add8" # the four products of a layer: queries, keys and values; after attention; into the hidden layer, out of it
+FORMS = "out", "add", "gelu" # the products of a layer: queries, keys and values; after attention, and out of the hidden layer; into it
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +34,13 @@ def draw(module, form, rows, outs, width, seed=0, half=torch.float16):
     norm.weight.data, norm.bias.data = numbers(width), numbers(width)
     layer = norm, (numbers(outs, width)/width**.5).to(half), numbers(outs).to(half)
     with torch.no_grad():
-        if form == "add": (weight, *rest), of_weight = module.fold_norm(*layer), None
-        else: weight, of_weight, *rest = module.fold_norm_float8(*layer)
+        weight, of_weight, *rest = module.fold_norm_float8(*layer)
     given = dict(
         rows=(numbers(rows, width)*2).to(weight.dtype), statistics=torch.stack((numbers(rows)*.3, numbers(rows).abs() + .5, numbers(rows))),
         weight=weight, weight_scale=of_weight, sums=rest[0], bias=rest[1], gelu=form == "gelu")
     if form != "gelu": given["out"] = numbers(rows, outs).to(half)
     if form != "out": given["rounded"] = torch.full((rows, outs), torch.nan).to(torch.float8_e4m3fn)
-    if form.startswith("add"): given["scale"] = numbers(rows).abs()*100 + 1 # some do not fit
+    if form == "add": given["scale"] = numbers(rows).abs()*100 + 1 # some do not fit
     return given
 
 def multiply(module, given, programs=3, seed=0, ordered=True):
@@ -79,7 +78,7 @@ def test_agrees_with_the_plain_form(module, form, rows, outs, width, programs):
 
 @pytest.mark.parametrize("seed", range(3, 24))
 def test_agrees_in_whatever_order_things_are_done(module, seed):
-    given = draw(module, FORMS[seed % 4], 140, 512, 96*(seed % 5 + 1), seed)
+    given = draw(module, FORMS[seed % 3], 140, 512, 96*(seed % 5 + 1), seed)
     assert differs(multiply(module, given, 1, seed), plain(module, given)) is None
 
 

@@ -19,11 +19,12 @@ from beit3_colab.model import folded_float8, fused
 from beit3_colab.model.beit3 import Beit3Config, Beit3ForVQA, init_weights
 from beit3_colab.model.folded import FoldedBeit3
 from beit3_colab.model.folded_float8 import can_round, fold_norm_float8, lay_out, multiply_rounded_rows, round_rows, RoundedBeit3
-from beit3_colab.model.folded_float8 import rounded_statistics, try_rounding
+from beit3_colab.model.folded_float8 import rounded_statistics, scale_attended, try_rounding
 from beit3_colab.model.fused import FastBeit3
-from beit3_colab.model.kernels import row_moments
+from beit3_colab.model.kernels import attend_rows, row_moments
 
 KERNELS = "multiply_rounded_rows", "rounded_statistics", "round_rows"
+ATTENTION = "attend_rows in e4m3" # the doctor's name of it
 CPU, E4M3 = torch.device("cpu"), torch.float8_e4m3fn
 
 
@@ -72,6 +73,8 @@ def test_what_may_not_have_fitted_is_nan_and_nothing_else(width):
     rows = torch.randn(400, width) * torch.logspace(-3, 4, 400)[:, None] / scale[:, None]
     rows[::7, 3] *= 300 # one channel stands out
     _, of_row, following = rounded_statistics(row_moments(rows), width, 1e-5, scale)
+    assert all(a.equal(b) for a, b in zip(rounded_statistics(row_moments(rows), width, 1e-5, 3.).nan_to_num(-1),
+                                          rounded_statistics(row_moments(rows), width, 1e-5, torch.full((400,), 3.)).nan_to_num(-1))) # one for all
     too_large = (rows.abs()*scale[:, None]).amax(1) > 448
     assert too_large.any() and of_row[too_large].isnan().all()
     fits = (rows*scale[:, None]).norm(dim=1) <= 447
@@ -98,6 +101,78 @@ def test_rows_of_the_question_in_the_picture_s_stream_spoil_nothing():
         given = images, ids[:, :length], rows, counts.clamp_max(length)
         assert off_by(found(*given), exact(*given)) < .15
 
+def test_the_scale_after_attention_is_that_of_values():
+    "What a norm and the values' weights make of any rows has the size that was told from the weights; their common mean does not count."
+    torch.manual_seed(0)
+    rows = F.layer_norm(torch.randn(2000, 256), (256,))
+    for size, mean, bias in ((.02, 0, 0), (3, 1, 5), (1e-3, .5, 0), (1, 0, 20)):
+        weight, bias = torch.randn(256, 256)*size + mean, torch.randn(256)*bias
+        scaled = (rows @ weight.t() + bias) * scale_attended(weight, bias)
+        assert scaled.pow(2).mean().sqrt().item() == pytest.approx(folded_float8.ATTENDED_SIZE, rel=.02), (size, mean)
+    nothing = scale_attended(torch.zeros(8, 8, dtype=torch.half), torch.zeros(8))
+    assert 0 < nothing < float("inf") # rows of zeros stay such
+
+def test_attended_rows_are_rounded_after_their_moments():
+    torch.manual_seed(0)
+    qkv, counts = torch.randn(2*30, 3*64).half(), torch.tensor([30, 20])
+    exact, moments = attend_rows(qkv.float(), 2, 2, counts, moments=True)
+    for scale in (1e-4, 1, 30, 3e3):
+        found, found_moments = attend_rows(qkv, 2, 2, counts, moments=True, rounded=scale)
+        assert found.dtype == E4M3 and torch.equal(found_moments, moments) and found.equal(attend_rows(qkv, 2, 2, counts, rounded=scale))
+        wanted = (exact*scale).clamp(-448, 448)
+        assert ((found.float() - wanted).abs() <= (wanted.abs()/16).clamp_min(2**-10)).all()
+        beyond = (exact.abs()*scale).amax(1) > 448
+        assert beyond.any() == (scale == 3e3) and rounded_statistics(moments, 64, 1e-5, scale)[1, beyond].isnan().all()
+    for bad in (torch.nan, torch.inf):
+        qkv[:30, 128] = bad # a channel of one picture's values, in one head
+        found, moments = attend_rows(qkv, 2, 2, moments=True, rounded=1.)
+        assert bad == torch.inf or found[:30, 0].float().isnan().all()
+        assert not moments[0, :30].isfinite().any() and found[30:].float().isfinite().all() and moments[1].isfinite().all()
+        assert torch.equal(rounded_statistics(moments, 64, 1e-5, 1.)[1].isnan(), torch.arange(60) < 30)
+
+def scaled_by(model, factor):
+    "The form in e4m3, with attended rows scaled otherwise."
+    form = RoundedBeit3(model, fused=False)
+    for image, _ in form.folded: image.attended_scale *= factor
+    return form
+
+def test_a_wrong_scale_after_attention_costs_digits_or_gives_no_number():
+    model, given = small_model(), questions()
+    exact = FastBeit3(model, fused=False)(*given)
+    errors = [off_by(scaled_by(model, factor)(*given), exact) for factor in (1, 8, 1/8, 1e-3)]
+    assert max(errors[:3]) < .15 and errors[3] > 2*errors[0]
+    assert scaled_by(model, 1e3)(*given).isnan().all()
+
+def test_values_that_are_larger_than_their_weights_tell_give_no_number():
+    "One direction in all rows, and in the weights of all values: these are 11 times what they would be if the two had nothing in common."
+    model, given = small_model(), questions()
+    direction = torch.where(torch.arange(128) % 2 == 0, 1., -1.)
+    model.image_embedding.positions += 50*direction
+    model.image_embedding.cls_token += 50*direction
+    model.layers[0].image.qkv.weight[256:] = direction
+    assert FastBeit3(model, fused=False)(*given).isfinite().all() and RoundedBeit3(model, fused=False)(*given).isfinite().all()
+    assert scaled_by(model, 2)(*given).isfinite().all() and scaled_by(model, 16)(*given).isnan().all()
+
+def test_rows_of_the_question_that_do_not_fit_give_no_number():
+    "They are cut off where they are rounded, and the question's own statistics do not know of it."
+    model, given = small_model(), questions()
+    image, text = model.layers[0].image, model.layers[0].text
+    first, second = torch.arange(128) % 64 == 0, torch.arange(128) % 64 == 1 # channels of each head
+    image.qkv.bias[:128][second] = text.qkv.bias[:128][first] = text.qkv.bias[128:256][first] = 30.
+    text.qkv.bias[128:256][second] = -30. # the question looks only at itself, and the picture not at it
+    exact = FastBeit3(model, fused=False)(*given)
+    assert off_by(RoundedBeit3(model, fused=False)(*given), exact) < .15
+    text.qkv.bias[256:] += torch.linspace(-1e4, 1e4, 128)
+    form, seen = RoundedBeit3(model, fused=False), []
+    after = form.folded[0][0].after_attention
+    def watch(*args):
+        seen.append(after(*args))
+        return seen[-1]
+    form.folded[0][0].after_attention = watch
+    assert FastBeit3(model, fused=False)(*given).isfinite().all() and form(*given).isnan().all()
+    of_picture = seen[0][1].view(3, 4, -1)[:, :, :17]
+    assert of_picture.isfinite().all() # the picture's own rows of this layer are whole
+
 
 # which form runs
 
@@ -110,7 +185,7 @@ def test_float8_takes_the_form_without_passes_where_it_can(folds, float8_product
     assert [f.confidences for f in found] != [f.confidences for f in exact]
     assert type(lay_out(vqa.model)) is FoldedBeit3 and type(lay_out(vqa.model, float8=True, fold=False)) is FastBeit3
 
-@pytest.mark.parametrize("name", [*KERNELS, "row_statistics", "place_tokens"])
+@pytest.mark.parametrize("name", [*KERNELS, "row_statistics", "place_tokens", "attend_rows"])
 @pytest.mark.parametrize("good", [0, 1])
 def test_norms_between_products_go_on_where_it_fails(folds, float8_products, name, good):
     folds(**{name: broken(name, good)})
@@ -142,15 +217,17 @@ def test_no_other_device_takes_it():
 
 def test_the_doctor_tries_every_kernel(folds, monkeypatch):
     folds()
-    assert try_rounding(CPU, torch.float16) == dict.fromkeys(KERNELS, "")
+    assert try_rounding(CPU, torch.float16) == dict.fromkeys((*KERNELS, ATTENTION), "")
     for name, wrong in (
         ("multiply_rounded_rows", lambda *args, **more: multiply_rounded_rows(args[0], args[1]*1.1, *args[2:], **more)),
-        ("rounded_statistics", lambda moments, width, eps, scale=None: rounded_statistics(moments, width, eps)),
-        ("round_rows", lambda rows, scale, out: round_rows(rows, scale.flip(0), out))):
+        ("rounded_statistics", lambda moments, width, eps, scale: rounded_statistics(moments, width, eps, scale if torch.is_tensor(scale) else 1.)),
+        ("rounded_statistics", lambda moments, width, eps, scale: rounded_statistics(moments, width, eps, 1. if torch.is_tensor(scale) else scale)),
+        ("round_rows", lambda rows, scale, out: round_rows(rows, scale.flip(0), out)),
+        ("attend_rows", lambda *args, rounded, **more: attend_rows(*args, rounded=1.5*rounded, **more))):
         with monkeypatch.context() as patch:
             patch.setattr(folded_float8, f"fused_{name}", wrong)
             found = try_rounding(CPU, torch.bfloat16)
-            assert "its numbers are up to" in found.pop(name) and set(found.values()) == {""}
+            assert "its numbers are up to" in found.pop(ATTENTION if name == "attend_rows" else name) and set(found.values()) == {""}
 
 
 # kernels
@@ -159,6 +236,7 @@ CODE = """
 import torch
 from beit3_colab.model.folded_float8 import *
 from beit3_colab.model.folded_float8 import fused_round_rows, fused_rounded_statistics
+from beit3_colab.model.kernels import attend_rows, fused_attend_rows
 torch.manual_seed(0)
 device = "cuda" if torch.cuda.is_available() else "cpu"
 draw = lambda *size: torch.randn(*size, device=device)
@@ -166,7 +244,7 @@ checked = 0
 for parts in (1, 3, 12):
     moments = torch.stack((draw(parts, 133), draw(parts, 133).abs() + 1), 2)
     moments[:, ::9] *= 1e6 # these do not fit
-    for scale in (None, draw(133).abs() + .1):
+    for scale in (1., .7, draw(133).abs() + .1):
         plain, found = rounded_statistics(moments, 50, 1e-5, scale), fused_rounded_statistics(moments, 50, 1e-5, scale)
         assert plain[1].isnan().any() and torch.equal(plain.isnan(), found.isnan()) and torch.allclose(plain.nan_to_num(), found.nan_to_num(), rtol=1e-4, atol=1e-4)
         checked += 1
@@ -180,6 +258,18 @@ for count, width in ((5, 96), (70, 64), (1, 768)):
     if device == "cpu": found = torch.where(2*found == plain, plain, found) # the interpreter rounds its own way, and up to a power of two without carrying
     assert ((plain - found).abs() <= plain.abs()/7 + 2**-9).all() and (device == "cpu" or torch.equal(plain, found))
     checked += 1
+def alike(found, plain): # the interpreter rounds its own way, and up to a power of two without carrying
+    plain, found = plain.float(), found.float()
+    if device == "cpu": found = torch.where((plain.abs() == 2*found.abs()) | (plain.abs().log2() % 1 == 0), plain, found)
+    return ((plain - found).abs() <= plain.abs()/7 + 2**-9).all()
+for n, heads, d, scale in ((5, 2, 32, .5), (70, 1, 64, 20.), (131, 2, 32, 3.)):
+    qkv = draw(2*n, 3*heads*d).half() if device == "cuda" else draw(2*n, 3*heads*d)
+    for counts in (None, torch.tensor([n, max(1, n - 4)], dtype=torch.int32, device=device)):
+        (plain, moments), (found, found_moments) = (form(qkv, 2, heads, counts, moments=True, rounded=scale) for form in (attend_rows, fused_attend_rows))
+        assert found.dtype == torch.float8_e4m3fn and torch.equal(found.float(), fused_attend_rows(qkv, 2, heads, counts, rounded=scale).float())
+        assert alike(found, plain), (n, (found.float() - plain.float()).abs().max())
+        assert torch.allclose(moments, found_moments, atol=2e-2 if device == "cuda" else 1e-4)
+        checked += 1
 print("checked", checked)
 """
 
@@ -188,7 +278,7 @@ def test_the_small_kernels_agree_with_their_plain_forms():
     environment = os.environ if torch.cuda.is_available() else {**os.environ, "TRITON_INTERPRET": "1"}
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, env=environment)
     if "only 0-dimensional arrays can be converted" in done.stderr: pytest.skip("this Triton's interpreter (3.6 and older) does not know this NumPy")
-    assert done.returncode == 0 and "checked 9" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and "checked 18" in done.stdout, done.stdout + done.stderr
 
 
 def test_a_triton_whose_gluon_has_moved_costs_this_form_only():
@@ -208,7 +298,7 @@ if torch.cuda.is_available() and torch.cuda.get_device_capability()[0] == 9: # w
         @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
         def test_the_kernels_work(self, dtype):
             found = try_rounding(torch.device("cuda"), getattr(torch, dtype))
-            assert set(found) == set(KERNELS) and set(found.values()) == {""}
+            assert set(found) == {*KERNELS, ATTENTION} and set(found.values()) == {""}
 
         @pytest.mark.parametrize("size", [64, 192, 768]) # less than a tile, no multiple of one, some
         def test_products_agree_to_the_rounding_of_their_sums(self, size):

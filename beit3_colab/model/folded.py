@@ -270,10 +270,10 @@ class FoldedBeit3(FastBeit3):
             qkv = image.queries_keys_values(x, state)                                  # [B × (n+T), 3·d]
             self._join()
             question.view(qkv).copy_(words.view(B, T, -1))
-            attended, of_attended = self.attend(qkv, B, c.num_heads, counts, n, moments=True) # [B × (n+T), d]
+            attended, of_attended = self._attend_rows(image, qkv, B, counts, n)        # [B × (n+T), d]
             self._fork() # both streams read what attention gave: it is kept until they have joined
             with torch.cuda.stream(self.side):
-                y_moments = text.after_attention(y, *_cut_question(attended, of_attended, question))
+                y_moments = text.after_attention(y, *self._cut_question(image, attended, of_attended, question))
             state = image.after_attention(x, attended, of_attended, state)
         self._join()
         image, text = self.folded[-1]
@@ -281,6 +281,14 @@ class FoldedBeit3(FastBeit3):
         words = text.queries_keys_values(y, y_moments, keys_only=True)                   # [B × T, 2·d]
         cls = self._last_layer(x.view(B, -1, c.embed_dim)[:, 0], kv, words, question, counts)
         return self.model.head(self.model.pooler(cls))
+
+    def _attend_rows(self, image, qkv, batch, counts, least): # in the layer of the expert `image` → rows, their moments
+        return self.attend(qkv, batch, self.config.num_heads, counts, least, moments=True)
+
+    def _cut_question(self, image, rows, moments, question): # of the joint buffer [B × N, d] and [parts, B × N, 2] → the question's
+        parts, joint = len(moments), question.stride
+        of_question = moments.view(parts, -1, joint, 2)[:, :, question.offset:question.offset + question.count]
+        return question.view(rows).flatten(0, 1), of_question.flatten(1, 2).contiguous()
 
     def compile(self):
         "Compile what batches will ask for, kernels beside each other. What fails here fails again where it is used."
@@ -304,18 +312,13 @@ class FoldedBeit3(FastBeit3):
         yield product(one.fc1, empty(R, d), empty(R, ffn), gelu=True, **more)
         yield product(one.qkv, empty(R, d), empty(R, 3*d))
         for left in (15, 31, 63): # keys that whole tiles leave over: for 16, 32 and 64 there is a form each
-            yield partial(self.attend, empty(left, 3*d), 1, c.num_heads, whole(left), left, moments=True)
+            yield partial(self._attend_rows, self.folded[0][0], empty(left, 3*d), 1, whole(left), left)
         yield partial(self.attend_cls, empty(1, d), empty(R, 2*d), c.num_heads, whole(R))
         for rows in (None, torch.zeros(1, dtype=torch.long, device=weight.device)):
             yield partial(self.place, empty(1, c.num_patches, d), rows, e.cls_token[0, 0], e.positions[2:], R)
         for parts in {1, c.num_heads, *(-(-width//PRODUCT_TILE[1]) for width in (d, ffn))}: yield statistics_of(parts)
         side = c.image_size
         yield partial(self.patches, torch.zeros(1, side, side, 3, dtype=torch.uint8, device=weight.device), c.patch_size, weight.dtype)
-
-def _cut_question(rows, moments, question): # of the joint buffer [B × N, d] and [parts, B × N, 2] → the question's
-    parts, joint = len(moments), question.stride
-    of_question = moments.view(parts, -1, joint, 2)[:, :, question.offset:question.offset + question.count]
-    return question.view(rows).flatten(0, 1), of_question.flatten(1, 2).contiguous()
 
 # %% ../../nbs/07_model/17_folded.ipynb #3c12e676
 def can_fold(

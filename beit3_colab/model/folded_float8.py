@@ -11,12 +11,13 @@ from torch import nn
 from .beit3 import Beit3ForVQA, Expert
 from .folded import can_fold, fold_norm, FoldedBeit3, PRODUCT_TILE, processors, row_statistics
 from .fused import FastBeit3
-from .kernels import FLOAT8_MAX, float8_scale, guarded_kernel, row_moments, triton, try_forms
+from .kernels import attend_rows, FLOAT8_MAX, float8_scale, fused_attend_rows, row_moments
+from .kernels import triton, try_forms
 
 # %% auto #0
-__all__ = ['ROUNDED_DEVIATION', 'gluon', 'fold_norm_float8', 'round_rows', 'rounded_statistics', 'multiply_rounded_rows',
-           'fused_rounded_statistics', 'fused_round_rows', 'fused_multiply_rounded_rows', 'RoundedExpert',
-           'RoundedBeit3', 'lay_out', 'can_round', 'try_rounding']
+__all__ = ['ROUNDED_DEVIATION', 'ATTENDED_SIZE', 'gluon', 'fold_norm_float8', 'round_rows', 'rounded_statistics',
+           'multiply_rounded_rows', 'scale_attended', 'fused_rounded_statistics', 'fused_round_rows',
+           'fused_multiply_rounded_rows', 'RoundedExpert', 'RoundedBeit3', 'lay_out', 'can_round', 'try_rounding']
 
 # %% ../../nbs/07_model/20_folded_float8.ipynb #62babc78
 def fold_norm_float8(
@@ -44,20 +45,19 @@ def rounded_statistics(
     moments: torch.Tensor, # [parts, R, 2] float32, see `row_moments`; of the rows before they were rounded
     width: int, # channels of a row
     eps: float, # of the LayerNorm
-    scale: torch.Tensor|None = None, # [R] float32, what rows were multiplied by when they were rounded; without it 1
+    scale: torch.Tensor|float = 1., # what rows were multiplied by when they were rounded: [R] float32, or one for all
 ) -> torch.Tensor: # [3, R] float32
     """What a LayerNorm needs of rounded rows: their mean, and what they are multiplied by, NaN where they may not have
     fitted; and what the rows are multiplied by when they are rounded next. The plain form."""
     mean, deviation = row_statistics(moments, width, eps)
-    if scale is None: scale = torch.ones_like(mean)
     fits = scale*scale*moments[..., 1].sum(0) <= FLOAT8_MAX**2
     return torch.stack((mean*scale, torch.where(fits, deviation/scale, torch.nan), deviation*ROUNDED_DEVIATION))
 
 def multiply_rounded_rows(
-    rows: torch.Tensor, # [R, in], in e4m3, or in half precision
-    statistics: torch.Tensor, # [2 or 3, R] float32: the rows' mean, and what they are multiplied by
-    weight: torch.Tensor, # W' [out, in], in the rows' format
-    weight_scale: torch.Tensor|None, # [1] float32, see `fold_norm_float8`; None for half precision
+    rows: torch.Tensor, # [R, in] e4m3
+    statistics: torch.Tensor, # [3, R] float32, see `rounded_statistics`: the rows' mean, and what they are multiplied by
+    weight: torch.Tensor, # W' [out, in] e4m3, see `fold_norm_float8`
+    weight_scale: torch.Tensor, # [1] float32
     sums: torch.Tensor, # [out] float32, of the rows of W'
     bias: torch.Tensor, # b' [out] float32
     out: torch.Tensor|None = None, # [R, out] in half precision: written to; with `rounded`, too, added to
@@ -67,15 +67,25 @@ def multiply_rounded_rows(
 ) -> torch.Tensor|None: # moments [parts, R, 2] of what is rounded, where something is
     "A norm and the product that reads it. The plain form: what the kernel must agree with."
     mean, of_row = statistics[:2, :, None]
-    result = (rows.float() @ weight.float().t() - mean*sums) * of_row
-    if weight_scale is not None: result *= weight_scale
-    result += bias
+    result = (rows.float() @ weight.float().t() - mean*sums) * (of_row*weight_scale) + bias
     if gelu: result = F.gelu(result)
     if out is not None and rounded is not None: result += out.float()
     if out is not None: out.copy_(result)
     if rounded is None: return None
     round_rows(result, torch.ones_like(of_row[:, 0]) if scale is None else scale, rounded)
     return row_moments(result)
+
+# %% ../../nbs/07_model/20_folded_float8.ipynb #e2c7d879
+ATTENDED_SIZE = 1/2 # root mean square of values, as far as it can be told from weights, when they are multiplied
+
+def scale_attended(
+    weight: torch.Tensor, # W' [d, in] that values are made with, see `fold_norm`
+    bias: torch.Tensor, # b' [d] float32
+) -> float: # what rows that attention gives are multiplied by
+    "The scale of a layer's attended rows."
+    varies = weight.float().var(1, correction=0) * weight.shape[1]
+    size = (varies + bias*bias).mean().sqrt()
+    return (ATTENDED_SIZE / size.clamp_min(1e-12)).item()
 
 # %% ../../nbs/07_model/20_folded_float8.ipynb #c5cbddd5
 gluon = None # where it is missing, norms are passes of their own in float8
@@ -96,12 +106,13 @@ if gluon is not None:
 
     @triton.jit(do_not_specialize=["rows"], **_ANYWHERE)
     def _rounded_statistics_kernel(
-        moments_ptr, scale_ptr, out_ptr, rows, parts, width, eps, DEVIATION: tl.constexpr, SCALED: tl.constexpr, PARTS: tl.constexpr, ROWS: tl.constexpr,
+        moments_ptr, scale_ptr, out_ptr, rows, parts, width, eps, of_all,
+        DEVIATION: tl.constexpr, SCALED: tl.constexpr, PARTS: tl.constexpr, ROWS: tl.constexpr,
     ):
         row = tl.program_id(0)*ROWS + tl.arange(0, ROWS)
         mean, square, deviation = statistics_block(moments_ptr, row, rows, parts, width, eps, PARTS)
-        scale = tl.full([ROWS], 1., tl.float32)
         if SCALED: scale = tl.load(scale_ptr + row, mask=row < rows, other=1.)
+        else: scale = of_all
         fits = scale*scale*square*width <= 448.*448.
         tl.store(out_ptr + row, mean*scale, mask=row < rows)
         tl.store(out_ptr + rows + row, tl.where(fits, deviation/scale, float("nan")), mask=row < rows)
@@ -176,8 +187,7 @@ if gluon is not None:
             row = top + gl.arange(0, 64, gl.SliceLayout(1, LAYOUT))
             column = second*256 + gl.arange(0, 256, gl.SliceLayout(0, LAYOUT))
             mean = gl.load(statistics_ptr + row, mask=row < rows, other=0.)
-            of_row = gl.load(statistics_ptr + rows + row, mask=row < rows, other=0.)
-            if DEPTH == 128: of_row = of_row*gl.load(weight_scale_ptr) # rows and weights in e4m3
+            of_row = gl.load(statistics_ptr + rows + row, mask=row < rows, other=0.)*gl.load(weight_scale_ptr)
             at = step % STAGES
             mbarrier.wait(ready.index(at), step // STAGES & 1)
             total = warpgroup_mma(rows_s.index(2*at + HALF), weight_s.index(at).permute((1, 0)), nothing, use_acc=False, is_async=True)
@@ -257,13 +267,13 @@ if gluon is not None:
         ], [4, 1], [232, 24]) # warps of the second and third, and registers of each of their threads
 
 # %% ../../nbs/07_model/20_folded_float8.ipynb #7eca3c60
-def fused_rounded_statistics(moments, width, eps, scale=None):
+def fused_rounded_statistics(moments, width, eps, scale=1.):
     "`rounded_statistics` as one kernel."
-    parts, rows, _ = moments.shape
+    (parts, rows, _), each = moments.shape, torch.is_tensor(scale)
     out = moments.new_empty(3, rows)
     _rounded_statistics_kernel[(triton.cdiv(rows, 128),)](
-        moments, moments if scale is None else scale, out, rows, parts, float(width), eps,
-        ROUNDED_DEVIATION, scale is not None, max(2, triton.next_power_of_2(parts)), 128, num_warps=4)
+        moments, scale if each else moments, out, rows, parts, float(width), eps, 1. if each else scale,
+        ROUNDED_DEVIATION, each, max(2, triton.next_power_of_2(parts)), 128, num_warps=4)
     return out
 
 def fused_round_rows(rows, scale, out):
@@ -276,12 +286,12 @@ def fused_multiply_rounded_rows(
     "`multiply_rounded_rows` as one kernel, for contiguous rows on Hopper."
     (count, width), outs, (_, across, _) = rows.shape, len(weight), PRODUCT_TILE
     found = None if rounded is None else statistics.new_empty(triton.cdiv(outs, across), count, 2)
-    depth, add = 128 // rows.element_size(), out is not None and rounded is not None
+    depth, add = 128, out is not None and rounded is not None # 128 bytes of a row
     a, b, c = (_describe(matrix, *part) for matrix, part in ((rows, (64, depth)), (weight, (across, depth)),
         (rounded if out is None else out, (64, across if add or out is None else 64))))
     d = c if not add else _describe(rounded, 64, 128)
     _rounded_product_kernel[(processors(rows.device),)]( # of a small batch some have nothing to do
-        a, b, c, d, statistics, sums if weight_scale is None else weight_scale, sums, bias, sums if scale is None else scale,
+        a, b, c, d, statistics, weight_scale, sums, bias, sums if scale is None else scale,
         statistics if found is None else found, count, outs, width,
         depth, 3 if add else 4, 8, out is not None, rounded is not None, gelu, num_warps=4)
     return found
@@ -295,13 +305,13 @@ class RoundedExpert:
     "The picture's part of a layer on rows [R, d], as `FoldedExpert`; of the stream it also has the rounded rows."
     def __init__(self,
         expert: Expert, # whose weights are laid out anew
-        forms: dict, # name → function: the plain forms of this page and `row_statistics`, or their kernels
+        forms: dict, # name → function: the plain forms of this page, or their kernels
     ):
         e, d = expert, expert.out.in_features
         self.forms, self.eps, self.width, self.hidden = forms, e.attention_norm.eps, d, e.fc1.out_features
         self.qkv = fold_norm_float8(e.attention_norm, e.qkv.weight, e.qkv.bias)
-        out, *rest = fold_norm(e.out_norm, e.out.weight, e.out.bias)
-        self.out = out, None, *rest
+        self.attended_scale = scale_attended(*(t[2*d:] for t in fold_norm(e.attention_norm, e.qkv.weight, e.qkv.bias)[::2]))
+        self.out = fold_norm_float8(e.out_norm, e.out.weight, e.out.bias)
         self.fc1 = fold_norm_float8(e.ffn_norm, e.fc1.weight, e.fc1.bias)
         self.fc2 = fold_norm_float8(e.hidden_norm, e.fc2.weight, e.fc2.bias)
 
@@ -320,11 +330,11 @@ class RoundedExpert:
         self.forms["multiply_rounded_rows"](rounded, statistics, weight, weight_scale, sums, bias, qkv)
         return qkv
 
-    def after_attention(self, x, attended, moments, state): # rows [R, d] (changed in place), attention's, the latter's moments
+    def after_attention(self, x, attended, moments, state): # rows [R, d] (changed in place), attention's e4m3, the latter's moments
         "The rest of a layer → what is passed on."
         multiply, of_rounded = self.forms["multiply_rounded_rows"], self.forms["rounded_statistics"]
         rounded, (*_, scale) = state
-        statistics = self.forms["row_statistics"](moments, self.width, self.eps)
+        statistics = of_rounded(moments, self.width, self.eps, self.attended_scale)
         moments = multiply(attended, statistics, *self.out, x, rounded, scale)
         statistics = of_rounded(moments, self.width, self.eps, scale)
         hidden = torch.empty(len(x), self.hidden, dtype=rounded.dtype, device=x.device)
@@ -347,18 +357,25 @@ class RoundedBeit3(FoldedBeit3):
             multiply_rounded_rows=(multiply_rounded_rows, fused_multiply_rounded_rows),
             rounded_statistics=(rounded_statistics, fused_rounded_statistics), round_rows=(round_rows, fused_round_rows))
 
+    def _attend_rows(self, image, qkv, batch, counts, least): # → rows e4m3, their moments
+        return self.attend(qkv, batch, self.config.num_heads, counts, least, moments=True, rounded=image.attended_scale)
+
+    def _cut_question(self, image, rows, moments, question): # → in half precision, NaN where a head's part may not have fitted
+        rows, moments = super()._cut_question(image, rows, moments, question)
+        fits = moments[..., 1:] <= (FLOAT8_MAX/image.attended_scale)**2
+        return rows.to(self.patch_weight.dtype).div_(image.attended_scale), torch.where(fits, moments, torch.nan)
+
     def _uses(self): # as in `FoldedBeit3`, whose forms the question's stream takes
         image, (d, ffn), R = self.folded[0][0], (self.config.embed_dim, self.config.ffn_dim), 16
         def empty(width, dtype=self.patch_weight.dtype): return torch.zeros(R, width, dtype=dtype, device=self.patch_weight.device)
         eight, statistics = torch.float8_e4m3fn, torch.zeros(3, R, device=self.patch_weight.device)
         multiply = partial(partial, image.forms["multiply_rounded_rows"])
         yield multiply(empty(ffn, eight), statistics, *image.fc2, empty(d), empty(d, eight), statistics[2])
-        yield multiply(empty(d), statistics[:2], *image.out, empty(d), empty(d, eight), statistics[2])
         yield multiply(empty(d, eight), statistics, *image.fc1, None, empty(ffn, eight), gelu=True)
         yield multiply(empty(d, eight), statistics, *image.qkv, empty(3*d))
         yield partial(image.forms["round_rows"], empty(d), statistics[2], empty(d, eight))
         def parts(width): return -(-width//PRODUCT_TILE[1])
-        for count, scale in ((1, None), (parts(ffn), None), (1, statistics[2]), (parts(d), statistics[2])):
+        for count, scale in ((1, 1.), (parts(ffn), 1.), (self.config.num_heads, 2.), (1, statistics[2]), (parts(d), statistics[2])):
             yield partial(image.forms["rounded_statistics"], statistics.new_zeros(count, R, 2), d, image.eps, scale)
         yield from super()._uses()
 
@@ -386,15 +403,13 @@ def can_round(
 
 # %% ../../nbs/07_model/20_folded_float8.ipynb #22dadaa1
 def _try_products(multiply, draw):
-    "The four products of a base model's layer. What is rounded is compared at the size of its rounding."
+    "The products of a base model's layer, in their three forms. What is rounded is compared at the size of its rounding."
     def rounded(*size): return draw(*size).to(torch.float8_e4m3fn)
     statistics, scale = torch.stack((draw(200), draw(200).abs() + .5)).float(), draw(200).float().abs() + .5
     vectors = [draw(512).float() for _ in range(2)]
-    for x, weight, of_weight, out, to, gelu in (
-        (rounded(200, 768), rounded(512, 768), draw(1).float().abs()/28, draw(200, 512), None, False),
-        (draw(200, 768), draw(512, 768)/28, None, draw(200, 512), rounded(200, 512), False),
-        (rounded(200, 768), rounded(512, 768), draw(1).float().abs()/28, None, rounded(200, 512), True),
-        (rounded(200, 768), rounded(512, 768), draw(1).float().abs()/28, draw(200, 512), rounded(200, 512), False)):
+    for out, to, gelu in (
+        (draw(200, 512), None, False), (None, rounded(200, 512), True), (draw(200, 512), rounded(200, 512), False)):
+        x, weight, of_weight = rounded(200, 768), rounded(512, 768), draw(1).float().abs()/28
         moments = multiply(x, statistics, weight, of_weight, *vectors, out, to, None if out is None else scale, gelu=gelu)
         if out is not None: yield out.float()/16 # numbers of up to 60, of which half precision keeps 3 digits
         if to is not None:
@@ -404,7 +419,14 @@ def _try_products(multiply, draw):
 def _try_statistics(statistics, draw):
     moments = draw(3, 200, 2).float().abs()*256
     moments[..., 1] *= 100
-    for scale in (None, draw(200).float().abs()): yield statistics(moments, 768, 1e-5, scale).nan_to_num(-1)
+    for scale in (1., .2, draw(200).float().abs()): yield statistics(moments, 768, 1e-5, scale).nan_to_num(-1)
+
+def _try_attention(attend, draw):
+    qkv = draw(2*70, 3*768)
+    for counts in (None, torch.tensor([70, 66], device=qkv.device).int()):
+        out, moments = attend(qkv, 2, 12, counts, moments=True, rounded=32.)
+        yield out.float()/48 # numbers of up to 40, which are 4 apart
+        yield moments
 
 def _try_rounding(round, draw):
     out = torch.empty(6, 768, dtype=torch.float8_e4m3fn, device=draw(1).device)
@@ -420,4 +442,5 @@ def try_rounding(
     return try_forms({
         "multiply_rounded_rows": (_try_products, multiply_rounded_rows, fused_multiply_rounded_rows),
         "rounded_statistics": (_try_statistics, rounded_statistics, fused_rounded_statistics),
-        "round_rows": (_try_rounding, round_rows, fused_round_rows)}, device, dtype)
+        "round_rows": (_try_rounding, round_rows, fused_round_rows),
+        "attend_rows in e4m3": (_try_attention, attend_rows, fused_attend_rows)}, device, dtype)

@@ -97,13 +97,17 @@ def attend_rows(
     counts: torch.Tensor|None = None, # [B] int32: so many rows of each picture are looked at; without it all N
     least: int = 1, # no count is less: what is known beforehand saves the kernel work
     moments: bool = False, # whether the rows' moments are wanted, see `row_moments`
-): # [B × N, heads × head_dim]; with `moments` these, too: [heads, B × N, 2]
+    rounded: float|None = None, # rows are multiplied by this and rounded to e4m3; without it they are in the dtype of `qkv`
+): # [B × N, heads × head_dim]; with `moments` these, too: [heads, B × N, 2], of the rows before they are multiplied
     "Attention between all rows of a picture, for every picture and head."
+    if rounded is not None: qkv = qkv.float()
     head_dim = qkv.shape[1] // (3*num_heads)
     q, k, v = qkv.view(batch, -1, 3, num_heads, head_dim).permute(2, 0, 3, 1, 4) # 3 × [B, heads, N, head_dim]
     attended = F.scaled_dot_product_attention(q, k, v, _mask(counts, k.shape[2])) # [B, heads, N, head_dim]
     attended = attended.transpose(1, 2).reshape(len(qkv), -1)                    # [B × N, heads × head_dim]
-    return (attended, row_moments(attended, num_heads)) if moments else attended
+    found = row_moments(attended, num_heads) if moments else None
+    if rounded is not None: attended = (attended*rounded).clamp(-FLOAT8_MAX, FLOAT8_MAX).to(torch.float8_e4m3fn)
+    return (attended, found) if moments else attended
 
 def attend_cls(
     q: torch.Tensor, # queries of `cls` [B, heads × head_dim]
@@ -258,10 +262,10 @@ if triton is not None:
     @triton.jit(do_not_specialize=["m", "n", "heads"])
     def _attend_kernel(
         q_ptr, kv_ptr, out_ptr, counts_ptr, moments_ptr,
-        m, n, heads, scale, # m queries of a picture look at n rows
+        m, n, heads, scale, factor, # m queries of a picture look at n rows
         Q: tl.constexpr, KV: tl.constexpr, # how many times heads*D are from row to row
         COUNTS: tl.constexpr, D: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr, LAST: tl.constexpr,
-        MOMENTS: tl.constexpr,
+        MOMENTS: tl.constexpr, ROUNDED: tl.constexpr,
     ):
         picture, head = (tl.program_id(1) // heads).to(tl.int64), tl.program_id(1) % heads
         width = heads*D
@@ -290,10 +294,14 @@ if triton is not None:
             v = tl.load(v_at, mask=last[:, None] < count, other=0.)
             rows, total, highest = _attend_step(q, k, v, total, highest, rows, last < count, scale, True)
         out_at = out_ptr + (picture*m + row)[:, None]*width + head*D + channel[None, :]
-        stored = (rows/total[:, None]).to(out_ptr.dtype.element_ty)
-        tl.store(out_at, stored, mask=row[:, None] < m)
+        y = rows/total[:, None]
+        if ROUNDED: tl.store(out_at, (y*factor).to(tl.float8e4nv), mask=row[:, None] < m)
+        else:
+            stored = y.to(out_ptr.dtype.element_ty)
+            tl.store(out_at, stored, mask=row[:, None] < m)
+            y = stored.to(tl.float32)
         if MOMENTS:
-            y, all_rows = stored.to(tl.float32), tl.num_programs(1) // heads * m
+            all_rows = tl.num_programs(1) // heads * m
             at = moments_ptr + ((head*all_rows).to(tl.int64) + picture*m + row)*2
             tl.store(at, tl.sum(y, 1), mask=row < m)
             tl.store(at + 1, tl.sum(y*y, 1), mask=row < m)
@@ -301,14 +309,14 @@ if triton is not None:
 # %% ../../nbs/07_model/02_kernels.ipynb #623f5e98
 ATTEND_TILE = 64, 64, 4, 3 # queries and keys of a tile, warps, stages of the pipeline
 
-def fused_attend_rows(qkv, batch, num_heads, counts=None, least=1, moments=False):
+def fused_attend_rows(qkv, batch, num_heads, counts=None, least=1, moments=False, rounded=None):
     "`attend_rows` as one kernel, for contiguous rows on a GPU and a head_dim that is a power of two."
     n, keys = len(qkv) // batch, ATTEND_TILE[1]
     # alike: the same number of whole tiles for every picture, and at most n % keys rows after them
     alike = counts is None or least // keys == n // keys
     last = min(keys, max(16, triton.next_power_of_2(max(n % keys, 1)))) if alike else keys
     found = torch.empty(num_heads, len(qkv), 2, device=qkv.device) if moments else None
-    out = _attend(qkv, qkv, (3, 3), batch, n, num_heads, counts, last, found)
+    out = _attend(qkv, qkv, (3, 3), batch, n, num_heads, counts, last, found, rounded)
     return (out, found) if moments else out
 
 def fused_attend_cls(q, kv, num_heads, counts=None):
@@ -317,16 +325,16 @@ def fused_attend_cls(q, kv, num_heads, counts=None):
         counts = torch.full((len(q),), len(kv) // len(q), dtype=torch.int32, device=q.device)
     return _attend(q, kv, (1, 2), len(q), 1, num_heads, counts, ATTEND_TILE[1])
 
-def _attend(q, kv, parts, batch, m, num_heads, counts, last, moments=None):
+def _attend(q, kv, parts, batch, m, num_heads, counts, last, moments=None, rounded=None):
     "Start the kernel: m queries for each picture; `last` is the width of the tile for what whole tiles leave over."
     q_parts, kv_parts = parts # how many of queries, keys and values lie side by side in a row
     d, (queries, keys, warps, stages) = q.shape[1] // (q_parts*num_heads), ATTEND_TILE
-    out = q.new_empty(batch*m, num_heads*d)
+    out = q.new_empty(batch*m, num_heads*d, dtype=q.dtype if rounded is None else torch.float8_e4m3fn)
     _attend_kernel[(triton.cdiv(m, queries), batch*num_heads)](
         q, kv, out, q if counts is None else counts, out if moments is None else moments,
         m, len(kv) // batch, num_heads,
-        math.log2(math.e)/math.sqrt(d), q_parts, kv_parts, # exp2 is what the chip has
-        counts is not None, d, queries, keys, last, moments is not None, num_warps=warps, num_stages=stages)
+        math.log2(math.e)/math.sqrt(d), 1. if rounded is None else rounded, q_parts, kv_parts, # exp2 is what the chip has
+        counts is not None, d, queries, keys, last, moments is not None, rounded is not None, num_warps=warps, num_stages=stages)
     return out
 
 # %% ../../nbs/07_model/02_kernels.ipynb #4157246b
