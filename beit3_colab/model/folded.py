@@ -285,7 +285,7 @@ class FoldedBeit3(FastBeit3):
     def _attend_rows(self, image, qkv, batch, counts, least): # in the layer of the expert `image` → rows, their moments
         return self.attend(qkv, batch, self.config.num_heads, counts, least, moments=True)
 
-    def _cut_question(self, image, rows, moments, question): # of the joint buffer [B × N, d] and [parts, B × N, 2] → the question's
+    def _cut_question(self, image, rows, moments, question): # [B × N, d] and [parts, B × N, 2] → the question's
         parts, joint = len(moments), question.stride
         of_question = moments.view(parts, -1, joint, 2)[:, :, question.offset:question.offset + question.count]
         return question.view(rows).flatten(0, 1), of_question.flatten(1, 2).contiguous()

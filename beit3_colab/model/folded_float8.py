@@ -55,7 +55,7 @@ def rounded_statistics(
 
 def multiply_rounded_rows(
     rows: torch.Tensor, # [R, in] e4m3
-    statistics: torch.Tensor, # [3, R] float32, see `rounded_statistics`: the rows' mean, and what they are multiplied by
+    statistics: torch.Tensor, # [3, R] float32: the rows' mean, what they are multiplied by, and what is not used here
     weight: torch.Tensor, # W' [out, in] e4m3, see `fold_norm_float8`
     weight_scale: torch.Tensor, # [1] float32
     sums: torch.Tensor, # [out] float32, of the rows of W'
@@ -310,7 +310,8 @@ class RoundedExpert:
         e, d = expert, expert.out.in_features
         self.forms, self.eps, self.width, self.hidden = forms, e.attention_norm.eps, d, e.fc1.out_features
         self.qkv = fold_norm_float8(e.attention_norm, e.qkv.weight, e.qkv.bias)
-        self.attended_scale = scale_attended(*(t[2*d:] for t in fold_norm(e.attention_norm, e.qkv.weight, e.qkv.bias)[::2]))
+        weight, _, bias = fold_norm(e.attention_norm, e.qkv.weight[2*d:], e.qkv.bias[2*d:]) # of the values
+        self.attended_scale = scale_attended(weight, bias)
         self.out = fold_norm_float8(e.out_norm, e.out.weight, e.out.bias)
         self.fc1 = fold_norm_float8(e.ffn_norm, e.fc1.weight, e.fc1.bias)
         self.fc2 = fold_norm_float8(e.hidden_norm, e.fc2.weight, e.fc2.bias)
@@ -330,7 +331,7 @@ class RoundedExpert:
         self.forms["multiply_rounded_rows"](rounded, statistics, weight, weight_scale, sums, bias, qkv)
         return qkv
 
-    def after_attention(self, x, attended, moments, state): # rows [R, d] (changed in place), attention's e4m3, the latter's moments
+    def after_attention(self, x, attended, moments, state): # rows [R, d] (changed in place), attention's, their moments
         "The rest of a layer → what is passed on."
         multiply, of_rounded = self.forms["multiply_rounded_rows"], self.forms["rounded_statistics"]
         rounded, (*_, scale) = state
@@ -360,7 +361,8 @@ class RoundedBeit3(FoldedBeit3):
     def _attend_rows(self, image, qkv, batch, counts, least): # → rows e4m3, their moments
         return self.attend(qkv, batch, self.config.num_heads, counts, least, moments=True, rounded=image.attended_scale)
 
-    def _cut_question(self, image, rows, moments, question): # → in half precision, NaN where a head's part may not have fitted
+    def _cut_question(self, image, rows, moments, question): # → rows in half precision
+        "As in `FoldedBeit3`; moments are NaN where a head's part of a row may not have fitted."
         rows, moments = super()._cut_question(image, rows, moments, question)
         fits = moments[..., 1:] <= (FLOAT8_MAX/image.attended_scale)**2
         return rows.to(self.patch_weight.dtype).div_(image.attended_scale), torch.where(fits, moments, torch.nan)
@@ -375,7 +377,8 @@ class RoundedBeit3(FoldedBeit3):
         yield multiply(empty(d, eight), statistics, *image.qkv, empty(3*d))
         yield partial(image.forms["round_rows"], empty(d), statistics[2], empty(d, eight))
         def parts(width): return -(-width//PRODUCT_TILE[1])
-        for count, scale in ((1, 1.), (parts(ffn), 1.), (self.config.num_heads, 2.), (1, statistics[2]), (parts(d), statistics[2])):
+        of_all, of_each = ((1, parts(ffn), self.config.num_heads), 1.), ((1, parts(d)), statistics[2])
+        for count, scale in [(count, scale) for counts, scale in (of_all, of_each) for count in counts]:
             yield partial(image.forms["rounded_statistics"], statistics.new_zeros(count, R, 2), d, image.eps, scale)
         yield from super()._uses()
 
@@ -403,7 +406,7 @@ def can_round(
 
 # %% ../../nbs/07_model/20_folded_float8.ipynb #22dadaa1
 def _try_products(multiply, draw):
-    "The products of a base model's layer, in their three forms. What is rounded is compared at the size of its rounding."
+    "The three forms of a base model's products. What is rounded is compared at the size of its rounding."
     def rounded(*size): return draw(*size).to(torch.float8_e4m3fn)
     statistics, scale = torch.stack((draw(200), draw(200).abs() + .5)).float(), draw(200).float().abs() + .5
     vectors = [draw(512).float() for _ in range(2)]

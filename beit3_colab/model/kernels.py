@@ -97,7 +97,7 @@ def attend_rows(
     counts: torch.Tensor|None = None, # [B] int32: so many rows of each picture are looked at; without it all N
     least: int = 1, # no count is less: what is known beforehand saves the kernel work
     moments: bool = False, # whether the rows' moments are wanted, see `row_moments`
-    rounded: float|None = None, # rows are multiplied by this and rounded to e4m3; without it they are in the dtype of `qkv`
+    rounded: float|None = None, # rows are multiplied by this and rounded to e4m3; without it they stay in `qkv`'s dtype
 ): # [B × N, heads × head_dim]; with `moments` these, too: [heads, B × N, 2], of the rows before they are multiplied
     "Attention between all rows of a picture, for every picture and head."
     if rounded is not None: qkv = qkv.float()
@@ -333,8 +333,10 @@ def _attend(q, kv, parts, batch, m, num_heads, counts, last, moments=None, round
     _attend_kernel[(triton.cdiv(m, queries), batch*num_heads)](
         q, kv, out, q if counts is None else counts, out if moments is None else moments,
         m, len(kv) // batch, num_heads,
-        math.log2(math.e)/math.sqrt(d), 1. if rounded is None else rounded, q_parts, kv_parts, # exp2 is what the chip has
-        counts is not None, d, queries, keys, last, moments is not None, rounded is not None, num_warps=warps, num_stages=stages)
+        math.log2(math.e)/math.sqrt(d), # exp2 is what the chip has
+        1. if rounded is None else rounded, q_parts, kv_parts,
+        counts is not None, d, queries, keys, last, moments is not None, rounded is not None,
+        num_warps=warps, num_stages=stages)
     return out
 
 # %% ../../nbs/07_model/02_kernels.ipynb #4157246b
