@@ -269,7 +269,7 @@ class FoldedBeit3(FastBeit3):
             with torch.cuda.stream(self.side): words = text.queries_keys_values(y, y_moments)      # [B × T, 3·d]
             qkv = image.queries_keys_values(x, state)                                  # [B × (n+T), 3·d]
             self._join()
-            question.view(qkv).copy_(words.view(B, T, -1))
+            self._place_words(image, words.view(B, T, -1), qkv, question)
             attended, of_attended = self._attend_rows(image, qkv, B, counts, n)        # [B × (n+T), d]
             self._fork() # both streams read what attention gave: it is kept until they have joined
             with torch.cuda.stream(self.side):
@@ -282,6 +282,9 @@ class FoldedBeit3(FastBeit3):
         cls = self._last_layer(x.view(B, -1, c.embed_dim)[:, 0], kv, words, question, counts)
         return self.model.head(self.model.pooler(cls))
 
+    def _place_words(self, image, words, qkv, question): # the question's queries, keys and values [B, T, 3·d] beside the picture's
+        question.view(qkv).copy_(words)
+
     def _attend_rows(self, image, qkv, batch, counts, least): # in the layer of the expert `image` → rows, their moments
         return self.attend(qkv, batch, self.config.num_heads, counts, least, moments=True)
 
@@ -289,6 +292,9 @@ class FoldedBeit3(FastBeit3):
         parts, joint = len(moments), question.stride
         of_question = moments.view(parts, -1, joint, 2)[:, :, question.offset:question.offset + question.count]
         return question.view(rows).flatten(0, 1), of_question.flatten(1, 2).contiguous()
+
+    def _room(self, count): # for queries, keys and values of so many rows
+        return self.patch_weight.new_zeros(count, 3*self.config.embed_dim)
 
     def compile(self):
         "Compile what batches will ask for, kernels beside each other. What fails here fails again where it is used."
@@ -312,7 +318,7 @@ class FoldedBeit3(FastBeit3):
         yield product(one.fc1, empty(R, d), empty(R, ffn), gelu=True, **more)
         yield product(one.qkv, empty(R, d), empty(R, 3*d))
         for left in (15, 31, 63): # keys that whole tiles leave over: for 16, 32 and 64 there is a form each
-            yield partial(self._attend_rows, self.folded[0][0], empty(left, 3*d), 1, whole(left), left)
+            yield partial(self._attend_rows, self.folded[0][0], self._room(left), 1, whole(left), left)
         yield partial(self.attend_cls, empty(1, d), empty(R, 2*d), c.num_heads, whole(R))
         for rows in (None, torch.zeros(1, dtype=torch.long, device=weight.device)):
             yield partial(self.place, empty(1, c.num_patches, d), rows, e.cls_token[0, 0], e.positions[2:], R)

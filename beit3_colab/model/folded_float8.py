@@ -11,12 +11,12 @@ from torch import nn
 from .beit3 import Beit3ForVQA, Expert
 from .folded import can_fold, fold_norm, FoldedBeit3, PRODUCT_TILE, processors, row_statistics
 from .fused import FastBeit3
-from .kernels import attend_rows, FLOAT8_MAX, float8_scale, fused_attend_rows, row_moments
-from .kernels import triton, try_forms
+from .kernels import attend_rounded_rows, FLOAT8_MAX, float8_scale, fused_attend_rounded_rows
+from .kernels import row_moments, triton, try_forms
 
 # %% auto #0
-__all__ = ['ROUNDED_DEVIATION', 'ATTENDED_SIZE', 'gluon', 'fold_norm_float8', 'round_rows', 'rounded_statistics',
-           'multiply_rounded_rows', 'scale_attended', 'fused_rounded_statistics', 'fused_round_rows',
+__all__ = ['ROUNDED_DEVIATION', 'EXPECTED_SIZE', 'gluon', 'fold_norm_float8', 'round_rows', 'rounded_statistics',
+           'multiply_rounded_rows', 'expected_scale', 'fused_rounded_statistics', 'fused_round_rows',
            'fused_multiply_rounded_rows', 'RoundedExpert', 'RoundedBeit3', 'lay_out', 'can_round', 'try_rounding']
 
 # %% ../../nbs/07_model/20_folded_float8.ipynb #62babc78
@@ -64,7 +64,8 @@ def multiply_rounded_rows(
     rounded: torch.Tensor|None = None, # [R, out] e4m3: written to
     scale: torch.Tensor|None = None, # [R] float32: what `rounded` is multiplied by; without it 1
     gelu: bool = False, # GELU of the result
-) -> torch.Tensor|None: # moments [parts, R, 2] of what is rounded, where something is
+    give_moments: bool = True, # those of what is rounded; without them a number that does not fit is NaN
+) -> torch.Tensor|None: # moments [parts, R, 2], where they are given
     "A norm and the product that reads it. The plain form: what the kernel must agree with."
     mean, of_row = statistics[:2, :, None]
     result = (rows.float() @ weight.float().t() - mean*sums) * (of_row*weight_scale) + bias
@@ -72,20 +73,21 @@ def multiply_rounded_rows(
     if out is not None and rounded is not None: result += out.float()
     if out is not None: out.copy_(result)
     if rounded is None: return None
+    if not give_moments: result = result.where(result.abs() <= FLOAT8_MAX, torch.nan)
     round_rows(result, torch.ones_like(of_row[:, 0]) if scale is None else scale, rounded)
-    return row_moments(result)
+    return row_moments(result) if give_moments else None
 
 # %% ../../nbs/07_model/20_folded_float8.ipynb #e2c7d879
-ATTENDED_SIZE = 1/2 # root mean square of values, as far as it can be told from weights, when they are multiplied
+EXPECTED_SIZE = 1/2 # root mean square of what a product gives, as far as it can be told from weights, when it is multiplied
 
-def scale_attended(
-    weight: torch.Tensor, # W' [d, in] that values are made with, see `fold_norm`
+def expected_scale(
+    weight: torch.Tensor, # W' [d, in] of a product that reads what a norm gives, see `fold_norm`
     bias: torch.Tensor, # b' [d] float32
-) -> float: # what rows that attention gives are multiplied by
-    "The scale of a layer's attended rows."
+) -> float: # what its results are multiplied by before they are rounded
+    "A scale that is known before any row is."
     varies = weight.float().var(1, correction=0) * weight.shape[1]
     size = (varies + bias*bias).mean().sqrt()
-    return (ATTENDED_SIZE / size.clamp_min(1e-12)).item()
+    return (EXPECTED_SIZE / size.clamp_min(1e-12)).item()
 
 # %% ../../nbs/07_model/20_folded_float8.ipynb #c5cbddd5
 gluon = None # where it is missing, norms are passes of their own in float8
@@ -174,7 +176,7 @@ if gluon is not None:
         out_desc, rounded_desc, statistics_ptr, weight_scale_ptr, sums_ptr, bias_ptr, scale_ptr, moments_ptr,
         rows_s, weight_s, out_s, rounded_s, ready, free, out_ready, out_free, rows, outs, width,
         DEPTH: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr,
-        OUT: gl.constexpr, ROUNDED: gl.constexpr, GELU: gl.constexpr, HALF: gl.constexpr,
+        OUT: gl.constexpr, ROUNDED: gl.constexpr, GELU: gl.constexpr, MOMENTS: gl.constexpr, HALF: gl.constexpr,
     ):
         LAYOUT: gl.constexpr = gl.NVMMADistributedLayout(version=[3, 0], warps_per_cta=[4, 1], instr_shape=[16, 256, DEPTH // 4])
         down, across, steps = gl.cdiv(rows, 128), gl.cdiv(outs, 256), gl.cdiv(width, DEPTH)
@@ -221,10 +223,12 @@ if gluon is not None:
                     one, other = _halves(right if half else left)
                     _send(out_desc, out_s.index(2*HALF), one, top, second*256 + 128*half, 1)
                     _send(out_desc, out_s.index(2*HALF + 1), other, top, second*256 + 128*half + 64, 1)
-            if ROUNDED:
+            if ROUNDED and not MOMENTS: y = gl.where(gl.abs(y) <= 448., y, float("nan")) # no norm will see that it did not fit
+            if MOMENTS:
                 at = moments_ptr + (second*rows + row)*2
                 gl.store(at, gl.sum(y, axis=1), mask=row < rows)
                 gl.store(at + 1, gl.sum(y*y, axis=1), mask=row < rows)
+            if ROUNDED:
                 if OUT:
                     left, right = _halves((y*gl.load(scale_ptr + row, mask=row < rows, other=0.)[:, None]).to(gl.float8e4nv))
                     _send(rounded_desc, rounded_s.index(HALF), left, top, second*256, 1) # 1: `out` may still be under way
@@ -237,7 +241,7 @@ if gluon is not None:
     def _rounded_product_kernel(
         rows_desc, weight_desc, out_desc, rounded_desc, statistics_ptr, weight_scale_ptr, sums_ptr, bias_ptr, scale_ptr,
         moments_ptr, rows, outs, width, DEPTH: gl.constexpr, STAGES: gl.constexpr, GROUP: gl.constexpr,
-        OUT: gl.constexpr, ROUNDED: gl.constexpr, GELU: gl.constexpr,
+        OUT: gl.constexpr, ROUNDED: gl.constexpr, GELU: gl.constexpr, MOMENTS: gl.constexpr,
     ):
         rows_s = gl.allocate_shared_memory(rows_desc.dtype, [2*STAGES, 64, DEPTH], rows_desc.layout)
         weight_s = gl.allocate_shared_memory(rows_desc.dtype, [STAGES, 256, DEPTH], weight_desc.layout)
@@ -258,10 +262,10 @@ if gluon is not None:
         gl.warp_specialize([
             (_multiply_group, (out_desc, rounded_desc, statistics_ptr, weight_scale_ptr, sums_ptr, bias_ptr, scale_ptr, moments_ptr,
                                rows_s, weight_s, out_s, rounded_s, ready, free, out_ready, out_free, rows, outs, width,
-                               DEPTH, STAGES, GROUP, OUT, ROUNDED, GELU, 0)),
+                               DEPTH, STAGES, GROUP, OUT, ROUNDED, GELU, MOMENTS, 0)),
             (_multiply_group, (out_desc, rounded_desc, statistics_ptr, weight_scale_ptr, sums_ptr, bias_ptr, scale_ptr, moments_ptr,
                                rows_s, weight_s, out_s, rounded_s, ready, free, out_ready, out_free, rows, outs, width,
-                               DEPTH, STAGES, GROUP, OUT, ROUNDED, GELU, 1)),
+                               DEPTH, STAGES, GROUP, OUT, ROUNDED, GELU, MOMENTS, 1)),
             (_read_warp, (rows_desc, weight_desc, out_desc, rows_s, weight_s, out_s, ready, free, out_ready, out_free,
                           rows, outs, width, DEPTH, STAGES, GROUP, OUT and ROUNDED)),
         ], [4, 1], [232, 24]) # warps of the second and third, and registers of each of their threads
@@ -281,11 +285,11 @@ def fused_round_rows(rows, scale, out):
     _round_kernel[(len(rows),)](rows, scale, out, rows.shape[1], triton.next_power_of_2(rows.shape[1]), num_warps=2)
 
 def fused_multiply_rounded_rows(
-    rows, statistics, weight, weight_scale, sums, bias, out=None, rounded=None, scale=None, gelu=False,
+    rows, statistics, weight, weight_scale, sums, bias, out=None, rounded=None, scale=None, gelu=False, give_moments=True,
 ):
     "`multiply_rounded_rows` as one kernel, for contiguous rows on Hopper."
     (count, width), outs, (_, across, _) = rows.shape, len(weight), PRODUCT_TILE
-    found = None if rounded is None else statistics.new_empty(triton.cdiv(outs, across), count, 2)
+    found = statistics.new_empty(triton.cdiv(outs, across), count, 2) if rounded is not None and give_moments else None
     depth, add = 128, out is not None and rounded is not None # 128 bytes of a row
     a, b, c = (_describe(matrix, *part) for matrix, part in ((rows, (64, depth)), (weight, (across, depth)),
         (rounded if out is None else out, (64, across if add or out is None else 64))))
@@ -293,7 +297,7 @@ def fused_multiply_rounded_rows(
     _rounded_product_kernel[(processors(rows.device),)]( # of a small batch some have nothing to do
         a, b, c, d, statistics, weight_scale, sums, bias, sums if scale is None else scale,
         statistics if found is None else found, count, outs, width,
-        depth, 3 if add else 4, 8, out is not None, rounded is not None, gelu, num_warps=4)
+        depth, 3 if add else 4, 8, out is not None, rounded is not None, gelu, found is not None, num_warps=4)
     return found
 
 def _describe(matrix, height, width): # for the copy engine: a matrix, and the part of it that is copied at a time
@@ -309,9 +313,13 @@ class RoundedExpert:
     ):
         e, d = expert, expert.out.in_features
         self.forms, self.eps, self.width, self.hidden = forms, e.attention_norm.eps, d, e.fc1.out_features
-        self.qkv = fold_norm_float8(e.attention_norm, e.qkv.weight, e.qkv.bias)
-        weight, _, bias = fold_norm(e.attention_norm, e.qkv.weight[2*d:], e.qkv.bias[2*d:]) # of the values
-        self.attended_scale = scale_attended(weight, bias)
+        parts = [(e.qkv.weight[i*d:(i + 1)*d], e.qkv.bias[i*d:(i + 1)*d]) for i in range(3)] # of queries, keys and values
+        scales = [expected_scale(weight, bias) for weight, _, bias in (fold_norm(e.attention_norm, *part) for part in parts)]
+        self.qk_scale, self.attended_scale = scales[0]*scales[1], scales[2] # attention averages values
+        self.of_qk = torch.tensor(scales[:2], device=e.qkv.weight.device).repeat_interleave(d) # [2·d]
+        weight, bias = e.qkv.weight[:2*d].float()*self.of_qk[:, None], e.qkv.bias[:2*d].float()*self.of_qk
+        self.qk = fold_norm_float8(e.attention_norm, weight, bias)
+        self.kv = fold_norm_float8(e.attention_norm, e.qkv.weight[d:], e.qkv.bias[d:])
         self.out = fold_norm_float8(e.out_norm, e.out.weight, e.out.bias)
         self.fc1 = fold_norm_float8(e.ffn_norm, e.fc1.weight, e.fc1.bias)
         self.fc2 = fold_norm_float8(e.hidden_norm, e.fc2.weight, e.fc2.bias)
@@ -323,13 +331,16 @@ class RoundedExpert:
         self.forms["round_rows"](x, scale, rounded)
         return rounded, self.forms["rounded_statistics"](moments, self.width, self.eps, scale)
 
-    def queries_keys_values(self, x, state, keys_only=False): # → [R, 3·d], without queries [R, 2·d]
-        rounded, statistics = state
-        weight, weight_scale, sums, bias = self.qkv
-        if keys_only: weight, sums, bias = (t[self.width:] for t in (weight, sums, bias))
-        qkv = x.new_empty(len(x), len(weight))
-        self.forms["multiply_rounded_rows"](rounded, statistics, weight, weight_scale, sums, bias, qkv)
-        return qkv
+    def queries_keys_values(self, x, state, keys_only=False):
+        "Queries and keys [R, 2·d] e4m3, multiplied by `of_qk`, and values [R, d]; or keys and values [R, 2·d] as they are."
+        multiply, (weight, weight_scale, sums, bias) = self.forms["multiply_rounded_rows"], self.kv
+        if not keys_only: weight, sums, bias = (t[self.width:] for t in (weight, sums, bias))
+        found = x.new_empty(len(x), len(weight))
+        multiply(*state, weight, weight_scale, sums, bias, found)
+        if keys_only: return found
+        qk = torch.empty(len(x), 2*self.width, dtype=torch.float8_e4m3fn, device=x.device)
+        multiply(*state, *self.qk, None, qk, give_moments=False)
+        return qk, found
 
     def after_attention(self, x, attended, moments, state): # rows [R, d] (changed in place), attention's, their moments
         "The rest of a layer → what is passed on."
@@ -356,10 +367,21 @@ class RoundedBeit3(FoldedBeit3):
     def _steps(self):
         return super()._steps() | dict(
             multiply_rounded_rows=(multiply_rounded_rows, fused_multiply_rounded_rows),
+            attend_rounded_rows=(attend_rounded_rows, fused_attend_rounded_rows),
             rounded_statistics=(rounded_statistics, fused_rounded_statistics), round_rows=(round_rows, fused_round_rows))
 
+    def _place_words(self, image, words, qkv, question):
+        (qk, v), count = qkv, len(image.of_qk)
+        question.view(qk).copy_(words[..., :count]*image.of_qk) # what does not fit becomes NaN
+        question.view(v).copy_(words[..., count:])
+
     def _attend_rows(self, image, qkv, batch, counts, least): # → rows e4m3, their moments
-        return self.attend(qkv, batch, self.config.num_heads, counts, least, moments=True, rounded=image.attended_scale)
+        return image.forms["attend_rounded_rows"](
+            *qkv, batch, self.config.num_heads, counts, least, image.qk_scale, image.attended_scale)
+
+    def _room(self, count):
+        qk = torch.zeros(count, 2*self.config.embed_dim, dtype=torch.float8_e4m3fn, device=self.patch_weight.device)
+        return qk, self.patch_weight.new_zeros(count, self.config.embed_dim)
 
     def _cut_question(self, image, rows, moments, question): # → rows in half precision
         "As in `FoldedBeit3`; moments are NaN where a head's part of a row may not have fitted."
@@ -374,7 +396,8 @@ class RoundedBeit3(FoldedBeit3):
         multiply = partial(partial, image.forms["multiply_rounded_rows"])
         yield multiply(empty(ffn, eight), statistics, *image.fc2, empty(d), empty(d, eight), statistics[2])
         yield multiply(empty(d, eight), statistics, *image.fc1, None, empty(ffn, eight), gelu=True)
-        yield multiply(empty(d, eight), statistics, *image.qkv, empty(3*d))
+        yield multiply(empty(d, eight), statistics, *image.qk, None, empty(2*d, eight), give_moments=False)
+        yield multiply(empty(d, eight), statistics, *image.kv, empty(2*d))
         yield partial(image.forms["round_rows"], empty(d), statistics[2], empty(d, eight))
         def parts(width): return -(-width//PRODUCT_TILE[1])
         of_all, of_each = ((1, parts(ffn), self.config.num_heads), 1.), ((1, parts(d)), statistics[2])
@@ -406,18 +429,19 @@ def can_round(
 
 # %% ../../nbs/07_model/20_folded_float8.ipynb #22dadaa1
 def _try_products(multiply, draw):
-    "The three forms of a base model's products. What is rounded is compared at the size of its rounding."
+    "The forms of a base model's products. What is rounded is compared at the size of its rounding."
     def rounded(*size): return draw(*size).to(torch.float8_e4m3fn)
     statistics, scale = torch.stack((draw(200), draw(200).abs() + .5)).float(), draw(200).float().abs() + .5
     vectors = [draw(512).float() for _ in range(2)]
-    for out, to, gelu in (
-        (draw(200, 512), None, False), (None, rounded(200, 512), True), (draw(200, 512), rounded(200, 512), False)):
+    for out, to, form in (
+        (draw(200, 512), None, {}), (draw(200, 512), rounded(200, 512), {}),
+        (None, rounded(200, 512), dict(gelu=True)), (None, rounded(200, 512), dict(give_moments=False))):
         x, weight, of_weight = rounded(200, 768), rounded(512, 768), draw(1).float().abs()/28
-        moments = multiply(x, statistics, weight, of_weight, *vectors, out, to, None if out is None else scale, gelu=gelu)
+        moments = multiply(x, statistics, weight, of_weight, *vectors, out, to, None if out is None else scale, **form)
         if out is not None: yield out.float()/16 # numbers of up to 60, of which half precision keeps 3 digits
         if to is not None:
             yield to.float()/448 # e4m3 may round to either neighbour: an eighth of a number
-            yield moments.sum(0) / torch.tensor([512, 16*512], device=x.device)
+            if moments is not None: yield moments.sum(0) / torch.tensor([512, 16*512], device=x.device)
 
 def _try_statistics(statistics, draw):
     moments = draw(3, 200, 2).float().abs()*256
@@ -425,11 +449,14 @@ def _try_statistics(statistics, draw):
     for scale in (1., .2, draw(200).float().abs()): yield statistics(moments, 768, 1e-5, scale).nan_to_num(-1)
 
 def _try_attention(attend, draw):
-    qkv = draw(2*70, 3*768)
-    for counts in (None, torch.tensor([70, 66], device=qkv.device).int()):
-        out, moments = attend(qkv, 2, 12, counts, moments=True, rounded=32.)
-        yield out.float()/48 # numbers of up to 40, which are 4 apart
-        yield moments
+    "Scores as a model has them; and keys that shrink from row to row, for which the last ones' scale is of no use."
+    for more in (0., 9.):
+        qk, v = draw(2*200, 2*768), draw(2*200, 768)
+        qk[:, 768:] *= (1 + more*torch.arange(200, device=v.device).flip(0).repeat(2)[:, None]/200).to(v.dtype)
+        for counts in (None, torch.tensor([200, 70], device=v.device).int()):
+            out, moments = attend(qk.to(torch.float8_e4m3fn), v, 2, 12, counts, 70, 1., 8.)
+            yield out.float()/64 # numbers of up to 32, which are 4 apart
+            yield moments/64
 
 def _try_rounding(round, draw):
     out = torch.empty(6, 768, dtype=torch.float8_e4m3fn, device=draw(1).device)
@@ -446,4 +473,4 @@ def try_rounding(
         "multiply_rounded_rows": (_try_products, multiply_rounded_rows, fused_multiply_rounded_rows),
         "rounded_statistics": (_try_statistics, rounded_statistics, fused_rounded_statistics),
         "round_rows": (_try_rounding, round_rows, fused_round_rows),
-        "attend_rows in e4m3": (_try_attention, attend_rows, fused_attend_rows)}, device, dtype)
+        "attend_rounded_rows": (_try_attention, attend_rounded_rows, fused_attend_rounded_rows)}, device, dtype)

@@ -14,9 +14,9 @@ from .batching import is_out_of_memory
 
 # %% auto #0
 __all__ = ['FLOAT8_MAX', 'PATCH_FACTOR', 'triton', 'ATTEND_TILE', 'RowMap', 'float8_scale', 'norm_rows', 'row_moments',
-           'attend_rows', 'attend_cls', 'cut_patches', 'norm_shape', 'fused_norm_rows', 'fused_cut_patches',
-           'fused_attend_rows', 'fused_attend_cls', 'KernelError', 'guarded_kernel', 'can_fuse', 'why_not',
-           'can_attend', 'check_float8', 'try_forms', 'try_kernels']
+           'attend_rows', 'attend_rounded_rows', 'attend_cls', 'cut_patches', 'norm_shape', 'fused_norm_rows',
+           'fused_cut_patches', 'fused_attend_rows', 'fused_attend_cls', 'fused_attend_rounded_rows', 'KernelError',
+           'guarded_kernel', 'can_fuse', 'why_not', 'can_attend', 'check_float8', 'try_forms', 'try_kernels']
 
 # %% ../../nbs/07_model/02_kernels.ipynb #0f53a6e2
 @dataclass(frozen=True)
@@ -97,17 +97,28 @@ def attend_rows(
     counts: torch.Tensor|None = None, # [B] int32: so many rows of each picture are looked at; without it all N
     least: int = 1, # no count is less: what is known beforehand saves the kernel work
     moments: bool = False, # whether the rows' moments are wanted, see `row_moments`
-    rounded: float|None = None, # rows are multiplied by this and rounded to e4m3; without it they stay in `qkv`'s dtype
-): # [B × N, heads × head_dim]; with `moments` these, too: [heads, B × N, 2], of the rows before they are multiplied
+): # [B × N, heads × head_dim]; with `moments` these, too: [heads, B × N, 2]
     "Attention between all rows of a picture, for every picture and head."
-    if rounded is not None: qkv = qkv.float()
     head_dim = qkv.shape[1] // (3*num_heads)
     q, k, v = qkv.view(batch, -1, 3, num_heads, head_dim).permute(2, 0, 3, 1, 4) # 3 × [B, heads, N, head_dim]
     attended = F.scaled_dot_product_attention(q, k, v, _mask(counts, k.shape[2])) # [B, heads, N, head_dim]
     attended = attended.transpose(1, 2).reshape(len(qkv), -1)                    # [B × N, heads × head_dim]
-    found = row_moments(attended, num_heads) if moments else None
-    if rounded is not None: attended = (attended*rounded).clamp(-FLOAT8_MAX, FLOAT8_MAX).to(torch.float8_e4m3fn)
-    return (attended, found) if moments else attended
+    return (attended, row_moments(attended, num_heads)) if moments else attended
+
+def attend_rounded_rows(
+    qk: torch.Tensor, # [B × N, 2 × heads × head_dim] e4m3
+    v: torch.Tensor, # [B × N, heads × head_dim], in half precision
+    batch: int, # pictures B
+    num_heads: int, # heads
+    counts: torch.Tensor|None = None, # as in `attend_rows`
+    least: int = 1, # as in `attend_rows`
+    qk_scale: float = 1., # what queries were multiplied by before they were rounded, times what keys were
+    scale: float = 1., # what rows are multiplied by before they are rounded
+) -> tuple[torch.Tensor, torch.Tensor]: # [B × N, heads × head_dim] e4m3; moments [heads, B × N, 2] of the rows before that
+    "Attention of queries and keys in e4m3, of which the result is in e4m3, too."
+    q, k = (qk.float() / qk_scale**.5).chunk(2, 1)
+    attended, moments = attend_rows(torch.cat((q, k, v.float()), 1), batch, num_heads, counts, moments=True)
+    return (attended*scale).clamp(-FLOAT8_MAX, FLOAT8_MAX).to(torch.float8_e4m3fn), moments
 
 def attend_cls(
     q: torch.Tensor, # queries of `cls` [B, heads × head_dim]
@@ -252,18 +263,58 @@ def fused_cut_patches(images, patch_size, dtype):
 # %% ../../nbs/07_model/02_kernels.ipynb #f82f1936
 if triton is not None:
     @triton.jit
-    def _attend_step(q, k, v, total, highest, rows, inside, scale, MASK: tl.constexpr):
+    def _attend_step(q, k, v, total, highest, rows, inside, scale, MASK: tl.constexpr, GIVEN: tl.constexpr):
         scores = tl.dot(q, k)
         if MASK: scores = tl.where(inside[None, :], scores, -1e30)
-        new = tl.maximum(highest, tl.max(scores, 1)*scale)
-        p, shrink = tl.exp2(scores*scale - new[:, None]), tl.exp2(highest - new)
-        return tl.dot(p.to(v.dtype), v, rows*shrink[:, None]), total*shrink + tl.sum(p, 1), new
+        if not GIVEN:
+            new = tl.maximum(highest, tl.max(scores, 1)*scale)
+            shrink = tl.exp2(highest - new)
+            rows, total, highest = rows*shrink[:, None], total*shrink, new
+        p = tl.exp2(scores*scale - highest[:, None])
+        return tl.dot(p.to(v.dtype), v, rows), total + tl.sum(p, 1), highest
+
+    @triton.jit
+    def _attend_left( # what whole tiles leave over, in a narrower one
+        q, k_base, v_base, full, count, width, scale, total, highest, rows,
+        K: tl.constexpr, V: tl.constexpr, D: tl.constexpr, LAST: tl.constexpr,
+    ):
+        last, channel = full + tl.arange(0, LAST), tl.arange(0, D)
+        k_at = k_base + channel[:, None] + last[None, :]*K*width
+        v_at = v_base + last[:, None]*V*width + channel[None, :]
+        k = tl.load(k_at, mask=last[None, :] < count, other=0.)
+        v = tl.load(v_at, mask=last[:, None] < count, other=0.)
+        return _attend_step(q, k, v, total, highest, rows, last < count, scale, True, False)
+
+    @triton.jit
+    def _attend_keys(
+        q, k_base, v_base, count, width, scale, K: tl.constexpr, V: tl.constexpr, D: tl.constexpr,
+        QUERIES: tl.constexpr, KEYS: tl.constexpr, LAST: tl.constexpr, ONCE: tl.constexpr,
+    ):
+        "Sums of weighted values, and of weights. ONCE: relative to the largest score of what whole tiles leave over."
+        rows, total = tl.zeros([QUERIES, D], tl.float32), tl.zeros([QUERIES], tl.float32)
+        highest = tl.full([QUERIES], -1e30, tl.float32)
+        channel, key = tl.arange(0, D), tl.arange(0, KEYS)
+        k_ptr = k_base + channel[:, None] + key[None, :]*K*width
+        v_ptr = v_base + key[:, None]*V*width + channel[None, :]
+        full = (count - (1 if ONCE else 0)) // KEYS * KEYS # ONCE something is left, if only a whole tile
+        if ONCE:
+            rows, total, highest = _attend_left(q, k_base, v_base, full, count, width, scale, total, highest, rows, K, V, D, LAST)
+            rows, total, highest = rows/256, total/256, highest + 8 # so much larger may scores be before there is less room
+        for _ in range(0, full, KEYS):
+            keys, values = tl.load(k_ptr), tl.load(v_ptr)
+            rows, total, highest = _attend_step(q, keys, values, total, highest, rows, key, scale, False, ONCE)
+            k_ptr += KEYS*K*width
+            v_ptr += KEYS*V*width
+        if not ONCE:
+            if full < count:
+                rows, total, highest = _attend_left(q, k_base, v_base, full, count, width, scale, total, highest, rows, K, V, D, LAST)
+        return rows, total
 
     @triton.jit(do_not_specialize=["m", "n", "heads"])
     def _attend_kernel(
-        q_ptr, kv_ptr, out_ptr, counts_ptr, moments_ptr,
+        q_ptr, k_ptr, v_ptr, out_ptr, counts_ptr, moments_ptr,
         m, n, heads, scale, factor, # m queries of a picture look at n rows
-        Q: tl.constexpr, KV: tl.constexpr, # how many times heads*D are from row to row
+        Q: tl.constexpr, K: tl.constexpr, V: tl.constexpr, # how many times heads*D are from row to row
         COUNTS: tl.constexpr, D: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr, LAST: tl.constexpr,
         MOMENTS: tl.constexpr, ROUNDED: tl.constexpr,
     ):
@@ -272,27 +323,13 @@ if triton is not None:
         row, channel = tl.program_id(0)*QUERIES + tl.arange(0, QUERIES), tl.arange(0, D)
         q_at = q_ptr + picture*m*Q*width + head*D + row[:, None]*Q*width + channel[None, :]
         q = tl.load(q_at, mask=row[:, None] < m, other=0.)
-        k_base = kv_ptr + picture*n*KV*width + (KV - 2)*width + head*D
+        k_base, v_base = k_ptr + picture*n*K*width + head*D, v_ptr + picture*n*V*width + head*D
         if COUNTS: count = tl.load(counts_ptr + picture)
         else: count = n
-        rows, total = tl.zeros([QUERIES, D], tl.float32), tl.zeros([QUERIES], tl.float32)
-        highest = tl.full([QUERIES], -1e30, tl.float32)
-        key = tl.arange(0, KEYS)
-        k_ptr = k_base + channel[:, None] + key[None, :]*KV*width
-        v_ptr = k_base + width + key[:, None]*KV*width + channel[None, :]
-        full = count // KEYS * KEYS
-        for _ in range(0, full, KEYS):
-            keys, values = tl.load(k_ptr), tl.load(v_ptr)
-            rows, total, highest = _attend_step(q, keys, values, total, highest, rows, key, scale, False)
-            k_ptr += KEYS*KV*width
-            v_ptr += KEYS*KV*width
-        if full < count: # what is left, in a narrower tile
-            last = full + tl.arange(0, LAST)
-            k_at = k_base + channel[:, None] + last[None, :]*KV*width
-            v_at = k_base + width + last[:, None]*KV*width + channel[None, :]
-            k = tl.load(k_at, mask=last[None, :] < count, other=0.)
-            v = tl.load(v_at, mask=last[:, None] < count, other=0.)
-            rows, total, highest = _attend_step(q, k, v, total, highest, rows, last < count, scale, True)
+        rows, total = _attend_keys(q, k_base, v_base, count, width, scale, K, V, D, QUERIES, KEYS, LAST, ROUNDED)
+        if ROUNDED:
+            if tl.max(total, 0) > 30000.: # a weight may not have fitted into half precision
+                rows, total = _attend_keys(q, k_base, v_base, count, width, scale, K, V, D, QUERIES, KEYS, LAST, False)
         out_at = out_ptr + (picture*m + row)[:, None]*width + head*D + channel[None, :]
         y = rows/total[:, None]
         if ROUNDED: tl.store(out_at, (y*factor).to(tl.float8e4nv), mask=row[:, None] < m)
@@ -309,35 +346,42 @@ if triton is not None:
 # %% ../../nbs/07_model/02_kernels.ipynb #623f5e98
 ATTEND_TILE = 64, 64, 4, 3 # queries and keys of a tile, warps, stages of the pipeline
 
-def fused_attend_rows(qkv, batch, num_heads, counts=None, least=1, moments=False, rounded=None):
+def fused_attend_rows(qkv, batch, num_heads, counts=None, least=1, moments=False):
     "`attend_rows` as one kernel, for contiguous rows on a GPU and a head_dim that is a power of two."
-    n, keys = len(qkv) // batch, ATTEND_TILE[1]
-    # alike: the same number of whole tiles for every picture, and at most n % keys rows after them
-    alike = counts is None or least // keys == n // keys
-    last = min(keys, max(16, triton.next_power_of_2(max(n % keys, 1)))) if alike else keys
+    width = qkv.shape[1] // 3
     found = torch.empty(num_heads, len(qkv), 2, device=qkv.device) if moments else None
-    out = _attend(qkv, qkv, (3, 3), batch, n, num_heads, counts, last, found, rounded)
+    out = qkv.new_empty(len(qkv), width)
+    _attend(qkv, qkv[:, width:], qkv[:, 2*width:], batch, num_heads, counts, least, out, found)
     return (out, found) if moments else out
 
 def fused_attend_cls(q, kv, num_heads, counts=None):
     "`attend_cls` by the same kernel."
     if counts is None: # one form to compile, not two
         counts = torch.full((len(q),), len(kv) // len(q), dtype=torch.int32, device=q.device)
-    return _attend(q, kv, (1, 2), len(q), 1, num_heads, counts, ATTEND_TILE[1])
-
-def _attend(q, kv, parts, batch, m, num_heads, counts, last, moments=None, rounded=None):
-    "Start the kernel: m queries for each picture; `last` is the width of the tile for what whole tiles leave over."
-    q_parts, kv_parts = parts # how many of queries, keys and values lie side by side in a row
-    d, (queries, keys, warps, stages) = q.shape[1] // (q_parts*num_heads), ATTEND_TILE
-    out = q.new_empty(batch*m, num_heads*d, dtype=q.dtype if rounded is None else torch.float8_e4m3fn)
-    _attend_kernel[(triton.cdiv(m, queries), batch*num_heads)](
-        q, kv, out, q if counts is None else counts, out if moments is None else moments,
-        m, len(kv) // batch, num_heads,
-        math.log2(math.e)/math.sqrt(d), # exp2 is what the chip has
-        1. if rounded is None else rounded, q_parts, kv_parts,
-        counts is not None, d, queries, keys, last, moments is not None, rounded is not None,
-        num_warps=warps, num_stages=stages)
+    out = torch.empty_like(q)
+    _attend(q, kv, kv[:, q.shape[1]:], len(q), num_heads, counts, None, out)
     return out
+
+def fused_attend_rounded_rows(qk, v, batch, num_heads, counts=None, least=1, qk_scale=1., scale=1.):
+    "`attend_rounded_rows` as one kernel, for contiguous rows on a GPU that has products of e4m3."
+    found = torch.empty(num_heads, len(qk), 2, device=qk.device)
+    out = torch.empty(v.shape, dtype=qk.dtype, device=qk.device)
+    _attend(qk, qk[:, v.shape[1]:], v, batch, num_heads, counts, least, out, found, qk_scale, scale)
+    return out, found
+
+def _attend(q, k, v, batch, num_heads, counts, least, out, moments=None, qk_scale=1., scale=None):
+    "Start the kernel, for the rows of each picture: `scale` is for a result in e4m3."
+    m, n, width = len(q) // batch, len(k) // batch, out.shape[1]
+    d, (queries, keys, warps, stages) = width // num_heads, ATTEND_TILE
+    # alike: the same number of whole tiles for every picture, and after them no more rows than n has
+    alike = least is not None and (counts is None or (least - 1) // keys == (n - 1) // keys)
+    last = min(keys, max(16, triton.next_power_of_2((n - 1) % keys + 1))) if alike else keys
+    _attend_kernel[(triton.cdiv(m, queries), batch*num_heads)](
+        q, k, v, out, q if counts is None else counts, out if moments is None else moments,
+        m, n, num_heads, math.log2(math.e)/math.sqrt(d)/qk_scale, # exp2 is what the chip has
+        1. if scale is None else scale, *(rows.stride(0) // width for rows in (q, k, v)),
+        counts is not None, d, queries, keys, last, moments is not None, scale is not None,
+        num_warps=warps, num_stages=stages, **({} if scale is None else dict(maxnreg=128))) # a fourth program for each processor
 
 # %% ../../nbs/07_model/02_kernels.ipynb #4157246b
 class KernelError(RuntimeError):
