@@ -104,7 +104,7 @@ class Wide:
 
 # %% ../../nbs/07_model/10_vqa.ipynb #a803f4d3
 FLOAT8_CHECK = "float8+float16" # the dtype's name
-IN_DOUBT_FLOAT8 = 4. # logits
+IN_DOUBT_FLOAT8 = 6. # logits
 
 class Finer:
     "A model in the format of its weights, for the questions that float8 leaves in doubt."
