@@ -53,7 +53,9 @@ def attentions(batch, n, heads, device):
             yield f"attention, ours, tile {tile}", ours
         counts = torch.full((batch,), n - 2, dtype=torch.int32, device=device)
         yield "attention, ours, questions of several lengths", lambda: done(lambda: kernels.fused_attend_rows(qkv, batch, heads, counts, n - 9))
-        yield "attention, ours, rounded to e4m3", lambda: done(lambda: kernels.fused_attend_rows(qkv, batch, heads, counts, n - 9, moments=True, rounded=1.))
+        if torch.cuda.get_device_capability(device) >= (8, 9):
+            qk, values = qkv[:, :2*heads*64].to(torch.float8_e4m3fn), qkv[:, 2*heads*64:].contiguous()
+            yield "attention, ours, queries, keys and result in e4m3", lambda: done(lambda: kernels.fused_attend_rounded_rows(qk, values, batch, heads, counts, n - 9))
         q, kv = torch.randn(batch, heads*64, device=device, dtype=torch.bfloat16), torch.randn(batch*n, 2*heads*64, device=device, dtype=torch.bfloat16)
         yield "attention of cls, ours", lambda: dict(bytes=2*kv.numel(), seconds=timed(lambda: kernels.fused_attend_cls(q, kv, heads, counts), .05))
     from torch.nn.attention import SDPBackend, sdpa_kernel
