@@ -244,6 +244,7 @@ class Language:
             program_id=lambda axis: self.machine.program, num_programs=lambda axis: self.machine.programs, static_range=range,
             cdiv=lambda a, b: -(-a//b), minimum=min, arange=lambda start, end, layout: block(torch.arange(start, end)),
             zeros=lambda shape, dtype, layout: block(torch.zeros(shape, dtype=dtype)), sum=lambda x, axis: x.sum(axis),
+            abs=torch.abs, where=torch.where,
             NVMMADistributedLayout=self.distributed_layout, SliceLayout=lambda axis, parent: ("slice", axis, parent),
             load=self.load, store=self.store, allocate_shared_memory=self.allocate, warp_specialize=self.warp_specialize)
         self.mbarrier = SimpleNamespace(MBarrierLayout=lambda: "mbarrier", init=lambda bar, count: bar.init(count), wait=self.wait, arrive=self.arrive, expect=self.expect)

@@ -14,7 +14,7 @@ from beit3_colab.model.folded import fold_norm, FoldedBeit3, multiply_rows, row_
 from beit3_colab.model.fused import FastBeit3
 
 KERNELS = "multiply_rows", "row_statistics", "place_tokens", "attend_rows"
-ROUNDED = "multiply_rounded_rows", "rounded_statistics", "round_rows", "attend_rows"
+ROUNDED = "multiply_rounded_rows", "rounded_statistics", "round_rows", "attend_rounded_rows"
 CPU = torch.device("cpu")
 
 
