@@ -372,7 +372,8 @@ class RoundedBeit3(FoldedBeit3):
 
     def _place_words(self, image, words, qkv, question):
         (qk, v), count = qkv, len(image.of_qk)
-        question.view(qk).copy_(words[..., :count]*image.of_qk) # what does not fit becomes NaN
+        scaled = words[..., :count]*image.of_qk
+        question.view(qk).copy_(scaled.where(scaled.abs() <= FLOAT8_MAX, torch.nan)) # PyTorch may cut off what does not fit
         question.view(v).copy_(words[..., count:])
 
     def _attend_rows(self, image, qkv, batch, counts, least): # → rows e4m3, their moments
