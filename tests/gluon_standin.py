@@ -11,6 +11,7 @@ import importlib.util
 import itertools
 import math
 import random
+import sys
 import threading
 from pathlib import Path
 from types import FunctionType, SimpleNamespace
@@ -399,7 +400,9 @@ def load_copy(name, path, was="", becomes=""):
     path.write_text(source, encoding="utf-8")
     spec = importlib.util.spec_from_file_location(f"{name}_of_a_test", path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules[spec.name] = module # dataclasses look there
+    try: spec.loader.exec_module(module)
+    finally: del sys.modules[spec.name]
     return module
 
 def stand_in(module, name, functions=()):
