@@ -28,6 +28,14 @@ def test_every_kernel_compiles_for_every_chip(tmp_path):
     for width in (768, 3072, 1024, 4096): assert any(f"WIDTH={width} " in what for what in widths), width
     last = {what.partition("LAST=")[2].split()[0] for f in by_chip["H100"] if "LAST=" in (what := f["what"])}
     assert last == {"16", "32", "64"} # what whole tiles of keys leave over
+    def forms_of(kernel, *names): return {tuple(f["what"].partition(f"{name}=")[2].split()[0] for name in names): f for f in by_chip["H100"] if f["kernel"] == kernel}
+    yes, no = "True", "False"
+    products = forms_of("_rounded_product_kernel", "OUT", "ROUNDED", "GELU", "MOMENTS")
+    assert set(products) == {(yes, no, no, no), (yes, yes, no, yes), (no, yes, yes, yes), (no, yes, no, no)} # values; onto the stream; into the hidden layer; queries and keys
+    attention = forms_of("_attend_kernel", "Q", "K", "V", "MOMENTS", "ROUNDED")
+    assert set(attention) == {("3", "3", "3", no, no), ("3", "3", "3", yes, no), ("1", "2", "2", no, no), ("2", "2", "1", yes, yes)}
+    rounded = attention["2", "2", "1", yes, yes]
+    assert "fp8e4nv" in rounded["what"] and rounded["registers"] <= 128 # four programs for each processor
     assert all(f["registers"] and f["shared"] is not None for f in forms)
 
 

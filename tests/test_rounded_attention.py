@@ -224,13 +224,14 @@ if torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 9): #
                 given = qk, v, 3, 12, counts, least, .5, 20.
                 (plain, moments), (found, found_moments) = attend_rounded_rows(*given), kernels.fused_attend_rounded_rows(*given)
                 plain, found = plain.float(), found.float()
-                assert ((plain - found).abs() <= plain.abs()/7 + .03*20).all() and (plain != found).float().mean() < .3
-                assert torch.allclose(moments, found_moments, atol=.3, rtol=.02), (moments - found_moments).abs().max()
+                assert ((plain - found).abs() <= plain.abs()/7 + .1).all() and (plain != found).float().mean() < .2
+                assert torch.allclose(moments, found_moments, atol=.1, rtol=.02), (moments - found_moments).abs().max()
 
         def test_what_does_not_fit_is_cut_off_and_what_is_no_number_stays_so(self):
             torch.manual_seed(0)
             qk, v = torch.randn(2*70, 2*64, device="cuda").to(E4M3), torch.randn(2*70, 64, device="cuda").half()
             v[70:, 3] = torch.nan
             (plain, _), (found, moments) = (form(qk, v, 2, 1, scale=1e4) for form in (attend_rounded_rows, kernels.fused_attend_rounded_rows))
-            assert found[:70].float().abs().max() == 448 and found[:, :3].float().isfinite().all() and found[70:, 3].float().isnan().all()
-            assert ((plain - found.float())[:, :3].abs() <= plain[:, :3].float().abs()/7 + 300).all() and moments[0, 70:].isnan().all() and moments[0, :70].isfinite().all()
+            plain, found = plain.float(), found.float()
+            assert found[:70].abs().max() == 448 and found[70:, 3].isnan().all() and torch.equal(found.isnan(), plain.isnan())
+            assert ((plain - found).abs() <= plain.abs()/7 + 20)[~plain.isnan()].all() and moments[0, 70:].isnan().all() and moments[0, :70].isfinite().all()

@@ -38,7 +38,7 @@ x, w, b = (torch.randn(*size, device=device) for size in ((20, 96), (96,), (96,)
 (plain, scales), (fused, fused_scales) = (form(x, w, b, 1e-5, float8=True) for form in (norm_rows, fused_norm_rows))
 assert torch.allclose(scales, fused_scales)
 assert (plain.float() - fused.float()).abs().max() <= (32 if device == "cuda" else 64) # steps of e4m3 at the top are 32; the interpreter rounds its own way
-for n, heads, d in ((5, 2, 32), (70, 1, 64), (128, 2, 32), (131, 1, 64)):
+for n, heads, d in ((5, 2, 32), (64, 1, 32), (70, 1, 64), (128, 2, 32), (131, 1, 64)):
     qkv = torch.randn(2*n, 3*heads*d, device=device)
     q, kv = torch.randn(2, heads*d, device=device), torch.randn(2*n, 2*heads*d, device=device)
     for counts in (None, torch.tensor([n, max(1, n - 4)], dtype=torch.int32, device=device), torch.tensor([min(n, 64), n], dtype=torch.int32, device=device)):
@@ -88,7 +88,7 @@ print("checked", checked)
 """
 
 
-@pytest.mark.parametrize("code, least, count", [(KERNELS, "3.2", 52), (FOLDED, "3.4", 13)], ids=["kernels", "folded"])
+@pytest.mark.parametrize("code, least, count", [(KERNELS, "3.2", 55), (FOLDED, "3.4", 13)], ids=["kernels", "folded"])
 def test_kernels_agree_with_their_plain_forms(code, least, count):
     need_triton(least) # its interpreter
     if code == FOLDED and torch.cuda.is_available() and torch.cuda.get_device_capability()[0] != 9: pytest.skip("written for Hopper")
