@@ -319,7 +319,8 @@ class RoundedExpert:
         self.of_qk = torch.tensor(scales[:2], device=e.qkv.weight.device).repeat_interleave(d) # [2·d]
         weight, bias = e.qkv.weight[:2*d].float()*self.of_qk[:, None], e.qkv.bias[:2*d].float()*self.of_qk
         self.qk = fold_norm_float8(e.attention_norm, weight, bias)
-        self.kv = fold_norm_float8(e.attention_norm, e.qkv.weight[d:], e.qkv.bias[d:])
+        self.v = fold_norm_float8(e.attention_norm, e.qkv.weight[2*d:], e.qkv.bias[2*d:])
+        self.kv = fold_norm_float8(e.attention_norm, e.qkv.weight[d:], e.qkv.bias[d:]) # for the last layer
         self.out = fold_norm_float8(e.out_norm, e.out.weight, e.out.bias)
         self.fc1 = fold_norm_float8(e.ffn_norm, e.fc1.weight, e.fc1.bias)
         self.fc2 = fold_norm_float8(e.hidden_norm, e.fc2.weight, e.fc2.bias)
@@ -333,14 +334,13 @@ class RoundedExpert:
 
     def queries_keys_values(self, x, state, keys_only=False):
         "Queries and keys [R, 2·d] e4m3, multiplied by `of_qk`, and values [R, d]; or keys and values [R, 2·d] as they are."
-        multiply, (weight, weight_scale, sums, bias) = self.forms["multiply_rounded_rows"], self.kv
-        if not keys_only: weight, sums, bias = (t[self.width:] for t in (weight, sums, bias))
-        found = x.new_empty(len(x), len(weight))
-        multiply(*state, weight, weight_scale, sums, bias, found)
-        if keys_only: return found
+        def multiply(layer, out, rounded=None): self.forms["multiply_rounded_rows"](*state, *layer, out, rounded, give_moments=False)
+        v = x.new_empty(len(x), 2*self.width if keys_only else self.width)
+        multiply(self.kv if keys_only else self.v, v)
+        if keys_only: return v
         qk = torch.empty(len(x), 2*self.width, dtype=torch.float8_e4m3fn, device=x.device)
-        multiply(*state, *self.qk, None, qk, give_moments=False)
-        return qk, found
+        multiply(self.qk, None, qk)
+        return qk, v
 
     def after_attention(self, x, attended, moments, state): # rows [R, d] (changed in place), attention's, their moments
         "The rest of a layer → what is passed on."
