@@ -81,10 +81,12 @@ E4M3, checked = torch.float8_e4m3fn, 0
 def draw(*size): return torch.randn(*size, device=device)
 def counted(*counts): return torch.tensor(counts, dtype=torch.int32, device=device)
 
-def alike(found, plain): # to a neighbour. The interpreter rounds its own way, and up to a power of two without carrying
+def slack(grown): return .02*grown if device == "cuda" else 0 # Hopper adds products of e4m3 with 14 bits: scores of hundreds are off by hundredths
+
+def alike(found, plain, off=0.): # to a neighbour. The interpreter rounds its own way, and up to a power of two without carrying
     plain, found = plain.float(), found.float()
     if device == "cpu": found = torch.where((found.abs().log2() % 1 == 0) & (plain.abs() > 1.8*found.abs()), 2*found, found)
-    return bool(((plain - found).abs() <= plain.abs()/7 + 2**-9).all())
+    return bool(((plain - found).abs() <= plain.abs()/7 + 2**-9 + off).all())
 
 def rows(n, heads, d, half=device == "cuda", grown=0., size=1.):
     "Queries and keys, and values, of two pictures. Keys shrink from `grown` + 1 times their size in the first row to it in the last."
@@ -92,11 +94,11 @@ def rows(n, heads, d, half=device == "cuda", grown=0., size=1.):
     qk[:, heads*d:] *= 1 + grown*torch.arange(n, device=device).flip(0).repeat(2)[:, None]/n
     return qk.to(E4M3), v.half() if half else v # float32 leaves the rounding of weights out
 
-def agrees(qk, v, heads, counts=None, least=1, qk_scale=1., scale=1., module=kernels):
+def agrees(qk, v, heads, counts=None, least=1, qk_scale=1., scale=1., module=kernels, more=0.):
     (plain, moments), (found, found_moments) = (form(qk, v, 2, heads, counts, least, qk_scale, scale) for form in (attend_rounded_rows, module.fused_attend_rounded_rows))
     assert found.dtype == E4M3 and found.shape == plain.shape == v.shape and found_moments.shape == moments.shape == (heads, len(v), 2)
     off = 1e-4 if v.dtype == torch.float32 else 2e-2
-    return alike(found, plain) and torch.allclose(moments, found_moments, atol=off*v.float().abs().max(), rtol=off)
+    return alike(found, plain, more*scale) and torch.allclose(moments, found_moments, atol=off*v.float().abs().max() + more, rtol=off)
 """
 
 AGREES = BEGIN + """
@@ -111,7 +113,7 @@ for n in (5, 64, 70, 128, 200):
             checked += 1
 for grown in (1, 4, 12, 60): # sums of weights from 1 to far beyond what half precision holds
     for n, counts in ((70, None), (128, counted(65, 128)), (129, counted(128, 129))):
-        assert agrees(*rows(n, 1, 32, True, grown, 2), 1, counts, 1, 2., 3.), (grown, n)
+        assert agrees(*rows(n, 1, 32, True, grown, 2), 1, counts, 1, 2., 3., more=slack(grown)), (grown, n)
         checked += 1
 
 qk, v = rows(200, 1, 32) # keys and values beyond a picture's count are not seen
@@ -131,8 +133,8 @@ for at in (3, 129): # in a whole tile, and in what is left
             found, moments = kernels.fused_attend_rounded_rows(spoilt_qk.to(kind), spoilt_v, 2, 2)
             bad = row == at if part == 0 else row < 130
             assert torch.equal(moments[0].isnan(), bad[:, None].expand(-1, 2)), (at, grown, part)
-            for a, b in ((moments[0, ~bad], known[0, ~bad]), (moments[1], known[1])): assert torch.allclose(a, b, atol=.1, rtol=.02), (at, grown, part)
-            if kind == E4M3: assert found[bad, 5].float().isnan().all() and alike(found[~bad], plain[~bad]) and alike(found[:, 32:], plain[:, 32:])
+            for a, b in ((moments[0, ~bad], known[0, ~bad]), (moments[1], known[1])): assert torch.allclose(a, b, atol=.1 + slack(grown), rtol=.02), (at, grown, part)
+            if kind == E4M3: assert found[bad, 5].float().isnan().all() and alike(found[~bad], plain[~bad], slack(grown)) and alike(found[:, 32:], plain[:, 32:], slack(grown))
             checked += 1
 
 qk, v = rows(130, 1, 32, True, 40) # of 64 queries that are attended again, one that is no number keeps nothing from the others
@@ -224,8 +226,10 @@ if torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 9): #
                 given = qk, v, 3, 12, counts, least, .5, 20.
                 (plain, moments), (found, found_moments) = attend_rounded_rows(*given), kernels.fused_attend_rounded_rows(*given)
                 plain, found = plain.float(), found.float()
-                assert ((plain - found).abs() <= plain.abs()/7 + .1).all() and (plain != found).float().mean() < .2
-                assert torch.allclose(moments, found_moments, atol=.1, rtol=.02), (moments - found_moments).abs().max()
+                off = .1 + .05*grown # Hopper adds products of e4m3 with 14 bits: scores of hundreds are off by hundredths
+                assert ((plain - found).abs() <= plain.abs()/7 + off).all() and (plain != found).float().mean() < .1
+                assert ((plain - found).abs() <= plain.abs()/7 + .1).float().mean() > .999
+                assert torch.allclose(moments, found_moments, atol=off, rtol=.02), (moments - found_moments).abs().max()
 
         def test_what_does_not_fit_is_cut_off_and_what_is_no_number_stays_so(self):
             torch.manual_seed(0)
