@@ -3,12 +3,10 @@
 The kernel takes the scale of all scores from those that whole tiles leave over, and attends again where others outgrow it."""
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
-from test_speed import need_triton
+from test_speed import need_triton, run_kernels
 
 from beit3_colab.model import kernels
 from beit3_colab.model.folded_float8 import rounded_statistics
@@ -145,17 +143,10 @@ assert torch.equal(moments[0, row != 7], known[0, row != 7]) and moments[0, 7].i
 print("checked", checked)
 """
 
-def run(code, interpret):
-    environment = {**os.environ, "TRITON_INTERPRET": "1"} if interpret else os.environ
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
-    if "only 0-dimensional arrays can be converted" in done.stderr: pytest.skip("this Triton's interpreter (3.6 and older) does not know this NumPy")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
 def test_the_kernel_agrees_with_its_plain_form():
     need_triton("3.6") # older ones have no such form
     if torch.cuda.is_available() and torch.cuda.get_device_capability() < (8, 9): pytest.skip("no products of e4m3")
-    assert "checked 88" in run(AGREES, not torch.cuda.is_available())
+    assert "checked 88" in run_kernels(AGREES)
 
 
 AGAIN = "LAST, False)\n        out_at = " # where queries are attended again
@@ -208,7 +199,7 @@ print("checked", checked)
 def test_finds_what_is_broken(tmp_path):
     need_triton("3.6")
     code = BROKEN_CODE.format(tests=os.path.dirname(__file__), folder=str(tmp_path), broken=json.dumps(BROKEN))
-    assert f"checked {len(BROKEN)}" in run(code, True)
+    assert f"checked {len(BROKEN)}" in run_kernels(code, interpret=True)
 
 
 if torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 9): # what only a GPU can show is there where one is

@@ -41,6 +41,8 @@ def round_rows(
     "Round rows to e4m3. The plain form."
     out.copy_((rows.float() * scale[:, None]).clamp(-FLOAT8_MAX, FLOAT8_MAX))
 
+def _nan_beyond(x): return x.where(x.abs() <= FLOAT8_MAX, torch.nan) # PyTorch may cut off what does not fit
+
 def rounded_statistics(
     moments: torch.Tensor, # [parts, R, 2] float32, see `row_moments`; of the rows before they were rounded
     width: int, # channels of a row
@@ -73,7 +75,7 @@ def multiply_rounded_rows(
     if out is not None and rounded is not None: result += out.float()
     if out is not None: out.copy_(result)
     if rounded is None: return None
-    if not give_moments: result = result.where(result.abs() <= FLOAT8_MAX, torch.nan)
+    if not give_moments: result = _nan_beyond(result)
     round_rows(result, torch.ones_like(of_row[:, 0]) if scale is None else scale, rounded)
     return row_moments(result) if give_moments else None
 
@@ -334,13 +336,14 @@ class RoundedExpert:
 
     def queries_keys_values(self, x, state, keys_only=False):
         "Queries and keys [R, 2·d] e4m3, multiplied by `of_qk`, and values [R, d]; or keys and values [R, 2·d] as they are."
-        def multiply(layer, out, rounded=None): self.forms["multiply_rounded_rows"](*state, *layer, out, rounded, give_moments=False)
-        v = x.new_empty(len(x), 2*self.width if keys_only else self.width)
-        multiply(self.kv if keys_only else self.v, v)
-        if keys_only: return v
+        multiply = partial(self.forms["multiply_rounded_rows"], *state)
+        layer = self.kv if keys_only else self.v
+        found = x.new_empty(len(x), len(layer[0]))
+        multiply(*layer, found)
+        if keys_only: return found
         qk = torch.empty(len(x), 2*self.width, dtype=torch.float8_e4m3fn, device=x.device)
-        multiply(self.qk, None, qk)
-        return qk, v
+        multiply(*self.qk, None, qk, give_moments=False)
+        return qk, found
 
     def after_attention(self, x, attended, moments, state): # rows [R, d] (changed in place), attention's, their moments
         "The rest of a layer → what is passed on."
@@ -372,8 +375,7 @@ class RoundedBeit3(FoldedBeit3):
 
     def _place_words(self, image, words, qkv, question):
         (qk, v), count = qkv, len(image.of_qk)
-        scaled = words[..., :count]*image.of_qk
-        question.view(qk).copy_(scaled.where(scaled.abs() <= FLOAT8_MAX, torch.nan)) # PyTorch may cut off what does not fit
+        question.view(qk).copy_(_nan_beyond(words[..., :count]*image.of_qk))
         question.view(v).copy_(words[..., count:])
 
     def _attend_rows(self, image, qkv, batch, counts, least): # → rows e4m3, their moments

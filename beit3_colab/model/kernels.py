@@ -332,12 +332,11 @@ if triton is not None:
                 rows, total = _attend_keys(q, k_base, v_base, count, width, scale, K, V, D, QUERIES, KEYS, LAST, False)
         out_at = out_ptr + (picture*m + row)[:, None]*width + head*D + channel[None, :]
         y = rows/total[:, None]
-        if ROUNDED: tl.store(out_at, (y*factor).to(tl.float8e4nv), mask=row[:, None] < m)
-        else:
-            stored = y.to(out_ptr.dtype.element_ty)
-            tl.store(out_at, stored, mask=row[:, None] < m)
-            y = stored.to(tl.float32)
-        if MOMENTS:
+        if ROUNDED: stored = (y*factor).to(out_ptr.dtype.element_ty)
+        else: stored = y.to(out_ptr.dtype.element_ty)
+        tl.store(out_at, stored, mask=row[:, None] < m)
+        if MOMENTS: # in e4m3 of the rows before that
+            if not ROUNDED: y = stored.to(tl.float32)
             all_rows = tl.num_programs(1) // heads * m
             at = moments_ptr + ((head*all_rows).to(tl.int64) + picture*m + row)*2
             tl.store(at, tl.sum(y, 1), mask=row < m)
